@@ -1,1 +1,15 @@
 //! The words, the rules and the storage of Jobshop.
+//!
+//! Everything outside [`store`] takes values and returns values: it knows no clock, database,
+//! file, chance or runtime. [`store`] is the only place with SQL.
+
+pub mod attempt;
+pub mod duration;
+pub mod id;
+pub mod outcome;
+pub mod plan;
+pub mod priority;
+pub mod retry;
+pub mod session;
+pub mod store;
+pub mod task;

@@ -1,0 +1,74 @@
+//! One attempt as an executor gets it: everything rendered, nothing left to look up. It does not
+//! know the plan or the database.
+
+use serde_json::Value;
+
+use crate::{
+    duration::Span,
+    id::Fence,
+    outcome::ErrorClass,
+    plan::{AgentRuntime, Command},
+};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub fence: Fence,
+    /// The key of the task as users read it, `build[api].check`.
+    pub task: String,
+    pub work: Work,
+    /// In order; later entries win.
+    pub env: Vec<(String, String)>,
+    pub workspace: Workspace,
+    pub timeout: Option<Span>,
+    pub heartbeat: Option<Span>,
+    /// The JSON Schema that the outputs must match.
+    pub schema: Option<Value>,
+    pub idempotency_key: String,
+    /// The folder of the workflow file, where there is one: relative repositories and scripts start
+    /// there.
+    pub file_dir: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    Noop,
+    Fail(ErrorClass, String),
+    Run(Command),
+    Agent(AgentWork),
+    Merge(MergeWork),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentWork {
+    pub runtime: AgentRuntime,
+    pub prompt: String,
+    pub model: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub script: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct MergeWork {
+    /// The branch to merge into; without it `jobshop/<last 8 of the session>`.
+    pub into: Option<String>,
+    /// What is merged, in order.
+    pub commits: Vec<CapturedCommit>,
+}
+
+/// A commit that a task captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedCommit {
+    pub task: String,
+    pub commit: String,
+}
+
+/// The directory an attempt works in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Workspace {
+    /// A private, empty directory.
+    Empty,
+    /// A private clone of `repo` at `at` (a commit captured by a need), else at `base` (a branch,
+    /// tag or commit; without one the repository's HEAD).
+    Clone { repo: String, base: Option<String>, at: Option<String> },
+}

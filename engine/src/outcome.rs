@@ -1,0 +1,99 @@
+//! What an attempt returned, and the classes of errors. It does not decide whether a failure is
+//! tried again: that is [`crate::retry`].
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The kind of a failure; retry policies select by it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    Error,
+    Timeout,
+    Crash,
+    Schema,
+    Template,
+    Rejected,
+    Cancelled,
+    TooLarge,
+    MaxRounds,
+    Budget,
+    NoAgent,
+}
+
+impl ErrorClass {
+    pub const ALL: [Self; 11] = [
+        Self::Error,
+        Self::Timeout,
+        Self::Crash,
+        Self::Schema,
+        Self::Template,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::TooLarge,
+        Self::MaxRounds,
+        Self::Budget,
+        Self::NoAgent,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Crash => "crash",
+            Self::Schema => "schema",
+            Self::Template => "template",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::TooLarge => "too_large",
+            Self::MaxRounds => "max_rounds",
+            Self::Budget => "budget",
+            Self::NoAgent => "no_agent",
+        }
+    }
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for ErrorClass {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|class| class.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not an error class"))
+    }
+}
+
+/// A failure as it is stored and shown: the `error` of a task object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub class: ErrorClass,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into() }
+    }
+}
+
+/// What an attempt returned to the worker that ran it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The task did what it is for; the value is its outputs, a JSON object.
+    Succeeded(Value),
+    /// The attempt failed; whether another follows is the retry policy's decision.
+    Failed(Failure),
+    /// The attempt was handed back without counting anything: the worker is stopping.
+    Released,
+}

@@ -1,0 +1,343 @@
+//! The compiled form of a workflow: what is stored once per version and what creation, decisions
+//! and workers read. Strings that may hold `${{ }}` are kept as they were written and rendered by
+//! [`crate::expression`]. It does not know YAML (that is [`crate::workflow`]) or rows.
+//!
+//! **Rows.** Every node of a plan becomes a row of a session, and rows come in *blocks*: the root
+//! block holds what exists from the start, and each `for_each` group has a block that is laid down
+//! once per item, beginning with the item's own row. A node knows its position in its block, so
+//! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{duration::Span, priority::Priority, retry::RetryPolicy};
+
+/// The index of a node in [`Plan::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeIndex(pub u32);
+
+impl NodeIndex {
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+    /// As the database keeps it.
+    pub const fn code(self) -> i32 {
+        self.0.cast_signed()
+    }
+    pub const fn from_code(code: i32) -> Self {
+        Self(code.cast_unsigned())
+    }
+}
+
+/// The index of a block in [`Plan::blocks`]; 0 is the root block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BlockIndex(pub u32);
+
+impl BlockIndex {
+    pub const ROOT: Self = Self(0);
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The number of the first row of the root block.
+pub const ROOT_BASE: i32 = 1;
+
+/// A compiled workflow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub name: String,
+    pub description: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: SessionType,
+    pub priority: Priority,
+    pub timeout: Option<Span>,
+    pub fail_fast: bool,
+    pub inputs: Vec<(String, Input)>,
+    /// Name and expression of each of the session's outputs, in the order written.
+    pub outputs: Vec<(String, Value)>,
+    /// What the outputs refer to.
+    pub output_references: References,
+    pub nodes: Vec<Node>,
+    pub blocks: Vec<Block>,
+}
+
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionType {
+    Planning,
+    #[default]
+    Execution,
+    Review,
+    Debug,
+    Integration,
+}
+
+/// A typed input of a workflow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    #[serde(rename = "type")]
+    pub kind: InputType,
+    pub required: bool,
+    pub default: Option<Value>,
+    pub description: Option<String>,
+    /// The only values accepted, where the workflow lists them.
+    pub choices: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputType {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Array,
+    Object,
+}
+
+/// Rows that are laid down together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// The `for_each` group it belongs to; `None` for the root block.
+    pub owner: Option<NodeIndex>,
+    /// Its nodes by position. In an item's block position 0 is the item's own row, so the first
+    /// node has position 1; in the root block the first node has position 0.
+    pub nodes: Vec<NodeIndex>,
+}
+
+impl Block {
+    /// How many rows it takes, the item's own included.
+    pub fn rows(&self) -> i32 {
+        let nodes = i32::try_from(self.nodes.len()).expect("a plan has at most 10 000 nodes");
+        nodes + i32::from(self.owner.is_some())
+    }
+}
+
+/// A task or group of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: String,
+    pub title: Option<String>,
+    /// The group it stands in.
+    pub parent: Option<NodeIndex>,
+    pub block: BlockIndex,
+    /// Its row in the block: number = base of the block + position.
+    pub position: i32,
+    /// Siblings it waits for, and siblings that wait for it.
+    pub needs: Vec<NodeIndex>,
+    pub dependents: Vec<NodeIndex>,
+    pub join: Join,
+    pub when: Option<String>,
+    pub kind: Kind,
+    /// Sorted, without repetition, those of its groups included.
+    pub requires: Vec<String>,
+    /// Its own or its group's; `None` takes the session's.
+    pub priority: Option<Priority>,
+    pub timeout: Option<Span>,
+    pub heartbeat: Option<Span>,
+    pub retry: RetryPolicy,
+    /// Merged from workflow, groups and task, in order of first mention; values may hold `${{ }}`.
+    pub env: Vec<(String, String)>,
+    pub workspace: Option<WorkspaceSpec>,
+    /// The JSON Schema of what it writes.
+    pub outputs: Option<Value>,
+    pub continue_on_failure: bool,
+    pub idempotency_key: Option<String>,
+    /// Everything that its templates and its workspace or merge need loaded.
+    pub references: References,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    #[default]
+    All,
+    Any,
+    AllDone,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Run(Command),
+    Agent(AgentSpec),
+    Builtin(Builtin),
+    /// A duration, or a template that gives one.
+    Sleep(String),
+    Group(Group),
+}
+
+/// What a `run` task executes. Neither form may hold `${{ }}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Script(String),
+    Argv(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    pub runtime: AgentRuntime,
+    pub prompt: Option<String>,
+    pub model: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub script: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentRuntime {
+    /// Plays a file of outcomes and edits.
+    Scripted,
+    /// Any command line that reads the prompt on its standard input.
+    Command,
+}
+
+/// A task that Jobshop brings along.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builtin {
+    Noop,
+    /// Fails; `with: { message }` says what with.
+    Fail {
+        message: Option<String>,
+    },
+    /// Collects the commits of its needs on one branch.
+    Merge {
+        into: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its direct children, in the order written.
+    pub children: Vec<NodeIndex>,
+    pub for_each: Option<ForEach>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForEach {
+    /// A template that gives a list, or the list itself.
+    pub items: Value,
+    /// The name of the item inside (`as`).
+    pub name: String,
+    /// A template that gives an item's key; without it the key is the index.
+    pub key: Option<String>,
+    pub max_parallel: Option<u32>,
+    pub block: BlockIndex,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceSpec {
+    pub repo: Option<String>,
+    pub base: Option<String>,
+    /// The need whose commit the workspace starts at, when several captured one.
+    pub from: Option<NodeIndex>,
+    pub mode: WorkspaceMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkspaceMode {
+    Clone,
+    Empty,
+}
+
+/// The rows whose values a template may look at. All of them are in the node's own block or in an
+/// enclosing one, or below a `for_each` group that is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct References {
+    /// Tasks and groups: status, outputs, error.
+    pub tasks: Vec<NodeIndex>,
+    /// `for_each` groups of which only the lists of keys are read (`completed`, `failed`, …).
+    pub lists: Vec<NodeIndex>,
+    /// `for_each` groups of which the items' tasks are read too.
+    pub items: Vec<NodeIndex>,
+    /// Whether the value or key of an enclosing item is read.
+    pub item: bool,
+}
+
+impl References {
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.lists.is_empty() && self.items.is_empty() && !self.item
+    }
+}
+
+impl Plan {
+    pub fn node(&self, index: NodeIndex) -> &Node {
+        &self.nodes[index.index()]
+    }
+
+    pub fn block(&self, index: BlockIndex) -> &Block {
+        &self.blocks[index.index()]
+    }
+
+    /// The `for_each` groups around a node, outermost first.
+    pub fn enclosing_items(&self, node: NodeIndex) -> Vec<NodeIndex> {
+        let mut owners = Vec::new();
+        let mut block = self.node(node).block;
+        while let Some(owner) = self.block(block).owner {
+            owners.push(owner);
+            block = self.node(owner).block;
+        }
+        owners.reverse();
+        owners
+    }
+
+    /// The key of a task as users read it, `build[api].check`: `items` are the keys of the
+    /// enclosing items, outermost first.
+    pub fn path(&self, node: NodeIndex, items: &[&str]) -> String {
+        let mut names = vec![self.node(node).id.clone()];
+        let mut keys = items.iter().rev();
+        let mut inner = node;
+        while let Some(group) = self.node(inner).parent {
+            let id = &self.node(group).id;
+            names.push(match self.group(group).and_then(|g| g.for_each.as_ref()) {
+                Some(_) => format!("{id}[{}]", keys.next().copied().unwrap_or("?")),
+                None => id.clone(),
+            });
+            inner = group;
+        }
+        names.reverse();
+        names.join(".")
+    }
+
+    pub fn group(&self, node: NodeIndex) -> Option<&Group> {
+        match &self.node(node).kind {
+            Kind::Group(group) => Some(group),
+            Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) | Kind::Sleep(_) => None,
+        }
+    }
+
+    /// Whether a failure of this node is an allowed one for the session: its own flag or that of a
+    /// group around it.
+    pub fn is_failure_allowed(&self, node: NodeIndex) -> bool {
+        let node = self.node(node);
+        node.continue_on_failure
+            || node.parent.is_some_and(|parent| self.is_failure_allowed(parent))
+    }
+
+    /// How many tasks can be executed from the start, groups not counted.
+    pub fn executable(&self, block: BlockIndex) -> usize {
+        self.block(block).nodes.iter().filter(|node| self.group(**node).is_none()).count()
+    }
+}
+
+impl Node {
+    /// Needs that have not ended when the row is laid down. What stands in a plain group and needs
+    /// no sibling waits for the group's start; the roots of an item's block wait for nothing.
+    pub fn blockers(&self, plan: &Plan) -> i32 {
+        let needs = i32::try_from(self.needs.len()).expect("a plan has at most 10 000 nodes");
+        let in_plain_group = self
+            .parent
+            .and_then(|parent| plan.group(parent))
+            .is_some_and(|group| group.for_each.is_none());
+        needs + i32::from(needs == 0 && in_plain_group)
+    }
+}
