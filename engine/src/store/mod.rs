@@ -1,1 +1,101 @@
-//! The only place with SQL.
+//! The only place with SQL. A statement a function, in the file of its table; whoever begins a
+//! transaction commits it in the same function, and nothing slow happens inside one.
+//!
+//! Lock order everywhere: session rows first, by (tenant, id), then tasks by number.
+
+pub mod hints;
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub use hints::{Hint, Hints};
+
+/// The embedded migrations, forward only.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// How to reach Postgres.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    pub url: String,
+    /// Carries LISTEN and migrations when `url` is a transaction pooler; `None` takes `url`.
+    pub direct_url: Option<String>,
+    /// Connections of the general pool.
+    pub connections: u32,
+}
+
+impl StoreConfig {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), direct_url: None, connections: 10 }
+    }
+}
+
+/// A handle to the database and to the hints between processes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub pool: PgPool,
+    pub hints: Hints,
+    config: StoreConfig,
+}
+
+impl Store {
+    /// Connects lazily: an unreachable database shows at the first statement.
+    pub fn new(config: StoreConfig) -> sqlx::Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .idle_timeout(Duration::from_secs(300))
+            .connect_lazy_with(connect_options(&config.url)?);
+        Ok(Self { pool, hints: Hints::new(), config })
+    }
+
+    /// Brings the schema up to date. Several processes may do so at once.
+    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let url = self.config.direct_url.as_deref().unwrap_or(&self.config.url);
+        let pool =
+            PgPoolOptions::new().max_connections(1).connect_with(connect_options(url)?).await?;
+        let done = MIGRATIONS.run(&pool).await;
+        pool.close().await;
+        done
+    }
+
+    /// A pool of its own, for one kind of statement: claims commit asynchronously, finishes do not.
+    pub fn own_pool(
+        &self,
+        connections: u32,
+        synchronous_commit: SynchronousCommit,
+    ) -> sqlx::Result<PgPool> {
+        let options = connect_options(&self.config.url)?;
+        let options = match synchronous_commit {
+            SynchronousCommit::On => options,
+            SynchronousCommit::Off => options.options([("synchronous_commit", "off")]),
+        };
+        Ok(PgPoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy_with(options))
+    }
+
+    /// The connection string that may carry LISTEN, if any connection may.
+    pub fn direct_url(&self) -> &str {
+        self.config.direct_url.as_deref().unwrap_or(&self.config.url)
+    }
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynchronousCommit {
+    On,
+    Off,
+}
+
+fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(url)?
+        .application_name("jobshop")
+        .statement_cache_capacity(200)
+        .options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")]))
+}
