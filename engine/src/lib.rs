@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod duration;
+pub mod event;
 pub mod id;
 pub mod outcome;
 pub mod plan;

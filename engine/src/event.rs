@@ -1,0 +1,200 @@
+//! The kinds of events: one for every state that a session or task can enter, and a few for what
+//! changes no state that a user sees. It does not know what an event's data hold.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{session::SessionState, task::TaskState};
+
+/// What happened. The database keeps the position in [`EventKind::ALL`]: first the states of a
+/// session, then those of a task, then the rest; new kinds go to the end.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum EventKind {
+    #[serde(rename = "session.pending")]
+    SessionPending,
+    #[serde(rename = "session.queued")]
+    SessionQueued,
+    #[serde(rename = "session.running")]
+    SessionRunning,
+    #[serde(rename = "session.paused")]
+    SessionPaused,
+    #[serde(rename = "session.degraded")]
+    SessionDegraded,
+    #[serde(rename = "session.completed")]
+    SessionCompleted,
+    #[serde(rename = "session.partially_completed")]
+    SessionPartiallyCompleted,
+    #[serde(rename = "session.failed")]
+    SessionFailed,
+    #[serde(rename = "session.timeout")]
+    SessionTimeout,
+    #[serde(rename = "session.stopped")]
+    SessionStopped,
+    #[serde(rename = "session.cancelled")]
+    SessionCancelled,
+    #[serde(rename = "session.orphaned")]
+    SessionOrphaned,
+    #[serde(rename = "task.pending")]
+    TaskPending,
+    #[serde(rename = "task.ready")]
+    TaskReady,
+    #[serde(rename = "task.assigned")]
+    TaskAssigned,
+    #[serde(rename = "task.in_progress")]
+    TaskInProgress,
+    #[serde(rename = "task.blocked")]
+    TaskBlocked,
+    #[serde(rename = "task.paused")]
+    TaskPaused,
+    #[serde(rename = "task.completed")]
+    TaskCompleted,
+    #[serde(rename = "task.failed")]
+    TaskFailed,
+    #[serde(rename = "task.cancelled")]
+    TaskCancelled,
+    #[serde(rename = "task.skipped")]
+    TaskSkipped,
+    /// An attempt failed and another follows.
+    #[serde(rename = "task.attempt_failed")]
+    AttemptFailed,
+    /// A `for_each` group laid down items.
+    #[serde(rename = "session.expanded")]
+    SessionExpanded,
+    /// An attempt was handed back without counting anything.
+    #[serde(rename = "task.released")]
+    TaskReleased,
+    /// An attempt was lost with its worker.
+    #[serde(rename = "task.attempt_crashed")]
+    TaskCrashed,
+}
+
+use EventKind as E;
+
+impl EventKind {
+    pub const ALL: [Self; 26] = [
+        E::SessionPending,
+        E::SessionQueued,
+        E::SessionRunning,
+        E::SessionPaused,
+        E::SessionDegraded,
+        E::SessionCompleted,
+        E::SessionPartiallyCompleted,
+        E::SessionFailed,
+        E::SessionTimeout,
+        E::SessionStopped,
+        E::SessionCancelled,
+        E::SessionOrphaned,
+        E::TaskPending,
+        E::TaskReady,
+        E::TaskAssigned,
+        E::TaskInProgress,
+        E::TaskBlocked,
+        E::TaskPaused,
+        E::TaskCompleted,
+        E::TaskFailed,
+        E::TaskCancelled,
+        E::TaskSkipped,
+        E::AttemptFailed,
+        E::SessionExpanded,
+        E::TaskReleased,
+        E::TaskCrashed,
+    ];
+
+    /// The event that a session entered `state`.
+    pub const fn of_session(state: SessionState) -> Self {
+        Self::ALL[state as usize]
+    }
+
+    /// The event that a task entered `state`.
+    pub const fn of_task(state: TaskState) -> Self {
+        Self::ALL[SessionState::ALL.len() + state as usize]
+    }
+
+    /// The state that a session entered, when this event says so.
+    pub fn session_state(self) -> Option<SessionState> {
+        SessionState::from_code(self.code())
+    }
+
+    /// The number under which the database keeps it.
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The kind kept under `code`, if there is one.
+    pub fn from_code(code: i16) -> Option<Self> {
+        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            E::SessionPending => "session.pending",
+            E::SessionQueued => "session.queued",
+            E::SessionRunning => "session.running",
+            E::SessionPaused => "session.paused",
+            E::SessionDegraded => "session.degraded",
+            E::SessionCompleted => "session.completed",
+            E::SessionPartiallyCompleted => "session.partially_completed",
+            E::SessionFailed => "session.failed",
+            E::SessionTimeout => "session.timeout",
+            E::SessionStopped => "session.stopped",
+            E::SessionCancelled => "session.cancelled",
+            E::SessionOrphaned => "session.orphaned",
+            E::TaskPending => "task.pending",
+            E::TaskReady => "task.ready",
+            E::TaskAssigned => "task.assigned",
+            E::TaskInProgress => "task.in_progress",
+            E::TaskBlocked => "task.blocked",
+            E::TaskPaused => "task.paused",
+            E::TaskCompleted => "task.completed",
+            E::TaskFailed => "task.failed",
+            E::TaskCancelled => "task.cancelled",
+            E::TaskSkipped => "task.skipped",
+            E::AttemptFailed => "task.attempt_failed",
+            E::SessionExpanded => "session.expanded",
+            E::TaskReleased => "task.released",
+            E::TaskCrashed => "task.attempt_crashed",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for EventKind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not a kind of event"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_event_and_every_code_its_kind() {
+        for state in SessionState::ALL {
+            assert_eq!(EventKind::of_session(state).as_str(), format!("session.{state}"));
+            assert_eq!(EventKind::of_session(state).session_state(), Some(state));
+        }
+        for state in TaskState::ALL {
+            assert_eq!(EventKind::of_task(state).as_str(), format!("task.{state}"));
+            assert_eq!(EventKind::of_task(state).session_state(), None);
+        }
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_code(kind.code()), Some(kind));
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}
