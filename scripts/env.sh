@@ -1,0 +1,35 @@
+# What every script shares: the repository's root, the tools' folder, and how to speak and to install.
+# Sourced, never run. It knows nothing of what the scripts do.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+root=$PWD
+tools=$root/target/tools
+# shellcheck disable=SC2034 # the scripts that start the binary use it
+out=${CARGO_TARGET_DIR:-$root/target}
+export PATH="$tools/bin:$PATH"
+# Queries are checked against .sqlx/, never against whatever server DATABASE_URL happens to name.
+export SQLX_OFFLINE=true
+
+say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
+
+die() {
+    say "$@"
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Installs Debian packages as root; anybody else is told the command.
+install_packages() {
+    if [ "$(id -u)" != 0 ] || ! have apt-get; then
+        die "missing: $*. Install them, on Debian with: sudo apt-get install -y $*"
+    fi
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# Succeeds when version $1 is at least version $2.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
