@@ -1,2 +1,7 @@
-//! The one binary.
-fn main() {}
+//! The binary `jobshop`: nothing but the entry; everything it can do lives in the library beside it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jobshop::main()
+}

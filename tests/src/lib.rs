@@ -1,1 +1,8 @@
-//! Test support.
+//! What the tests of Jobshop share: a database of their own and waiting without sleeping. The tests
+//! themselves are in `tests/`, one file a subject.
+
+pub mod database;
+pub mod server;
+pub mod wait;
+
+pub use database::TestDb;
