@@ -1,6 +1,8 @@
 //! The rules of the house that no compiler checks, as tests: who may know what, how long a file may
 //! grow, what may not stand in the code. It knows nothing of what the code does.
 
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
