@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jobshop_tests::TestDb;
+
 const PACKAGES: [&str; 5] = ["engine", "workers", "api", "cli", "tests"];
 const LINES_MAX: usize = 500;
 
@@ -222,4 +224,71 @@ fn links_between_documents_lead_somewhere() {
         }
     }
     assert_none(&offences);
+}
+
+/// Tables that belong to no tenant: a worker serves all of them.
+const SHARED_TABLES: [&str; 3] = ["_sqlx_migrations", "receipts", "workers"];
+
+#[tokio::test]
+async fn the_tenant_comes_first_in_every_key() {
+    let db = TestDb::new().await;
+    let keys: Vec<(String, String, Option<String>)> = sqlx::query_as(
+        "select t.relname::text, i.relname::text, a.attname::text
+           from pg_index k
+           join pg_class t on t.oid = k.indrelid
+           join pg_class i on i.oid = k.indexrelid
+           left join pg_attribute a on a.attrelid = t.oid and a.attnum = k.indkey[0]
+          where t.relnamespace = 'public'::regnamespace
+            and k.indisunique
+          order by 1, 2",
+    )
+    .fetch_all(db.pool())
+    .await
+    .unwrap();
+    assert!(keys.iter().any(|(table, ..)| table == "tasks"), "no tables were found: {keys:?}");
+
+    let wrong: Vec<_> = keys
+        .into_iter()
+        .filter(|(table, ..)| !SHARED_TABLES.contains(&table.as_str()))
+        .filter(|(_, _, first)| first.as_deref() != Some("tenant_id"))
+        .map(|(table, key, first)| format!("{table}: key {key} begins with {first:?}"))
+        .collect();
+    assert_none(&wrong);
+}
+
+#[tokio::test]
+async fn every_table_of_tenant_data_names_its_tenant_and_has_a_key() {
+    let db = TestDb::new().await;
+    let wrong: Vec<String> = sqlx::query_scalar(
+        "select t.relname::text
+           from pg_class t
+          where t.relnamespace = 'public'::regnamespace
+            and t.relkind in ('r', 'p')
+            and t.relname <> all ($1)
+            and not (    exists (select from pg_attribute a
+                                  where a.attrelid = t.oid and a.attname = 'tenant_id' and a.attnotnull)
+                     and exists (select from pg_index k where k.indrelid = t.oid and k.indisprimary))",
+    )
+    .bind(SHARED_TABLES)
+    .fetch_all(db.pool())
+    .await
+    .unwrap();
+    assert_none(&wrong);
+}
+
+#[tokio::test]
+async fn foreign_keys_stay_within_a_tenant() {
+    let db = TestDb::new().await;
+    let wrong: Vec<String> = sqlx::query_scalar(
+        "select format('%s: %s', c.conrelid::regclass, c.conname)
+           from pg_constraint c
+           join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+          where c.contype = 'f'
+            and c.connamespace = 'public'::regnamespace
+            and a.attname <> 'tenant_id'",
+    )
+    .fetch_all(db.pool())
+    .await
+    .unwrap();
+    assert_none(&wrong);
 }
