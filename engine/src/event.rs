@@ -11,7 +11,18 @@ use crate::{session::SessionState, task::TaskState};
 /// What happened. The database keeps the position in [`EventKind::ALL`]: first the states of a
 /// session, then those of a task, then the rest; new kinds go to the end.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    utoipa::ToSchema,
 )]
 pub enum EventKind {
     #[serde(rename = "session.pending")]

@@ -3,7 +3,15 @@
 //!
 //! Lock order everywhere: session rows first, by (tenant, id), then tasks by number.
 
+pub mod event_view;
 pub mod hints;
+pub mod load_view;
+pub mod session_view;
+mod task_path;
+pub mod task_view;
+pub mod view;
+pub mod worker_view;
+pub mod workflow_view;
 
 use std::{str::FromStr, time::Duration};
 
@@ -13,6 +21,7 @@ use sqlx::{
 };
 
 pub use hints::{Hint, Hints};
+pub use view::Views;
 
 /// The embedded migrations, forward only.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

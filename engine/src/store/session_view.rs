@@ -1,0 +1,410 @@
+//! Sessions as users see them: one by its id or the end of it, and lists. Ended tasks are counted
+//! in the session's row; the others are counted from their rows when asked.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::view::{
+    Page, ReadError, Views, cut, flags, from_cursor, lock, rows_to_read, to_cursor, unknown_code,
+};
+use crate::{
+    id::{SessionId, SessionKey},
+    outcome::Failure,
+    plan::SessionType,
+    priority::Priority,
+    session::SessionState,
+};
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SessionObject {
+    #[schema(value_type = Uuid)]
+    pub id: SessionId,
+    pub title: String,
+    pub workflow: WorkflowName,
+    #[serde(rename = "type")]
+    pub kind: SessionType,
+    pub status: SessionState,
+    /// More about the status, where there is more to say.
+    pub status_reason: Option<String>,
+    pub priority: Priority,
+    pub prompt: Option<String>,
+    pub description: Option<String>,
+    pub tags: Vec<String>,
+    #[schema(value_type = Object)]
+    pub metadata: Value,
+    #[schema(value_type = Object)]
+    pub inputs: Value,
+    /// Null until the session has completed.
+    #[schema(value_type = Option<Object>)]
+    pub outputs: Option<Value>,
+    pub error: Option<Failure>,
+    pub created_by: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub counts: Counts,
+    /// Always null so far.
+    pub parent_id: Option<Uuid>,
+    /// Always null so far.
+    pub schedule_id: Option<Uuid>,
+    /// How often it was retried.
+    pub retry: i32,
+    /// Always null so far.
+    #[schema(value_type = Option<Object>)]
+    pub health: Option<Value>,
+}
+
+/// The workflow version that a session executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WorkflowName {
+    pub name: String,
+    pub version: i32,
+}
+
+/// The session's executable tasks by status; groups and items are not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Counts {
+    pub total: i64,
+    pub pending: i64,
+    pub ready: i64,
+    pub assigned: i64,
+    pub in_progress: i64,
+    pub blocked: i64,
+    pub paused: i64,
+    pub completed: i64,
+    pub failed: i64,
+    pub cancelled: i64,
+    pub skipped: i64,
+}
+
+/// What a list of sessions is narrowed to; everything given has to hold.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    pub states: Option<Vec<SessionState>>,
+    pub workflow: Option<String>,
+    pub tag: Option<String>,
+}
+
+/// Sessions with more tasks than this are counted at most once in [`COUNTS_AGE_MAX`].
+const COUNTED_AT_ONCE_MAX: i32 = 10_000;
+const COUNTS_AGE_MAX: Duration = Duration::from_secs(1);
+/// Sessions whose counts are kept in memory.
+const COUNTS_KEPT_MAX: usize = 1_000;
+
+impl Views {
+    /// The session with this key.
+    pub async fn session(&self, key: SessionKey) -> Result<SessionObject, ReadError> {
+        let mut found = self.sessions_by_id(&[key.id.0]).await?;
+        found.pop().ok_or_else(|| ReadError::NoSession(key.id.to_string()))
+    }
+
+    /// Whether the session has ended; without a retry it writes no more events then.
+    pub async fn is_final(&self, key: SessionKey) -> Result<bool, ReadError> {
+        let state = sqlx::query_scalar!(
+            "select state from session_progress where tenant_id = $1 and session_id = $2",
+            key.tenant.0,
+            key.id.0
+        )
+        .fetch_optional(&self.db)
+        .await?
+        .ok_or_else(|| ReadError::NoSession(key.id.to_string()))?;
+        Ok(SessionState::from_code(state).is_some_and(SessionState::is_final))
+    }
+
+    /// Sessions, newest first.
+    pub async fn sessions(
+        &self,
+        filter: &SessionFilter,
+        cursor: Option<&str>,
+        limit: Option<i64>,
+    ) -> Result<Page<SessionObject>, ReadError> {
+        let before = cursor.map(from_cursor).transpose()?.map(Uuid::from_bytes);
+        let states: Option<Vec<i16>> =
+            filter.states.as_ref().map(|states| states.iter().map(|state| state.code()).collect());
+        let read = rows_to_read(limit);
+        let mut ids = sqlx::query_scalar!(
+            "select s.id
+               from sessions s
+               join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
+               join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
+              where s.tenant_id = $1
+                and ($2::uuid is null or s.id < $2)
+                and ($3::smallint[] is null or p.state = any($3))
+                and ($4::text is null or v.name = $4)
+                and ($5::text is null or $5 = any(s.tags))
+              order by s.id desc
+              limit $6",
+            self.tenant.0,
+            before,
+            states.as_deref(),
+            filter.workflow.as_deref(),
+            filter.tag.as_deref(),
+            read,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        let more = cut(&mut ids, read);
+        let next = if more { ids.last().map(|id| to_cursor(id.as_bytes())) } else { None };
+        Ok(Page { items: self.sessions_by_id(&ids).await?, next })
+    }
+
+    /// The key of a session given by its id, by an end of it that no other has (at least 6
+    /// characters), as `@latest` or as `@latest:NAME` (of that workflow).
+    pub async fn find_session(&self, given: &str) -> Result<SessionKey, ReadError> {
+        if let Some(rest) = given.strip_prefix("@latest") {
+            return self.latest_session(given, rest).await;
+        }
+        if let Ok(id) = given.parse::<Uuid>() {
+            let known = sqlx::query_scalar!(
+                "select id from sessions where tenant_id = $1 and id = $2",
+                self.tenant.0,
+                id
+            )
+            .fetch_optional(&self.db)
+            .await?;
+            return known
+                .map(|id| self.key(id))
+                .ok_or_else(|| ReadError::NoSession(given.to_owned()));
+        }
+        let tail = given.replace('-', "").to_ascii_lowercase();
+        if !(6..32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(ReadError::NotASession(given.to_owned()));
+        }
+        let found = self.sessions_ending_with(&tail).await?;
+        match found.as_slice() {
+            [] => Err(ReadError::NoSession(given.to_owned())),
+            [only] => Ok(self.key(*only)),
+            several => Err(ReadError::AmbiguousSession {
+                given: given.to_owned(),
+                candidates: several.iter().map(Uuid::to_string).collect(),
+            }),
+        }
+    }
+
+    fn key(&self, id: Uuid) -> SessionKey {
+        SessionKey { tenant: self.tenant, id: SessionId(id) }
+    }
+
+    async fn latest_session(&self, given: &str, rest: &str) -> Result<SessionKey, ReadError> {
+        let workflow = match rest.strip_prefix(':') {
+            Some(name) => Some(name),
+            None if rest.is_empty() => None,
+            None => return Err(ReadError::NotASession(given.to_owned())),
+        };
+        let id = sqlx::query_scalar!(
+            "select s.id
+               from sessions s
+               join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
+              where s.tenant_id = $1 and ($2::text is null or v.name = $2)
+              order by s.id desc
+              limit 1",
+            self.tenant.0,
+            workflow,
+        )
+        .fetch_optional(&self.db)
+        .await?;
+        id.map(|id| self.key(id)).ok_or_else(|| ReadError::NoSession(given.to_owned()))
+    }
+
+    /// A few sessions whose id, dashes left out, ends like this.
+    async fn sessions_ending_with(&self, tail: &str) -> sqlx::Result<Vec<Uuid>> {
+        sqlx::query_scalar!(
+            "select id
+               from sessions
+              where tenant_id = $1
+                and right(id::text, 6) = right($2, 6)
+                and right(replace(id::text, '-', ''), length($2)) = $2
+              order by id desc
+              limit 4",
+            self.tenant.0,
+            tail,
+        )
+        .fetch_all(&self.db)
+        .await
+    }
+
+    /// The sessions with these ids, newest first; unknown ones are left out.
+    async fn sessions_by_id(&self, ids: &[Uuid]) -> Result<Vec<SessionObject>, ReadError> {
+        let rows = sqlx::query_file_as!(
+            SessionRow,
+            "src/store/sql/session_view.sql",
+            self.tenant.0,
+            ids,
+            COUNTED_AT_ONCE_MAX,
+            flags::EXECUTABLE,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        let mut sessions = Vec::with_capacity(rows.len());
+        for row in rows {
+            let counts = if row.is_counted { row.counts() } else { self.kept_counts(&row).await? };
+            sessions.push(row.into_object(counts)?);
+        }
+        Ok(sessions)
+    }
+
+    /// The counts of a session with many tasks, at most a second old.
+    async fn kept_counts(&self, row: &SessionRow) -> Result<Counts, ReadError> {
+        let session = SessionId(row.id);
+        if let Some((at, counts)) = lock(&self.counts).get(&session)
+            && at.elapsed() < COUNTS_AGE_MAX
+        {
+            return Ok(*counts);
+        }
+        let live = sqlx::query!(
+            r#"select count(*) filter (where state = 1) as "ready!",
+                      count(*) filter (where state = 2) as "assigned!",
+                      count(*) filter (where state = 3) as "in_progress!",
+                      count(*) filter (where state = 4) as "blocked!",
+                      count(*) filter (where state = 5) as "paused!"
+                 from tasks
+                where tenant_id = $1 and session_id = $2
+                  and state between 1 and 5 and flags & $3 <> 0"#,
+            self.tenant.0,
+            row.id,
+            flags::EXECUTABLE,
+        )
+        .fetch_one(&self.db)
+        .await?;
+        let counts = row.with_live(Counts {
+            ready: live.ready,
+            assigned: live.assigned,
+            in_progress: live.in_progress,
+            blocked: live.blocked,
+            paused: live.paused,
+            ..Counts::default()
+        });
+        let mut kept = lock(&self.counts);
+        if kept.len() >= COUNTS_KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(session, (Instant::now(), counts));
+        Ok(counts)
+    }
+}
+
+struct SessionRow {
+    id: Uuid,
+    title: String,
+    kind: String,
+    priority: i16,
+    prompt: Option<String>,
+    description: Option<String>,
+    tags: Vec<String>,
+    metadata: Value,
+    inputs: Value,
+    outputs: Option<Value>,
+    created_by: Option<String>,
+    created_at: DateTime<Utc>,
+    name: String,
+    version: i32,
+    state: i16,
+    sweep: i16,
+    retry: i32,
+    bad: i32,
+    error: Option<Json<Failure>>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    total: i32,
+    completed: i32,
+    failed: i32,
+    cancelled: i32,
+    skipped: i32,
+    /// Whether the live states were counted with the row.
+    is_counted: bool,
+    ready: i64,
+    assigned: i64,
+    in_progress: i64,
+    blocked: i64,
+    paused: i64,
+}
+
+impl SessionRow {
+    fn counts(&self) -> Counts {
+        self.with_live(Counts {
+            ready: self.ready,
+            assigned: self.assigned,
+            in_progress: self.in_progress,
+            blocked: self.blocked,
+            paused: self.paused,
+            ..Counts::default()
+        })
+    }
+
+    /// Adds the counters of the row; what is then missing is pending, whether it has a row or not.
+    fn with_live(&self, live: Counts) -> Counts {
+        let counts = Counts {
+            total: self.total.into(),
+            completed: self.completed.into(),
+            failed: self.failed.into(),
+            cancelled: self.cancelled.into(),
+            skipped: self.skipped.into(),
+            ..live
+        };
+        let live = live.ready + live.assigned + live.in_progress + live.blocked + live.paused;
+        let ended = counts.completed + counts.failed + counts.cancelled + counts.skipped;
+        Counts { pending: (counts.total - live - ended).max(0), ..counts }
+    }
+
+    fn into_object(self, counts: Counts) -> sqlx::Result<SessionObject> {
+        let status = SessionState::from_code(self.state)
+            .ok_or_else(|| unknown_code("state of a session", self.state))?;
+        let priority = Priority::from_code(self.priority)
+            .ok_or_else(|| unknown_code("priority", self.priority))?;
+        let kind = serde_json::from_value(Value::String(self.kind))
+            .map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let error = self.error.map(|Json(failure)| failure);
+        Ok(SessionObject {
+            id: SessionId(self.id),
+            title: self.title,
+            workflow: WorkflowName { name: self.name, version: self.version },
+            kind,
+            status,
+            status_reason: status_reason(status, error.as_ref(), self.bad, self.sweep),
+            priority,
+            prompt: self.prompt,
+            description: self.description,
+            tags: self.tags,
+            metadata: self.metadata,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            error,
+            created_by: self.created_by,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            counts,
+            parent_id: None,
+            schedule_id: None,
+            retry: self.retry,
+            health: None,
+        })
+    }
+}
+
+/// What there is to say about a status beyond its name: the class of the session's own error, or
+/// what its tasks did to it.
+fn status_reason(
+    status: SessionState,
+    error: Option<&Failure>,
+    bad: i32,
+    sweep: i16,
+) -> Option<String> {
+    use SessionState as S;
+    let reason = match (status, error) {
+        (_, Some(failure)) => failure.class.as_str(),
+        (S::Failed, None) if bad > 0 => "task_failed",
+        (S::PartiallyCompleted, None) => "failures_allowed",
+        (S::Timeout, None) => "timeout",
+        (S::Running, None) if sweep == 1 => "fail_fast",
+        _ => return None,
+    };
+    Some(reason.to_owned())
+}

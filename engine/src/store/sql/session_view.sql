@@ -1,0 +1,30 @@
+select s.id, s.title, s.type as kind, s.priority, s.prompt, s.description, s.tags, s.metadata,
+       s.inputs, s.outputs, s.created_by, s.created_at,
+       v.name, v.version,
+       p.state, p.sweep, p.retry, p.bad,
+       p.error as "error: sqlx::types::Json<Failure>",
+       p.started_at, p.finished_at,
+       p.total, p.completed, p.failed, p.cancelled, p.skipped,
+       (p.total <= $3 or p.total = p.completed + p.failed + p.cancelled + p.skipped) as "is_counted!",
+       live.ready as "ready!",
+       live.assigned as "assigned!",
+       live.in_progress as "in_progress!",
+       live.blocked as "blocked!",
+       live.paused as "paused!"
+  from sessions s
+  join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
+  join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
+ cross join lateral (
+           select count(*) filter (where t.state = 1) as ready,
+                  count(*) filter (where t.state = 2) as assigned,
+                  count(*) filter (where t.state = 3) as in_progress,
+                  count(*) filter (where t.state = 4) as blocked,
+                  count(*) filter (where t.state = 5) as paused
+             from tasks t
+            where t.tenant_id = p.tenant_id and t.session_id = p.session_id
+              and t.state between 1 and 5 and t.flags & $4 <> 0
+              and p.total <= $3
+              and p.total > p.completed + p.failed + p.cancelled + p.skipped
+       ) live
+ where s.tenant_id = $1 and s.id = any($2)
+ order by s.id desc

@@ -1,0 +1,152 @@
+//! What the read views share: the handle with its two small caches, pages and refusals. The views
+//! read what the API and the command line show, and write nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Serialize;
+use sqlx::{PgPool, types::Json};
+use thiserror::Error;
+use utoipa::ToSchema;
+
+use super::{Store, session_view::Counts};
+use crate::{
+    id::{SessionId, SessionKey, TenantId, VersionId},
+    plan::Plan,
+};
+
+/// Reads what users see of one tenant; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Views {
+    pub(super) db: PgPool,
+    pub(super) tenant: TenantId,
+    plans: Arc<Mutex<HashMap<VersionId, Arc<Plan>>>>,
+    pub(super) counts: Arc<Mutex<HashMap<SessionId, (Instant, Counts)>>>,
+}
+
+/// Plans kept in memory; beyond this all are forgotten and read again.
+const PLANS_KEPT_MAX: usize = 200;
+
+/// Rows of a page, when nothing else is asked for and at most.
+pub const PAGE_DEFAULT: i64 = 100;
+pub const PAGE_MAX: i64 = 1_000;
+
+/// A part of a list. `next` is what the next page is asked for with; null on the last page.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    #[error("there is no session `{0}`")]
+    NoSession(String),
+    #[error("`{given}` is the end of several ids: {}", candidates.join(", "))]
+    AmbiguousSession { given: String, candidates: Vec<String> },
+    #[error(
+        "`{0}` is not the id of a session: give all of it, its last 6 or more characters, `@latest` or `@latest:NAME`"
+    )]
+    NotASession(String),
+    #[error("session {session} has no task `{key}`")]
+    NoTask { session: SessionId, key: String },
+    #[error("there is no workflow `{0}`")]
+    NoWorkflow(String),
+    #[error("workflow `{name}` has no version {version}")]
+    NoVersion { name: String, version: i32 },
+    #[error("the cursor does not come from this list")]
+    BadCursor,
+    #[error("the database did not answer")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Views {
+    pub fn new(store: &Store, tenant: TenantId) -> Self {
+        Self { db: store.pool.clone(), tenant, plans: Arc::default(), counts: Arc::default() }
+    }
+
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The plan of a session's workflow version, and the version's id.
+    pub(super) async fn plan_of(&self, session: SessionKey) -> Result<Arc<Plan>, ReadError> {
+        let version = sqlx::query_scalar!(
+            "select version_id from session_progress where tenant_id = $1 and session_id = $2",
+            session.tenant.0,
+            session.id.0
+        )
+        .fetch_optional(&self.db)
+        .await?
+        .ok_or_else(|| ReadError::NoSession(session.id.to_string()))?;
+        self.plan(VersionId(version)).await
+    }
+
+    async fn plan(&self, version: VersionId) -> Result<Arc<Plan>, ReadError> {
+        if let Some(plan) = lock(&self.plans).get(&version) {
+            return Ok(Arc::clone(plan));
+        }
+        let Json(plan) = sqlx::query_scalar!(
+            r#"select plan as "plan: Json<Plan>"
+                 from workflow_versions where tenant_id = $1 and id = $2"#,
+            self.tenant.0,
+            version.0
+        )
+        .fetch_one(&self.db)
+        .await?;
+        let plan = Arc::new(plan);
+        let mut plans = lock(&self.plans);
+        if plans.len() >= PLANS_KEPT_MAX {
+            plans.clear();
+        }
+        plans.insert(version, Arc::clone(&plan));
+        Ok(plan)
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many rows to read for a page: one more than it shows, to know whether another follows.
+pub(super) fn rows_to_read(limit: Option<i64>) -> i64 {
+    limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX) + 1
+}
+
+/// Cuts the surplus row off and says whether there was one.
+pub(super) fn cut<T>(rows: &mut Vec<T>, read: i64) -> bool {
+    let shown = usize::try_from(read - 1).unwrap_or(0);
+    let more = rows.len() > shown;
+    rows.truncate(shown);
+    more
+}
+
+pub(super) fn to_cursor(bytes: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub(super) fn from_cursor<const N: usize>(cursor: &str) -> Result<[u8; N], ReadError> {
+    bytes_of_cursor(cursor)?.try_into().map_err(|_| ReadError::BadCursor)
+}
+
+pub(super) fn bytes_of_cursor(cursor: &str) -> Result<Vec<u8>, ReadError> {
+    BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| ReadError::BadCursor)
+}
+
+/// A code in a row that no state has: the row was written by a newer version.
+pub(super) fn unknown_code(what: &'static str, code: i16) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{code} is not a {what}").into())
+}
+
+/// Bits of `tasks.flags` that the views look at.
+pub(super) mod flags {
+    /// Counted in the session's counters.
+    pub(crate) const EXECUTABLE: i16 = 1;
+    /// The row of an item of a `for_each` group.
+    pub(crate) const ITEM: i16 = 64;
+}
