@@ -1,1 +1,22 @@
-//! HTTP and live events.
+//! HTTP and live events: the resources of `/api/v1`, the sockets, health, metrics and the
+//! description of all that. It reads and writes through [`jobshop_engine::store`] and knows
+//! nothing of workers: the database is where they meet.
+
+mod agents;
+mod app;
+mod auth;
+mod error;
+mod events;
+mod extract;
+mod health;
+mod live;
+mod metrics;
+mod router;
+mod server;
+mod sessions;
+mod tasks;
+mod workflows;
+
+pub use app::{App, Listen};
+pub use router::openapi;
+pub use server::serve;

@@ -1,0 +1,125 @@
+//! Everything there is under one address, what surrounds every request, and the description made
+//! from the same handlers.
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::{Method, Uri},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use tower_http::{
+    ServiceBuilderExt as _,
+    catch_panic::CatchPanicLayer,
+    request_id::{MakeRequestUuid, RequestId},
+    trace::TraceLayer,
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::{
+    agents, app::Shared, auth, error::ApiError, events, health, live, metrics, sessions, tasks,
+    workflows,
+};
+
+const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Jobshop",
+        description = "Autonomous coding sessions as durable workflows. Lists are pages \
+                       `{items, next}`; refusals are RFC 9457 problems with a stable `code`.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+        contact(),
+    ),
+    modifiers(&Bearer),
+    security(("bearer" = [])),
+)]
+struct Description;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+fn resources() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(sessions::routes())
+        .merge(tasks::routes())
+        .merge(events::routes())
+        .merge(workflows::routes())
+        .merge(agents::routes())
+        .merge(live::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
+}
+
+/// The `OpenAPI` 3.1 description of the whole API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    resources().into_openapi()
+}
+
+pub(crate) fn router(shared: Shared) -> Router {
+    let (resources, openapi) = resources().split_for_parts();
+    let layers = tower::ServiceBuilder::new()
+        .set_x_request_id(MakeRequestUuid)
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .propagate_x_request_id()
+        .layer(from_fn(metrics::measure))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(shared.clone(), auth::require_token))
+        .layer(from_fn(answer_in_time))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    resources
+        .merge(Router::from(SwaggerUi::new("/docs").url("/openapi.json", openapi)))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(layers)
+        .with_state(shared)
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    ApiError::NoRoute(uri.path().to_owned())
+}
+
+async fn no_method(method: Method) -> ApiError {
+    ApiError::NoMethod(method.to_string())
+}
+
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::TimedOut.into_response(),
+    }
+}
+
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a request panicked");
+    ApiError::Panicked.into_response()
+}
+
+fn span(request: &Request) -> tracing::Span {
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default();
+    // The path as it was registered: a query may hold a token.
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    tracing::info_span!("request", request.id = id, http.method = %request.method(), http.route = path)
+}

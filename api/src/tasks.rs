@@ -1,0 +1,67 @@
+//! The tasks of a session.
+
+use axum::{Json, extract::State};
+use jobshop_engine::{
+    store::{task_view::TaskObject, view::Page},
+    task::TaskState,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::Shared,
+    error::{ApiError, Problem},
+    extract::{Path, Query, comma_separated, page_limit},
+};
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Statuses, separated by commas.
+    #[serde(default, deserialize_with = "comma_separated")]
+    #[param(value_type = Option<String>)]
+    status: Option<Vec<TaskState>>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// At most this many items; 100 without it, 1000 at most.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<i64>,
+}
+
+/// The tasks of a session, groups and items among them, in the order of their numbers. A page with
+/// very large outputs may be shorter than asked for.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks", tag = "tasks",
+    params(("id" = String, Path), ListQuery),
+    responses((status = OK, body = Page<TaskObject>), (status = BAD_REQUEST, body = Problem),
+              (status = NOT_FOUND, body = Problem)))]
+async fn list(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<TaskObject>>, ApiError> {
+    let session = shared.views.find_session(&id).await?;
+    let limit = page_limit(query.limit)?;
+    let page = shared
+        .views
+        .tasks(session, query.status.as_deref(), query.cursor.as_deref(), limit)
+        .await?;
+    Ok(Json(page))
+}
+
+/// One task, by its key (`build[api].check`, percent-encoded) or its number.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks/{key}", tag = "tasks",
+    params(("id" = String, Path), ("key" = String, Path)),
+    responses((status = OK, body = TaskObject), (status = NOT_FOUND, body = Problem)))]
+async fn show(
+    State(shared): State<Shared>,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<Json<TaskObject>, ApiError> {
+    let session = shared.views.find_session(&id).await?;
+    Ok(Json(shared.views.task(session, &key).await?))
+}
