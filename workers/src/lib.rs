@@ -1,1 +1,3 @@
 //! Claims tasks and executes them.
+
+pub mod execute;

@@ -1,0 +1,40 @@
+//! How an attempt ends before it has done its work, so that every step can say so with `?`.
+
+use jobshop_engine::outcome::{ErrorClass, Failure, Outcome};
+use serde_json::Value;
+
+/// Why an attempt goes no further.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Halt {
+    Failed(Failure),
+    /// Told to stop from outside: nothing is counted.
+    Released,
+}
+
+pub(crate) type Done<T> = Result<T, Halt>;
+
+impl Halt {
+    pub(crate) fn failed(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(class, message))
+    }
+
+    /// An ordinary failure, class `error`.
+    pub(crate) fn error(message: impl Into<String>) -> Self {
+        Self::failed(ErrorClass::Error, message)
+    }
+}
+
+/// Accidents of this machine (no space, no permission) count as failures of the attempt.
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::error(format!("{error:#}"))
+    }
+}
+
+pub(crate) fn outcome(done: Done<Value>) -> Outcome {
+    match done {
+        Ok(outputs) => Outcome::Succeeded(outputs),
+        Err(Halt::Failed(failure)) => Outcome::Failed(failure),
+        Err(Halt::Released) => Outcome::Released,
+    }
+}

@@ -1,0 +1,190 @@
+//! Turns an attempt into its outcome: directories, clones, commands, agents, merges. It does not
+//! know how attempts are claimed, nor what becomes of their outcomes and logs.
+
+mod command;
+mod directory;
+mod environment;
+mod groups;
+mod halt;
+pub mod log;
+mod output;
+mod proc;
+mod run;
+mod spawner;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jobshop_engine::{
+    attempt::{Attempt, Work},
+    id::SessionId,
+    outcome::{Failure, Outcome},
+};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    command::{Limits, Programs},
+    directory::Directories,
+    groups::Groups,
+    halt::{Done, Halt},
+    log::{LogChunks, LogWriter},
+    spawner::Spawner,
+};
+
+/// What an executor needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct ExecutorConfig {
+    /// Holds workspaces, the clone cache and the records of process groups. Exactly one live
+    /// process may use it: whatever is found in it at the start is ended.
+    pub data_dir: PathBuf,
+    /// The binary whose hidden `__exec` starts children.
+    pub launcher: PathBuf,
+    /// Variables of our own environment that commands get, besides the usual four.
+    pub pass_env: Vec<String>,
+    /// What a command gets between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// The largest outputs of a task, as JSON.
+    pub output_bytes_max: usize,
+    /// The longest log of an attempt.
+    pub log_bytes_max: usize,
+    /// Whether the directory of a failed attempt stays, below `kept`.
+    pub keep_failed: bool,
+    /// What a `command` agent executes where its task names no command.
+    pub agent_command: Option<Vec<String>>,
+}
+
+impl ExecutorConfig {
+    /// The defaults for everything that has one.
+    pub fn new(data_dir: impl Into<PathBuf>, launcher: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            launcher: launcher.into(),
+            pass_env: Vec::new(),
+            grace: Duration::from_secs(2),
+            output_bytes_max: 256 * 1024,
+            log_bytes_max: 16 * 1024 * 1024,
+            keep_failed: false,
+            agent_command: None,
+        }
+    }
+}
+
+/// Executes attempts; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ExecutorConfig,
+    directories: Directories,
+    programs: Programs,
+}
+
+impl Executor {
+    pub fn new(mut config: ExecutorConfig) -> anyhow::Result<Self> {
+        let dir = &config.data_dir;
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        config.data_dir = dir.canonicalize().context("resolving the data directory")?;
+        let directories = Directories::open(&config.data_dir).context("opening workspaces")?;
+        let programs = Programs {
+            spawner: Spawner::start().context("starting the spawner")?,
+            groups: Groups::open(config.data_dir.join("groups")).context("opening groups")?,
+            launcher: config.launcher.clone(),
+        };
+        Ok(Self { inner: Arc::new(Inner { config, directories, programs }) })
+    }
+
+    /// A log for one attempt, and the end where its chunks are taken and stored.
+    pub fn log(&self) -> (LogWriter, LogChunks) {
+        LogWriter::new(self.inner.config.log_bytes_max)
+    }
+
+    /// Kills the processes and removes the workspaces that an earlier life of the data directory
+    /// left. Call it before the first attempt.
+    pub async fn kill_leftovers(&self) -> anyhow::Result<()> {
+        let directories = self.inner.directories.clone();
+        let groups = &self.inner.programs.groups;
+        if !groups.kill_leftovers(directories.workspaces()).await.context("killing leftovers")? {
+            tracing::warn!("a process of an earlier worker does not react to SIGKILL");
+        }
+        tokio::task::spawn_blocking(move || directories.remove_all())
+            .await?
+            .context("removing the workspaces of an earlier worker")
+    }
+
+    /// Removes what is left of an ended session's workspaces.
+    pub async fn cleanup(&self, session: SessionId) -> anyhow::Result<()> {
+        let directories = self.inner.directories.clone();
+        tokio::task::spawn_blocking(move || directories.remove_session(session))
+            .await?
+            .context("removing the workspaces of a session")
+    }
+
+    /// Executes an attempt to its end. When it returns, nothing the attempt started is alive and
+    /// its log is complete. `stop` ends it with [`Outcome::Released`]: SIGTERM, the grace period,
+    /// SIGKILL. Dropped before its end, it kills the attempt's process group at once.
+    pub async fn execute(
+        &self,
+        attempt: &Attempt,
+        log: LogWriter,
+        stop: CancellationToken,
+    ) -> Outcome {
+        match &attempt.work {
+            Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
+            Work::Fail(class, message) => Outcome::Failed(Failure::new(*class, message.clone())),
+            Work::Run(_) | Work::Agent(_) | Work::Merge(_) => {
+                halt::outcome(self.inner.work(attempt, &log, stop).await)
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn work(
+        &self,
+        attempt: &Attempt,
+        log: &LogWriter,
+        stop: CancellationToken,
+    ) -> Done<Value> {
+        let limits = Limits {
+            timeout: attempt.timeout,
+            deadline: attempt.timeout.map(|timeout| Instant::now() + timeout.to_std()),
+            heartbeat: attempt.heartbeat,
+            grace: self.config.grace,
+            stop,
+        };
+        let directory =
+            self.directories.create(&attempt.fence).context("creating the attempt's directory")?;
+        let done = match &attempt.work {
+            Work::Run(command) => self.run(command, attempt, &directory, &limits, log).await,
+            Work::Noop | Work::Fail(..) | Work::Agent(_) | Work::Merge(_) => {
+                Err(Halt::error("not supported yet"))
+            }
+        };
+        self.tidy(&directory, &done, log).await;
+        done
+    }
+
+    async fn tidy(&self, directory: &directory::Directory, done: &Done<Value>, log: &LogWriter) {
+        let directories = self.directories.clone();
+        let owned = directory.clone();
+        let is_kept = self.config.keep_failed && matches!(done, Err(Halt::Failed(_)));
+        let tidied = tokio::task::spawn_blocking(move || {
+            if is_kept {
+                directories.keep(&owned).map(Some)
+            } else {
+                directories.remove(&owned).map(|()| None)
+            }
+        });
+        match tidied.await {
+            Ok(Ok(Some(kept))) => log.note(&format!("kept in {}", kept.display())),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot tidy an attempt's directory"),
+            Err(error) => tracing::warn!(%error, "tidying an attempt's directory panicked"),
+        }
+    }
+}

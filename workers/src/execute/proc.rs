@@ -1,0 +1,53 @@
+//! What `/proc` says about processes: enough to find those of an attempt and never to mistake a
+//! recycled number for one of them. It kills nothing.
+
+use std::fs;
+
+use nix::unistd::Pid;
+
+/// The processes whose environment, as it was when their program started, holds `wanted`.
+pub(crate) fn with_environment(wanted: impl Fn(&[u8]) -> bool) -> Vec<Pid> {
+    let own = Pid::this();
+    pids()
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(&wanted))
+        })
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+}
+
+/// When a process started, in clock ticks since the machine did: together with its number, and as
+/// long as the machine runs, it names one process for ever. `None` when there is no such process.
+pub(crate) fn started(pid: Pid) -> Option<u64> {
+    parse_started(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The second field is the program's name in parentheses and may hold anything.
+fn parse_started(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Differs after every start of the machine; empty where the system does not say.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse() {
+        let line = "12 (a) Z 1 (b) S 1 12 12 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2";
+        assert_eq!(parse_started(line), Some(98765));
+        assert_eq!(parse_started("nonsense"), None);
+        assert!(started(Pid::this()).unwrap() > 0);
+    }
+}

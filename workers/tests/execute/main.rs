@@ -1,0 +1,5 @@
+//! The executor by example: real processes, real git, no database.
+
+mod end;
+mod run;
+mod support;
