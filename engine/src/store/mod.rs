@@ -6,6 +6,7 @@
 pub mod event_view;
 pub mod hints;
 pub mod load_view;
+pub mod logs;
 pub mod session_view;
 mod task_path;
 pub mod task_view;

@@ -7,6 +7,7 @@ mod environment;
 mod groups;
 mod halt;
 pub mod log;
+pub mod log_storage;
 mod output;
 mod proc;
 mod run;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     command::{Limits, Programs},
-    directory::Directories,
+    directory::{Directories, Directory},
     groups::Groups,
     halt::{Done, Halt},
     log::{LogChunks, LogWriter},
@@ -165,26 +166,25 @@ impl Inner {
                 Err(Halt::error("not supported yet"))
             }
         };
-        self.tidy(&directory, &done, log).await;
+        self.tidy(directory, &done, log).await;
         done
     }
 
-    async fn tidy(&self, directory: &directory::Directory, done: &Done<Value>, log: &LogWriter) {
+    /// An accident here costs disk, not the outcome.
+    async fn tidy(&self, directory: Directory, done: &Done<Value>, log: &LogWriter) {
         let directories = self.directories.clone();
-        let owned = directory.clone();
         let is_kept = self.config.keep_failed && matches!(done, Err(Halt::Failed(_)));
         let tidied = tokio::task::spawn_blocking(move || {
             if is_kept {
-                directories.keep(&owned).map(Some)
+                directories.keep(&directory).map(|kept| format!("kept in {}", kept.display()))
             } else {
-                directories.remove(&owned).map(|()| None)
+                directories.remove(&directory).map(|()| String::new())
             }
         });
-        match tidied.await {
-            Ok(Ok(Some(kept))) => log.note(&format!("kept in {}", kept.display())),
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "cannot tidy an attempt's directory"),
-            Err(error) => tracing::warn!(%error, "tidying an attempt's directory panicked"),
+        match tidied.await.map_err(std::io::Error::other).flatten() {
+            Ok(said) if said.is_empty() => {}
+            Ok(said) => log.note(&said),
+            Err(error) => tracing::warn!(%error, "cannot tidy an attempt's directory"),
         }
     }
 }

@@ -44,7 +44,7 @@ async fn a_timeout_ends_everything_and_says_so() {
     let bench = Bench::new();
     let dir = bench.dir.path();
     let mut attempt = script(&format!("trap '' TERM\n{}while :; do sleep 1; done", daemons(dir)));
-    attempt.timeout = span("1s");
+    attempt.timeout = Some(span("1s"));
     let ended = bench.execute(&attempt).await;
     assert_eq!(ended.failure(ErrorClass::Timeout), "timed out after 1s");
     assert_eq!(ended.stream(Stream::System), "timed out after 1s\n");
@@ -55,7 +55,7 @@ async fn a_timeout_ends_everything_and_says_so() {
 async fn a_timeout_lets_a_command_clean_up() {
     let bench = Bench::with(|config| config.grace = SOON);
     let mut attempt = script("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done");
-    attempt.timeout = span("500ms");
+    attempt.timeout = Some(span("500ms"));
     let ended = bench.execute(&attempt).await;
     ended.failure(ErrorClass::Timeout);
     assert_eq!(ended.stream(Stream::Stdout), "up\nbye\n");
@@ -65,11 +65,11 @@ async fn a_timeout_lets_a_command_clean_up() {
 async fn silence_fails_an_attempt_and_output_keeps_it_alive() {
     let bench = Bench::new();
     let mut silent = script("echo one; sleep 600");
-    silent.heartbeat = span("200ms");
+    silent.heartbeat = Some(span("200ms"));
     let ended = bench.execute(&silent).await;
     assert_eq!(ended.failure(ErrorClass::Timeout), "no output for 200ms (heartbeat)");
     let mut lively = script("for i in $(seq 15); do echo $i; sleep 0.1; done");
-    lively.heartbeat = span("1s");
+    lively.heartbeat = Some(span("1s"));
     bench.execute(&lively).await.outputs();
 }
 

@@ -82,16 +82,18 @@ impl Bench {
 
 impl Ended {
     pub(crate) fn outputs(&self) -> &Value {
-        match &self.outcome {
-            Outcome::Succeeded(outputs) => outputs,
-            other => panic!("{other:?}\n{}", self.text()),
-        }
+        let Outcome::Succeeded(outputs) = &self.outcome else {
+            panic!("{:?}\n{}", self.outcome, self.text())
+        };
+        outputs
     }
 
     pub(crate) fn failure(&self, class: ErrorClass) -> &str {
         match &self.outcome {
             Outcome::Failed(Failure { class: found, message }) if *found == class => message,
-            other => panic!("{other:?}\n{}", self.text()),
+            Outcome::Succeeded(_) | Outcome::Failed(_) | Outcome::Released => {
+                panic!("{:?}\n{}", self.outcome, self.text())
+            }
         }
     }
 
@@ -136,8 +138,8 @@ pub(crate) fn argv<const N: usize>(argv: [&str; N]) -> Attempt {
     attempt(Work::Run(Command::Argv(argv.map(str::to_owned).into())))
 }
 
-pub(crate) fn span(text: &str) -> Option<Span> {
-    Some(text.parse().unwrap())
+pub(crate) fn span(text: &str) -> Span {
+    text.parse().unwrap()
 }
 
 /// Waits until `found` gives something.
