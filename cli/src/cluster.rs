@@ -85,10 +85,10 @@ impl Cluster {
     /// and returns once the database `jobshop` answers.
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
         let folder = config.data.dir().path().join("pg");
+        let owner = owner::choose(&folder)?;
+        owner.check_way_to(config.data.dir().path())?;
         let existing = init::existing(&folder)?;
         let binaries = binaries::find(config.data.dir().path(), existing.as_ref())?;
-        let owner = owner::choose(existing.as_ref().map(|it| &*it.path))?;
-        owner.check_way_to(config.data.dir().path())?;
         let starter = starter::Starter { launcher: config.launcher, owner: owner.clone() };
         let path = match existing {
             Some(existing) => existing.path,

@@ -4,8 +4,10 @@
 //!
 //! `jobshop __exec --signal KILL --parent PID [--uid UID --gid GID] -- PROGRAM ARGUMENT…`
 //!
-//! It knows neither Postgres nor tasks, starts no runtime and no thread. The signal comes at the
-//! death of the *thread* that forked, so callers must start children from a thread that never ends.
+//! It knows neither Postgres nor tasks, and starts no runtime and no thread. Two things to know: the
+//! signal comes at the death of the *thread* that forked, so start children from one that never
+//! ends; and what the program forks does not inherit it, so a caller that must be rid of everything
+//! ends the process group.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};

@@ -10,10 +10,16 @@ use nix::unistd::Pid;
 
 /// Whether the process runs; one that ended and only waits to be collected does not.
 pub fn is_alive(pid: u32) -> bool {
-    match signal::kill(Pid::from_raw(pid.cast_signed()), None) {
+    let Some(process) = signed(pid) else { return false };
+    match signal::kill(process, None) {
         Ok(()) | Err(Errno::EPERM) => !is_zombie(pid),
         Err(_) => false,
     }
+}
+
+/// Zero and what would be negative name groups of processes, not one.
+fn signed(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw)
 }
 
 fn is_zombie(pid: u32) -> bool {

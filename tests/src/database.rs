@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use sqlx::migrate::Migrator;
+use jobshop_engine::store::MIGRATIONS;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::server::Server;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Of the advisory lock under which the template is made and strays are swept.
 const TEMPLATE_LOCK: i64 = 0x6a6f_6273_686f_7001;
@@ -49,7 +47,8 @@ impl TestDb {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = Server::shared().await?;
         let mut admin = server.connect().await?;
-        let template = ensure_template(server, &mut admin).await?;
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        let template = TEMPLATE.get_or_try_init(|| prepare(server, &mut admin)).await?;
         let secs: i64 = sqlx::query_scalar("select extract(epoch from clock_timestamp())::int8")
             .fetch_one(&mut admin)
             .await?;
@@ -127,17 +126,23 @@ impl Drop for TestDb {
     }
 }
 
-/// Makes the template of these migrations unless it is there, and returns its name.
-pub async fn ensure_template(server: &Server, admin: &mut PgConnection) -> anyhow::Result<String> {
+/// Sweeps what killed tests of earlier runs left behind, makes the template of these migrations
+/// unless it is there, and returns its name.
+pub async fn prepare(server: &Server, admin: &mut PgConnection) -> anyhow::Result<String> {
     let mut hasher = DefaultHasher::new();
     MIGRATIONS.iter().for_each(|it| (it.version, &it.checksum).hash(&mut hasher));
     let template = format!("tmpl_{:016x}", hasher.finish());
-    if exists(admin, &template).await? {
+    let is_there = "select exists (select from pg_database where datname = $1)";
+    let is_there = || sqlx::query_scalar::<_, bool>(is_there).bind(&template);
+    let strays = strays(admin).await?;
+    if strays.is_empty() && is_there().fetch_one(&mut *admin).await? {
         return Ok(template);
     }
     sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK).execute(&mut *admin).await?;
-    if !exists(admin, &template).await? {
-        sweep(admin).await?;
+    for name in strays {
+        drop_database(admin, &name).await?;
+    }
+    if !is_there().fetch_one(&mut *admin).await? {
         // Built under another name: whoever sees the template sees all of it, and nobody is
         // connected to it, which copying does not allow.
         let building = format!("building_{template}");
@@ -154,16 +159,9 @@ pub async fn ensure_template(server: &Server, admin: &mut PgConnection) -> anyho
     Ok(template)
 }
 
-async fn exists(admin: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-        .bind(name)
-        .fetch_one(admin)
-        .await
-}
-
-/// Drops what killed tests of earlier runs left behind.
-pub async fn sweep(admin: &mut PgConnection) -> sqlx::Result<()> {
-    let strays: Vec<String> = sqlx::query_scalar(
+/// Databases so old that their tests are over, with nobody connected.
+async fn strays(admin: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
         r"select datname
             from pg_database d
            where datname ~ '^test_\d+_\d+_\d+$'
@@ -171,12 +169,8 @@ pub async fn sweep(admin: &mut PgConnection) -> sqlx::Result<()> {
              and not exists (select from pg_stat_activity a where a.datid = d.oid)",
     )
     .bind(STRAY_SECS)
-    .fetch_all(&mut *admin)
-    .await?;
-    for name in strays {
-        drop_database(admin, &name).await?;
-    }
-    Ok(())
+    .fetch_all(admin)
+    .await
 }
 
 async fn drop_database(admin: &mut PgConnection, name: &str) -> sqlx::Result<()> {

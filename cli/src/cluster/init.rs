@@ -5,9 +5,14 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use super::binaries::Binaries;
 use super::starter::Starter;
 use super::{ClusterError, accident};
+
+/// Folders of clusters that are not complete yet start with this.
+const BUILDING: &str = ".new-";
 
 /// A cluster on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +42,9 @@ pub(super) async fn create(
     starter: &Starter,
 ) -> Result<PathBuf, ClusterError> {
     prepare(folder, starter).map_err(accident(format!("prepare {}", folder.display())))?;
-    let building = folder.join(format!(".new-{}", binaries.major));
-    if building.exists() {
-        std::fs::remove_dir_all(&building)
-            .map_err(accident(format!("remove {}", building.display())))?;
-    }
+    sweep(folder);
+    // A fresh name: what a killed predecessor started may still be writing into its own.
+    let building = folder.join(format!("{BUILDING}{}", Uuid::new_v4()));
     let arguments = ["-U", "jobshop", "-A", "trust", "--encoding=UTF8", "--locale=C"];
     let mut program = vec![binaries.initdb().into_os_string(), "-D".into(), (&building).into()];
     program.extend(arguments.map(Into::into));
@@ -65,6 +68,14 @@ fn prepare(folder: &Path, starter: &Starter) -> io::Result<()> {
         _ => {}
     }
     starter.owner.take(folder)
+}
+
+/// Removes what earlier, killed starts were building. What resists goes at another time.
+fn sweep(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|it| it.file_name().to_string_lossy().starts_with(BUILDING)) {
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
 }
 
 fn one_line(text: &str) -> String {

@@ -18,25 +18,23 @@ pub(super) struct Owner {
     pub(super) is_other: bool,
 }
 
-/// Ourselves; as root, the user that an existing cluster belongs to, else `postgres`, else
+/// Ourselves; as root, the user that the folder of clusters belongs to, else `postgres`, else
 /// `nobody`.
-pub(super) fn choose(existing: Option<&Path>) -> Result<Owner, ClusterError> {
+pub(super) fn choose(folder: &Path) -> Result<Owner, ClusterError> {
     let us = Uid::effective();
-    let of_files = match existing {
-        Some(path) => {
-            let files = path.metadata().map_err(accident(format!("read {}", path.display())))?;
-            Some((path, Uid::from_raw(files.uid())))
-        }
-        None => None,
+    let of_files = match folder.metadata() {
+        Ok(found) => Some(Uid::from_raw(found.uid())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(accident(format!("read {}", folder.display()))(error)),
     };
     match of_files {
-        Some((path, uid)) if uid != us && !us.is_root() => Err(ClusterError::Owner(format!(
+        Some(uid) if uid != us && !us.is_root() => Err(ClusterError::Owner(format!(
             "the cluster in {} belongs to user {}: run Jobshop as that user, or choose another \
              JOBSHOP_DATA_DIR",
-            path.display(),
+            folder.display(),
             user(uid).map_or_else(|_| uid.to_string(), |user| user.name),
         ))),
-        Some((_, uid)) if us.is_root() && !uid.is_root() => Ok(Owner::from(user(uid)?, true)),
+        Some(uid) if us.is_root() && !uid.is_root() => Ok(Owner::from(user(uid)?, true)),
         _ if us.is_root() => unprivileged().map(|user| Owner::from(user, true)),
         _ => Ok(Owner::from(user(us)?, false)),
     }

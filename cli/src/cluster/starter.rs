@@ -71,6 +71,9 @@ static THREAD: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
 
 impl Job {
     fn run(mut self) {
+        if self.reply.is_closed() {
+            return;
+        }
         let _inside = self.runtime.enter();
         let Err(unwanted) = self.reply.send(self.command.spawn()) else { return };
         if let Ok(mut child) = unwanted {

@@ -22,7 +22,6 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn prepare() -> anyhow::Result<()> {
     let server = server::Server::shared().await?;
     let mut admin = server.connect().await?;
-    database::ensure_template(server, &mut admin).await?;
-    database::sweep(&mut admin).await?;
+    database::prepare(server, &mut admin).await?;
     Ok(())
 }
