@@ -1,8 +1,12 @@
 //! One attempt as an executor gets it: everything rendered, nothing left to look up. It does not
 //! know the plan or the database.
 
+mod commits;
+mod prepare;
+
 use serde_json::Value;
 
+pub use self::prepare::{Identity, prepare, sleep};
 use crate::{
     duration::Span,
     id::Fence,

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod duration;
 pub mod event;
+pub mod expression;
 pub mod id;
 pub mod outcome;
 pub mod plan;
@@ -14,3 +15,4 @@ pub mod retry;
 pub mod session;
 pub mod store;
 pub mod task;
+pub mod workflow;

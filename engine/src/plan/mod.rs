@@ -7,10 +7,14 @@
 //! once per item, beginning with the item's own row. A node knows its position in its block, so
 //! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
 
+pub mod compile;
+mod items;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::items::{ITEMS_MAX, expand};
 use crate::{duration::Span, priority::Priority, retry::RetryPolicy};
 
 /// The index of a node in [`Plan::nodes`].
@@ -112,6 +116,19 @@ pub enum InputType {
     Object,
 }
 
+impl InputType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Array => "array",
+            Self::Object => "object",
+        }
+    }
+}
+
 /// Rows that are laid down together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Block {
@@ -153,8 +170,8 @@ pub struct Node {
     pub timeout: Option<Span>,
     pub heartbeat: Option<Span>,
     pub retry: RetryPolicy,
-    /// Merged from workflow, groups and task, in order of first mention; values may hold `${{ }}`.
-    pub env: Vec<(String, String)>,
+    /// Merged from workflow, groups and task, in order of first mention; text may hold `${{ }}`.
+    pub env: Vec<(String, Value)>,
     pub workspace: Option<WorkspaceSpec>,
     /// The JSON Schema of what it writes.
     pub outputs: Option<Value>,

@@ -1,0 +1,234 @@
+//! What a task does: from the keys it is written with to its kind.
+
+use super::outline::Draft;
+use crate::{
+    duration::Span,
+    expression::template,
+    plan::{AgentSpec, Builtin, Command, ForEach, Group, Kind},
+    workflow::{
+        definition::{Agent, Any, At, Entries, Run, Task, Text},
+        problem::Problems,
+        suggest,
+        tree::{Node, Scalar},
+    },
+};
+
+/// The kind of a task. `None` when it has none that can be read; the problem is kept then.
+pub(super) fn kind(draft: &Draft<'_>, source: &str, problems: &mut Problems) -> Option<Kind> {
+    let task = draft.task;
+    if let Some(run) = &task.run {
+        return Some(Kind::Run(command(&run.value, source, problems)));
+    }
+    if let Some(agent) = &task.agent {
+        return Some(Kind::Agent(agent_spec(&agent.value, source, problems)));
+    }
+    if let Some(uses) = &task.uses {
+        return builtin(uses, task.with.as_ref(), problems).map(Kind::Builtin);
+    }
+    if let Some(sleep) = &task.sleep {
+        return Some(Kind::Sleep(self::sleep(sleep, problems)));
+    }
+    task.tasks.as_ref().map(|tasks| {
+        if tasks.value.0.is_empty() {
+            problems.add(tasks.at, format!("the group `{}` has no tasks", draft.id.value));
+        }
+        Kind::Group(group(draft, problems))
+    })
+}
+
+/// The names of a task's outputs, where all of them are known.
+pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
+    let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    if task.is_broken {
+        return None;
+    }
+    if task.sleep.is_some() {
+        return Some(Vec::new());
+    }
+    if let Some(uses) = &task.uses {
+        return match uses.value.as_str() {
+            "builtin/noop" | "builtin/fail" => Some(Vec::new()),
+            "builtin/merge" => list(&["branch", "commit", "base", "merged", "conflicts"]),
+            _ => None,
+        };
+    }
+    let schema = &task.outputs.as_ref()?.0;
+    if task.run.is_none() || schema.get("additionalProperties")?.as_bool()? {
+        return None;
+    }
+    if schema.get("patternProperties").is_some() {
+        return None;
+    }
+    let properties = schema.get("properties")?.as_object()?;
+    Some(properties.keys().cloned().chain(["exit_code".to_owned()]).collect())
+}
+
+fn command(run: &Run, source: &str, problems: &mut Problems) -> Command {
+    match run {
+        Run::Script(script) => {
+            refuse_expressions(script, "a script", source, problems);
+            Command::Script(script.text.clone())
+        }
+        Run::Argv(argv) => Command::Argv(plain_argv(argv, source, problems)),
+    }
+}
+
+fn plain_argv(argv: &[Text], source: &str, problems: &mut Problems) -> Vec<String> {
+    for text in argv {
+        refuse_expressions(text, "a command", source, problems);
+    }
+    argv.iter().map(|text| text.text.clone()).collect()
+}
+
+/// Nothing is ever interpolated into a shell.
+fn refuse_expressions(text: &Text, what: &str, source: &str, problems: &mut Problems) {
+    if let Some(at) = text.text.find("${{") {
+        let inside = text.text[at + 3..].split("}}").next().unwrap_or_default().trim();
+        problems.hint(
+            super::templates::locate(text, source, at + 3).saturating_sub(3),
+            format!("`${{{{ }}}}` cannot stand in {what}"),
+            format!(
+                "pass the value through the environment: env: {{ VALUE: \"${{{{ {inside} }}}}\" }} and \"$VALUE\" in the script"
+            ),
+        );
+    }
+}
+
+fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -> AgentSpec {
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.text.clone());
+    AgentSpec {
+        runtime: agent.runtime,
+        prompt: text(&agent.prompt),
+        model: text(&agent.model),
+        command: agent.command.as_ref().map(|argv| plain_argv(argv, source, problems)),
+        script: text(&agent.script),
+    }
+}
+
+const BUILTINS: [&str; 3] = ["builtin/noop", "builtin/fail", "builtin/merge"];
+const LATER_BUILTINS: [&str; 2] = ["builtin/http", "builtin/merge-train"];
+
+fn builtin(
+    uses: &At<String>,
+    with: Option<&Entries<Any>>,
+    problems: &mut Problems,
+) -> Option<Builtin> {
+    let name = uses.value.as_str();
+    if !BUILTINS.contains(&name) {
+        let (message, hint) = unknown_builtin(name);
+        problems.maybe(uses.at, message, hint);
+        return None;
+    }
+    let known: &[&str] = match name {
+        "builtin/fail" => &["message"],
+        "builtin/merge" => &["into"],
+        _ => &[],
+    };
+    for (key, _) in with.iter().flat_map(|with| &with.0) {
+        if !known.contains(&key.value.as_str()) && !key.value.starts_with("x-") {
+            let hint =
+                suggest::did_you_mean(&key.value, known.iter().copied()).unwrap_or_else(|| {
+                    if known.is_empty() {
+                        "it takes nothing".to_owned()
+                    } else {
+                        format!("it takes {}", known.join(", "))
+                    }
+                });
+            problems.hint(key.at, format!("`{name}` takes no `{}`", key.value), hint);
+        }
+    }
+    let mut text = |key: &str| {
+        let (_, value) = with?.0.iter().find(|(name, _)| name.value == key)?;
+        let Node::Scalar(Scalar { value: serde_json::Value::String(text), .. }) = &value.0.node
+        else {
+            problems.add(value.0.at, format!("`{key}` must be text, not {}", value.0.noun()));
+            return None;
+        };
+        Some(text.clone())
+    };
+    Some(match name {
+        "builtin/noop" => Builtin::Noop,
+        "builtin/fail" => Builtin::Fail { message: text("message") },
+        _ => Builtin::Merge { into: text("into") },
+    })
+}
+
+fn unknown_builtin(name: &str) -> (String, Option<String>) {
+    if LATER_BUILTINS.contains(&name) {
+        return (format!("`{name}` is not supported yet"), None);
+    }
+    let is_workflow = !name.contains('/')
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-@.".contains(&b));
+    let hint = suggest::did_you_mean(name, BUILTINS).or_else(|| {
+        BUILTINS
+            .iter()
+            .find(|b| b.ends_with(&format!("/{name}")))
+            .map(|b| format!("did you mean `{b}`?"))
+    });
+    match hint {
+        Some(hint) => (format!("there is no `{name}`"), Some(hint)),
+        None if is_workflow => {
+            (format!("another workflow (`{name}`) as a task is not supported yet"), None)
+        }
+        None => {
+            (format!("there is no `{name}`"), Some(format!("there are {}", BUILTINS.join(", "))))
+        }
+    }
+}
+
+fn sleep(text: &Text, problems: &mut Problems) -> String {
+    if !template::has_expression(&text.text) && text.text.trim().parse::<Span>().is_err() {
+        problems.hint(
+            text.raw.start,
+            format!("`sleep` must be a duration, not `{}`", text.text),
+            "write a number with its unit: 250ms, 10s, 5m, 2h, 1d",
+        );
+    }
+    text.text.trim().to_owned()
+}
+
+fn group(draft: &Draft<'_>, problems: &mut Problems) -> Group {
+    let task = draft.task;
+    let for_each = draft.items.and_then(|block| {
+        let items = task.for_each.as_ref()?;
+        check_items(items, problems);
+        if let Some(limit) = task.max_parallel.as_ref().filter(|limit| limit.value == 0) {
+            problems.add(limit.at, "`max_parallel` must be at least 1");
+        }
+        Some(ForEach {
+            items: items.0.json(),
+            name: draft.item_name().to_owned(),
+            key: task.key.as_ref().map(|key| key.text.clone()),
+            max_parallel: task.max_parallel.as_ref().map(|limit| limit.value),
+            block,
+        })
+    });
+    Group { children: draft.children.clone(), for_each }
+}
+
+/// A `for_each` is a list, or one expression that gives a list.
+fn check_items(items: &Any, problems: &mut Problems) {
+    let hint = "write a list, or one expression that gives a list: ${{ inputs.files }}";
+    let tree = &items.0;
+    match &tree.node {
+        Node::List(_) => {}
+        Node::Scalar(scalar) if scalar.value.is_string() => {
+            let is_lone = template::parts(&scalar.text)
+                .map_or(true, |parts| template::lone(&parts).is_some());
+            if !is_lone {
+                problems.hint(
+                    tree.at,
+                    format!("`for_each` must be a list, not the text `{}`", scalar.text),
+                    hint,
+                );
+            }
+        }
+        Node::Map(_) if problems.has(tree.at) => {}
+        Node::Scalar(_) | Node::Map(_) => {
+            problems.hint(tree.at, format!("`for_each` must be a list, not {}", tree.noun()), hint);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A task: its kind and its keys.
+
+use std::rc::Rc;
+
+use super::{
+    Read,
+    fields::Fields,
+    words::{AGENT, TASK},
+    workflow::positive,
+};
+use crate::{
+    plan::AgentRuntime,
+    workflow::{
+        definition::{Agent, At, Run, Task, Text},
+        problem::Problems,
+        tree::{Node, Tree},
+    },
+};
+
+/// The keys that make a task what it is, those of later parts included.
+const KINDS: [&str; 8] =
+    ["run", "agent", "uses", "sleep", "tasks", "approval", "wait_for", "decompose"];
+
+impl Read for Task {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let before = problems.count();
+        let mut fields = Fields::of(tree, name, &TASK, problems)?;
+        let mut task = Self {
+            title: fields.optional("title"),
+            needs: fields.or_default("needs"),
+            when: fields.optional("when"),
+            join: fields.or_default("join"),
+            requires: fields.or_default("requires"),
+            priority: fields.optional("priority"),
+            timeout: positive(&mut fields, "timeout"),
+            heartbeat: positive(&mut fields, "heartbeat"),
+            retry: fields.optional("retry"),
+            env: fields.or_default("env"),
+            workspace: fields.optional("workspace"),
+            outputs: fields.optional("outputs"),
+            continue_on_failure: fields.or_default("continue_on_failure"),
+            idempotency_key: fields.optional("idempotency_key"),
+            run: fields.optional("run"),
+            agent: fields.optional("agent"),
+            uses: fields.optional("uses"),
+            with: fields.optional("with"),
+            sleep: fields.optional("sleep"),
+            tasks: fields.optional("tasks"),
+            for_each: fields.optional("for_each"),
+            item_name: fields.optional("as"),
+            key: fields.optional("key"),
+            max_parallel: fields.optional("max_parallel"),
+            kinds: Vec::new(),
+            is_broken: false,
+        };
+        check_kind(tree, name, &mut task, &mut fields);
+        check_keys(tree, &task, fields.problems);
+        fields.finish();
+        task.is_broken = problems.count() > before;
+        Some(task)
+    }
+}
+
+/// Finds which kinds are written and refuses all but exactly one.
+fn check_kind(tree: &Tree, name: &str, task: &mut Task, fields: &mut Fields<'_, '_>) {
+    let Node::Map(entries) = &tree.node else { return };
+    task.kinds = entries
+        .iter()
+        .filter(|entry| KINDS.contains(&entry.key.as_str()))
+        .map(|entry| At { at: entry.at, value: entry.key.clone() })
+        .collect();
+    match task.kinds.as_slice() {
+        [] => {
+            let habit = |key: &str| TASK.habit(key).is_some_and(|meant| KINDS.contains(&meant));
+            if entries.iter().any(|entry| habit(&entry.key)) {
+                return;
+            }
+            if let Some(each) = entries.iter().find(|entry| entry.key == "for_each") {
+                fields.problems.hint(
+                    each.at,
+                    format!("{name} has `for_each` but no `tasks`"),
+                    "put what runs per item under `tasks`",
+                );
+                return;
+            }
+            fields.problems.hint(
+                tree.at,
+                format!("{name} has no kind"),
+                "give it exactly one of run, agent, uses, sleep, tasks",
+            );
+        }
+        [_] => {}
+        [first, others @ ..] => {
+            for other in others {
+                fields.problems.hint(
+                    other.at,
+                    format!("{name} has two kinds: `{}` and `{}`", first.value, other.value),
+                    "a task has exactly one of run, agent, uses, sleep, tasks; split it",
+                );
+            }
+        }
+    }
+}
+
+/// Refuses keys that mean nothing for this kind of task.
+fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
+    let Node::Map(entries) = &tree.node else { return };
+    let [kind] = task.kinds.as_slice() else { return };
+    for entry in entries {
+        let key = entry.key.as_str();
+        let hint = match (kind.value.as_str(), key) {
+            ("uses", "with") => continue,
+            (_, "with") => "`with` belongs to `uses`; values reach a command through `env`",
+            ("tasks", "retry" | "heartbeat" | "outputs" | "idempotency_key") => {
+                "a group has none of its own: put it on the tasks in it"
+            }
+            ("tasks", "as" | "key" | "max_parallel") if task.for_each.is_none() => {
+                "it belongs to `for_each`"
+            }
+            ("tasks", _) => continue,
+            (_, "for_each" | "as" | "key" | "max_parallel") => {
+                "it belongs to a group: put this task under `tasks` of one"
+            }
+            _ => continue,
+        };
+        problems.hint(entry.at, format!("`{key}` means nothing beside `{}`", kind.value), hint);
+    }
+}
+
+impl Read for Run {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let Node::List(items) = &tree.node else {
+            let script = Text::spelled(tree, name, problems)?;
+            if script.text.trim().is_empty() {
+                problems.add(tree.at, format!("{name} is empty"));
+                return None;
+            }
+            return Some(Self::Script(script));
+        };
+        argv(items, tree.at, name, problems).map(Self::Argv)
+    }
+}
+
+fn argv(items: &[Rc<Tree>], at: usize, name: &str, problems: &mut Problems) -> Option<Vec<Text>> {
+    let one = format!("each of {name}");
+    let argv: Vec<Text> =
+        items.iter().filter_map(|item| Text::spelled(item, &one, problems)).collect();
+    if items.is_empty() {
+        problems.add(at, format!("{name} is an empty list: it needs a command"));
+    }
+    (argv.len() == items.len() && !argv.is_empty()).then_some(argv)
+}
+
+impl Read for Agent {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::of(tree, name, &AGENT, problems)?;
+        let runtime: Option<At<AgentRuntime>> = fields.required("runtime");
+        let prompt = fields.optional("prompt");
+        let model = fields.optional("model");
+        let script: Option<Text> = fields.optional("script");
+        let command_at = fields.entry("command").map(|entry| Rc::clone(&entry.value));
+        let command = command_at.as_ref().and_then(|tree| match &tree.node {
+            Node::List(items) => argv(items, tree.at, "`command`", fields.problems),
+            Node::Map(_) | Node::Scalar(_) => {
+                fields.problems.hint(
+                    tree.at,
+                    format!("`command` must be a list, not {}", tree.noun()),
+                    "write the command and its arguments as a list: [my-agent, --print]",
+                );
+                None
+            }
+        });
+        let has_script = fields.has("script");
+        let has_prompt = fields.has("prompt");
+        let problems = &mut *fields.problems;
+        match runtime.as_ref().map(|runtime| runtime.value) {
+            Some(AgentRuntime::Scripted) => {
+                if !has_script {
+                    problems
+                        .add(tree.at, "the runtime `scripted` needs `script`, the file it plays");
+                }
+                if let Some(command) = &command_at {
+                    problems.add(command.at, "`command` belongs to the runtime `command`");
+                }
+            }
+            Some(AgentRuntime::Command) => {
+                if command_at.is_none() {
+                    problems.hint(
+                        tree.at,
+                        "the runtime `command` needs `command`, the agent's command line",
+                        "write the command and its arguments as a list: [my-agent, --print]",
+                    );
+                }
+                if !has_prompt {
+                    problems.add(tree.at, "the runtime `command` needs `prompt`");
+                }
+                if let Some(script) = &script {
+                    problems.add(script.raw.start, "`script` belongs to the runtime `scripted`");
+                }
+            }
+            None => {}
+        }
+        fields.finish();
+        Some(Self { runtime: runtime?.value, prompt, model, command, script })
+    }
+}

@@ -1,0 +1,237 @@
+//! What people write out of habit, and what belongs to later parts of the language.
+
+/// How a kind of map talks about its keys.
+pub(super) struct Vocabulary {
+    /// What it is, for messages.
+    pub(super) noun: &'static str,
+    /// How it is written, where that is short.
+    pub(super) example: Option<&'static str>,
+    /// Keys of the language that this version does not support.
+    pub(super) later: &'static [&'static str],
+    /// Words of other tools: the key that is meant, and the hint.
+    habits: &'static [(&'static [&'static str], &'static str, &'static str)],
+}
+
+impl Vocabulary {
+    /// The key that a word of another tool stands for.
+    pub(super) fn habit(&self, key: &str) -> Option<&'static str> {
+        self.habits.iter().find(|(words, _, _)| words.contains(&key)).map(|(_, meant, _)| *meant)
+    }
+
+    pub(super) fn hint(&self, key: &str) -> Option<&'static str> {
+        self.habits.iter().find(|(words, _, _)| words.contains(&key)).map(|(_, _, hint)| *hint)
+    }
+}
+
+pub(super) static WORKFLOW: Vocabulary = Vocabulary {
+    noun: "a workflow",
+    example: None,
+    later: &[
+        "finally",
+        "triggers",
+        "concurrency",
+        "start_timeout",
+        "finally_timeout",
+        "retention",
+        "budget",
+    ],
+    habits: &[
+        (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
+        (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),
+        (&["params", "parameters", "arguments", "variables", "vars"], "inputs", "use `inputs`"),
+        (&["environment"], "env", "use `env`"),
+        (&["fail-fast", "failFast"], "fail_fast", "use `fail_fast`"),
+        (
+            &["timeout-minutes", "timeout_minutes"],
+            "timeout",
+            "use `timeout` with a unit: timeout: 30m",
+        ),
+        (&["id", "title"], "name", "use `name`"),
+        (&["retry"], "defaults", "use `defaults: { retry: { … } }`"),
+        (&["retries"], "defaults", "use `defaults: { retry: { max_attempts: 3 } }`"),
+        (&["apiVersion"], "version", "use `version: 1`"),
+    ],
+};
+
+pub(super) static TASK: Vocabulary = Vocabulary {
+    noun: "a task",
+    example: None,
+    later: &[
+        "approval",
+        "wait_for",
+        "decompose",
+        "loop",
+        "start_timeout",
+        "estimate",
+        "lock",
+        "compensate",
+        "verify",
+        "on_verify_fail",
+        "artifacts",
+        "prefers",
+        "budget",
+        "context",
+    ],
+    habits: &[
+        (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
+        (
+            &[
+                "depends_on",
+                "depends-on",
+                "dependsOn",
+                "dependencies",
+                "depends",
+                "after",
+                "requires_tasks",
+            ],
+            "needs",
+            "use `needs`",
+        ),
+        (&["jobs", "steps", "nodes", "children", "dag"], "tasks", "use `tasks`"),
+        (
+            &[
+                "continue-on-error",
+                "continue_on_error",
+                "continueOnError",
+                "allow_failure",
+                "ignore_errors",
+            ],
+            "continue_on_failure",
+            "use `continue_on_failure: true`",
+        ),
+        (
+            &["timeout-minutes", "timeout_minutes", "timeoutMinutes"],
+            "timeout",
+            "use `timeout` with a unit: timeout: 30m",
+        ),
+        (
+            &["timeout_seconds", "timeoutSeconds"],
+            "timeout",
+            "use `timeout` with a unit: timeout: 30s",
+        ),
+        (
+            &[
+                "matrix",
+                "strategy",
+                "foreach",
+                "forEach",
+                "for-each",
+                "with_items",
+                "withItems",
+                "parallel",
+                "map",
+            ],
+            "for_each",
+            "use `for_each` with a list, and put what runs per item under `tasks`",
+        ),
+        (
+            &["script", "command", "cmd", "shell", "exec", "bash", "sh"],
+            "run",
+            "use `run`: text is a shell script, a list is a command with its arguments",
+        ),
+        (&["retries", "attempts", "max_attempts"], "retry", "use `retry: { max_attempts: 3 }`"),
+        (&["environment"], "env", "use `env`"),
+        (&["name", "description", "label"], "title", "use `title`"),
+        (&["id"], "title", "a task's id is its key under `tasks`"),
+        (&["args", "arguments", "inputs", "params", "parameters"], "with", "use `with`"),
+        (&["prompt"], "agent", "use `agent: { runtime: command, prompt: … }`"),
+        (
+            &["max-parallel", "maxParallel", "parallelism", "concurrency"],
+            "max_parallel",
+            "use `max_parallel`",
+        ),
+        (
+            &["runs-on", "runs_on", "capabilities", "labels", "tags"],
+            "requires",
+            "use `requires` with a list",
+        ),
+        (
+            &["working-directory", "working_directory", "workdir", "cwd", "repo"],
+            "workspace",
+            "use `workspace: { repo: … }`",
+        ),
+        (&["trigger_rule", "triggerRule"], "join", "use `join: all`, `any` or `all_done`"),
+        (&["delay", "wait"], "sleep", "use `sleep: 90s`"),
+        (&["approve", "manual"], "approval", "use `approval`"),
+        (&["finally"], "finally", "`finally` stands at the top of a workflow"),
+    ],
+};
+
+pub(super) static INPUT: Vocabulary = Vocabulary {
+    noun: "an input",
+    example: Some("{ type: string, required: true }"),
+    later: &[],
+    habits: &[
+        (&["choices", "options", "values", "one_of"], "enum", "use `enum` with a list"),
+        (&["help", "title"], "description", "use `description`"),
+        (&["optional"], "required", "inputs are optional unless `required: true`"),
+        (&["value"], "default", "use `default`"),
+    ],
+};
+
+pub(super) static DEFAULTS: Vocabulary = Vocabulary {
+    noun: "`defaults`",
+    example: Some("{ timeout: 30m, retry: { max_attempts: 3 } }"),
+    later: &[],
+    habits: &[
+        (&["env", "environment"], "env", "put `env` at the top of the workflow"),
+        (&["workspace"], "workspace", "put `workspace` at the top of the workflow"),
+        (&["priority"], "priority", "put `priority` at the top of the workflow"),
+    ],
+};
+
+pub(super) static RETRY: Vocabulary = Vocabulary {
+    noun: "`retry`",
+    example: Some("{ max_attempts: 3 }"),
+    later: &[],
+    habits: &[
+        (
+            &["attempts", "count", "limit", "times", "max", "maximum_attempts"],
+            "max_attempts",
+            "use `max_attempts`",
+        ),
+        (
+            &["retries", "max_retries"],
+            "max_attempts",
+            "use `max_attempts`, which counts the first attempt too",
+        ),
+        (
+            &["delay", "interval", "wait", "initial_interval", "initial_delay"],
+            "initial",
+            "use `initial`",
+        ),
+        (&["max_delay", "max_interval", "maximum_interval"], "max", "use `max`"),
+        (&["on", "when", "retry_on"], "errors", "use `errors` with a list: [error, timeout]"),
+        (
+            &["factor", "multiplier", "strategy"],
+            "backoff",
+            "use `backoff: exponential`, `linear` or `constant`",
+        ),
+    ],
+};
+
+pub(super) static WORKSPACE: Vocabulary = Vocabulary {
+    noun: "`workspace`",
+    example: Some("{ repo: \".\", base: main }"),
+    later: &[],
+    habits: &[
+        (&["repository", "url", "path", "git"], "repo", "use `repo`"),
+        (&["branch", "ref", "tag", "commit", "rev"], "base", "use `base`"),
+    ],
+};
+
+pub(super) static AGENT: Vocabulary = Vocabulary {
+    noun: "`agent`",
+    example: Some("{ runtime: command, command: [my-agent], prompt: … }"),
+    later: &["session", "permissions"],
+    habits: &[
+        (
+            &["type", "kind", "name", "provider", "engine"],
+            "runtime",
+            "use `runtime: command` or `scripted`",
+        ),
+        (&["cmd", "args", "run", "exec"], "command", "use `command` with a list"),
+        (&["file"], "script", "use `script`"),
+        (&["message", "goal", "instructions", "task"], "prompt", "use `prompt`"),
+    ],
+};
