@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod duration;
 pub mod event;
 pub mod expression;
+pub mod flow;
 pub mod id;
 pub mod outcome;
 pub mod plan;

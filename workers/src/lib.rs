@@ -1,3 +1,18 @@
-//! Claims tasks and executes them.
+//! Claims tasks and executes them. A [`Worker`] holds a lease, takes ready tasks of its routes in
+//! batches, prepares and executes them, and records how they ended under their fences. It knows
+//! nothing of HTTP, and nothing of what a workflow looks like beyond its plan.
 
+mod claimer;
+mod dispatcher;
 pub mod execute;
+mod finisher;
+mod held;
+mod lease;
+mod life;
+mod notes;
+mod queue;
+mod receipts;
+mod watcher;
+mod worker;
+
+pub use worker::{Worker, WorkerConfig};

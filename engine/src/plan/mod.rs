@@ -93,6 +93,18 @@ pub enum SessionType {
     Integration,
 }
 
+impl SessionType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planning => "planning",
+            Self::Execution => "execution",
+            Self::Review => "review",
+            Self::Debug => "debug",
+            Self::Integration => "integration",
+        }
+    }
+}
+
 /// A typed input of a workflow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {

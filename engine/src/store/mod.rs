@@ -3,16 +3,28 @@
 //!
 //! Lock order everywhere: session rows first, by (tenant, id), then tasks by number.
 
+pub(crate) mod blobs;
+pub mod claim;
+pub mod control;
 pub mod event_view;
+pub mod flags;
 pub mod hints;
 pub mod load_view;
 pub mod logs;
+pub mod notes;
+mod session_info;
 pub mod session_view;
+pub mod sessions;
 mod task_path;
 pub mod task_view;
+pub mod transition;
+pub mod values;
+pub mod versions;
 pub mod view;
 pub mod worker_view;
+pub mod workers;
 pub mod workflow_view;
+pub mod workflows;
 
 use std::{str::FromStr, time::Duration};
 
@@ -22,7 +34,21 @@ use sqlx::{
 };
 
 pub use hints::{Hint, Hints};
+pub use sqlx::{Error, PgPool as Pool};
+
+pub use session_info::{SessionInfo, SessionInfos};
+pub use versions::{Version, Versions};
 pub use view::Views;
+
+/// What a statement answers.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Whether the database refused what was to be stored, so that another try does not mend it: data
+/// exceptions, violated constraints, limits of a program.
+pub fn is_about_content(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}
 
 /// The embedded migrations, forward only.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -48,6 +74,8 @@ impl StoreConfig {
 pub struct Store {
     pub pool: PgPool,
     pub hints: Hints,
+    pub versions: Versions,
+    pub infos: SessionInfos,
     config: StoreConfig,
 }
 
@@ -59,11 +87,17 @@ impl Store {
             .acquire_timeout(Duration::from_secs(10))
             .idle_timeout(Duration::from_secs(300))
             .connect_lazy_with(connect_options(&config.url)?);
-        Ok(Self { pool, hints: Hints::new(), config })
+        Ok(Self {
+            pool,
+            hints: Hints::new(),
+            versions: Versions::default(),
+            infos: SessionInfos::default(),
+            config,
+        })
     }
 
     /// Brings the schema up to date. Several processes may do so at once.
-    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+    pub async fn migrate(&self) -> std::result::Result<(), sqlx::migrate::MigrateError> {
         let url = self.config.direct_url.as_deref().unwrap_or(&self.config.url);
         let pool =
             PgPoolOptions::new().max_connections(1).connect_with(connect_options(url)?).await?;

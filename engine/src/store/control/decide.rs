@@ -1,0 +1,297 @@
+//! Decides rows that wait for the control loop: conditions, groups and items that begin or end.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::expand;
+use crate::{
+    flow::{self, Decision, Needs},
+    id::{SessionId, SessionKey, TaskKey, TenantId},
+    outcome::Failure,
+    plan::{Join, NodeIndex, Plan},
+    store::{
+        SessionInfo, Store, flags,
+        transition::{Move, Mover, transition},
+        values::{self, Request},
+    },
+    task::{Reason, TaskState},
+};
+
+/// Rows that are decided at once.
+const BATCH: i64 = 500;
+
+/// A row that waits for a decision.
+struct Candidate {
+    task: TaskKey,
+    node: NodeIndex,
+    flags: i16,
+    state: TaskState,
+    blockers: i32,
+    bad: i32,
+    attempt: i32,
+    retry: i32,
+    error: Option<Failure>,
+}
+
+/// Decides the next batch and returns how many rows it held.
+pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
+    let candidates = candidates(store).await?;
+    if candidates.is_empty() {
+        return Ok(0);
+    }
+    let keys: Vec<SessionKey> = candidates.iter().map(|c| c.task.session).collect();
+    let infos = store.infos.load(store, &keys).await?;
+    let mut moves = Vec::new();
+    let (begin, end): (Vec<&Candidate>, Vec<&Candidate>) =
+        candidates.iter().partition(|c| c.state == TaskState::Pending);
+    moves.extend(ends(store, &end).await?);
+    begins(store, &begin, &infos, &mut moves).await?;
+    let mut retries: Vec<(SessionKey, i32)> =
+        candidates.iter().map(|c| (c.task.session, c.retry)).collect();
+    retries.sort_unstable();
+    retries.dedup();
+    let moved = transition(&store.pool, Mover::Control, &moves, &retries, None).await?;
+    super::tell(store, &moves, &moved);
+    Ok(candidates.len())
+}
+
+async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {
+    let rows = sqlx::query!(
+        r#"select t.tenant_id, t.session_id, t.seq, t.node, t.flags, t.state, t.blockers, t.bad,
+                  t.attempt, t.error, p.retry
+             from tasks t
+             join session_progress p on p.tenant_id = t.tenant_id and p.session_id = t.session_id
+            where t.undecided and p.state in (1, 2, 4) and p.sweep = 0
+            order by t.tenant_id, t.session_id, t.seq
+            limit $1"#,
+        BATCH
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let session =
+                SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
+            Some(Candidate {
+                task: TaskKey { session, seq: row.seq },
+                node: NodeIndex::from_code(row.node),
+                flags: row.flags,
+                state: TaskState::from_code(row.state)?,
+                blockers: row.blockers,
+                bad: row.bad,
+                attempt: row.attempt,
+                retry: row.retry,
+                error: row.error.and_then(|error| serde_json::from_value(error).ok()),
+            })
+        })
+        .collect())
+}
+
+/// The moves of groups and items in which everything has ended.
+async fn ends(store: &Store, candidates: &[&Candidate]) -> sqlx::Result<Vec<Move>> {
+    let items: Vec<TaskKey> =
+        candidates.iter().filter(|c| c.flags & flags::ITEM != 0).map(|c| c.task).collect();
+    let skipped = all_children_skipped(store, &items).await?;
+    Ok(candidates
+        .iter()
+        .map(|c| {
+            let (state, failure) = if c.flags & flags::ITEM == 0 {
+                flow::end_of_group(c.bad, c.error.clone())
+            } else {
+                flow::end_of_item(c.bad, skipped.contains(&c.task))
+            };
+            let mut end = Move::new(c.task, c.attempt, TaskState::Blocked, state);
+            end.error = failure;
+            end
+        })
+        .collect())
+}
+
+/// Those of the items of which every direct child was skipped.
+async fn all_children_skipped(store: &Store, items: &[TaskKey]) -> sqlx::Result<Vec<TaskKey>> {
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tenants: Vec<Uuid> = items.iter().map(|task| task.session.tenant.0).collect();
+    let sessions: Vec<Uuid> = items.iter().map(|task| task.session.id.0).collect();
+    let seqs: Vec<i32> = items.iter().map(|task| task.seq).collect();
+    let slots = sqlx::query_scalar!(
+        r#"select k.slot as "slot!"
+             from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
+                  as k (tenant_id, session_id, seq, slot)
+             join tasks i on i.tenant_id = k.tenant_id and i.session_id = k.session_id
+                         and i.seq = k.seq
+             join expansions e on e.tenant_id = i.tenant_id and e.session_id = i.session_id
+                              and e.seq = i.parent
+            where not exists (select from tasks c
+                               where c.tenant_id = k.tenant_id and c.session_id = k.session_id
+                                 and c.seq > k.seq and c.seq < k.seq + e.block_rows
+                                 and c.parent = k.seq and c.state <> 9)"#,
+        &tenants,
+        &sessions,
+        &seqs
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(slots
+        .into_iter()
+        .filter_map(|slot| usize::try_from(slot - 1).ok().and_then(|n| items.get(n)).copied())
+        .collect())
+}
+
+/// The moves of rows whose needs let them go.
+async fn begins(
+    store: &Store,
+    candidates: &[&Candidate],
+    infos: &HashMap<SessionKey, Arc<SessionInfo>>,
+    moves: &mut Vec<Move>,
+) -> sqlx::Result<()> {
+    let known: Vec<(&Candidate, &Arc<SessionInfo>)> = candidates
+        .iter()
+        .filter_map(|c| infos.get(&c.task.session).map(|info| (*c, info)))
+        .collect();
+    let requests: Vec<Request> =
+        known.iter().map(|(c, info)| Request::new(Arc::clone(info), c.node, c.task.seq)).collect();
+    let loaded = values::load(store, &requests).await?;
+    for ((candidate, info), values) in known.into_iter().zip(loaded) {
+        let plan = &info.version.plan;
+        let decision = match values {
+            Ok(loaded) => {
+                let needs =
+                    Needs { bad: candidate.bad, any_good: any_good(candidate, plan, &loaded) };
+                flow::decide(plan, candidate.node, needs, &loaded)
+            }
+            Err(failure) => Decision::Fail(failure),
+        };
+        apply(store, candidate, info, decision, moves).await?;
+    }
+    Ok(())
+}
+
+/// Whether a need of a `join: any` completed, or failed and was allowed to.
+fn any_good(
+    candidate: &Candidate,
+    plan: &Plan,
+    values: &crate::expression::values::Values,
+) -> bool {
+    let node = plan.node(candidate.node);
+    // Let go before all its needs have ended: one of them was good.
+    node.join != Join::Any
+        || candidate.blockers > 0
+        || node.needs.is_empty()
+        || node.needs.iter().any(|need| {
+            values.tasks.get(need).is_some_and(|value| match value.status {
+                TaskState::Completed => true,
+                TaskState::Failed => plan.node(*need).continue_on_failure,
+                TaskState::Pending
+                | TaskState::Ready
+                | TaskState::Assigned
+                | TaskState::InProgress
+                | TaskState::Blocked
+                | TaskState::Paused
+                | TaskState::Cancelled
+                | TaskState::Skipped => false,
+            })
+        })
+}
+
+/// Turns a decision into moves.
+async fn apply(
+    store: &Store,
+    candidate: &Candidate,
+    info: &SessionInfo,
+    decision: Decision,
+    moves: &mut Vec<Move>,
+) -> sqlx::Result<()> {
+    let plan = &info.version.plan;
+    let node = plan.node(candidate.node);
+    let to = |state| Move::new(candidate.task, candidate.attempt, TaskState::Pending, state);
+    let timeout = node.timeout.map(|span| span.ms.cast_signed());
+    match decision {
+        Decision::Ready => moves.push(to(TaskState::Ready)),
+        Decision::Complete => {
+            let mut start = to(TaskState::Blocked);
+            start.reason = Some(Reason::Children);
+            start.children = Some(0);
+            moves.push(start);
+        }
+        Decision::Skip(reason) => {
+            let mut skip = to(TaskState::Skipped);
+            skip.reason = Some(reason);
+            skip.body = Some(json!({ "reason": reason }));
+            moves.push(skip);
+            moves.extend(skipped_inside(candidate, plan, reason));
+        }
+        Decision::Fail(failure) => {
+            moves.push(failed(to(TaskState::Failed), failure));
+            moves.extend(skipped_inside(candidate, plan, Reason::UpstreamFailed));
+        }
+        Decision::Sleep(ms) => {
+            let mut sleep = to(TaskState::Blocked);
+            sleep.reason = Some(Reason::Sleep);
+            sleep.delay_ms = Some(ms.cast_signed());
+            moves.push(sleep);
+        }
+        Decision::Start { children, opened } => {
+            let mut start = to(TaskState::Blocked);
+            start.reason = Some(Reason::Children);
+            start.children = Some(children);
+            start.delay_ms = timeout;
+            start.opened = opened.iter().map(|child| seq_of(candidate, plan, *child)).collect();
+            moves.push(start);
+        }
+        Decision::Expand(items) => {
+            let reserved = expand::reserve(
+                store,
+                candidate.task,
+                info.version.id,
+                plan,
+                candidate.node,
+                &items,
+            )
+            .await?;
+            moves.push(match reserved {
+                Ok(children) => {
+                    let mut start = to(TaskState::Blocked);
+                    start.reason = Some(Reason::Children);
+                    start.children = Some(children);
+                    start.delay_ms = timeout;
+                    start
+                }
+                Err(failure) => failed(to(TaskState::Failed), failure),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn failed(mut to_failed: Move, failure: Failure) -> Move {
+    to_failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
+    to_failed.error = Some(failure);
+    to_failed
+}
+
+/// The row of another node of the same block.
+fn seq_of(candidate: &Candidate, plan: &Plan, node: NodeIndex) -> i32 {
+    candidate.task.seq - plan.node(candidate.node).position + plan.node(node).position
+}
+
+/// What was laid down inside a group that never begins is skipped with it.
+fn skipped_inside(
+    candidate: &Candidate,
+    plan: &Plan,
+    reason: Reason,
+) -> impl Iterator<Item = Move> {
+    flow::inside(plan, candidate.node).into_iter().map(move |node| {
+        let seq = seq_of(candidate, plan, node);
+        let task = TaskKey { session: candidate.task.session, seq };
+        let mut skip = Move::new(task, 0, TaskState::Pending, TaskState::Skipped);
+        skip.reason = Some(reason);
+        skip.body = Some(json!({ "reason": reason }));
+        skip.quiet = true;
+        skip
+    })
+}

@@ -1,0 +1,146 @@
+//! Fan-outs: a `for_each` group is laid down in chunks, each its own transaction, under a cursor
+//! that any process continues.
+
+use serde_json::{Value, json};
+
+use crate::{
+    id::{SessionId, SessionKey, TaskKey, TenantId, VersionId},
+    outcome::{ErrorClass, Failure},
+    plan::{NodeIndex, Plan},
+    store::{Hint, Store, flags},
+};
+
+/// Rows that one chunk lays down at most.
+const CHUNK_ROWS: i32 = 5_000;
+/// Rows that a session holds at most.
+const SESSION_ROWS_MAX: i64 = 1_000_000;
+
+/// Reserves the rows of a group's items and keeps what is to be laid down. Saying it again before
+/// anything was laid down is harmless. The refusal is the group's failure.
+pub(super) async fn reserve(
+    store: &Store,
+    task: TaskKey,
+    version: VersionId,
+    plan: &Plan,
+    node: NodeIndex,
+    items: &[(String, Value)],
+) -> sqlx::Result<Result<i32, Failure>> {
+    let Some(for_each) = plan.group(node).and_then(|group| group.for_each.as_ref()) else {
+        return Ok(Err(Failure::new(ErrorClass::Error, "the task is not a for_each group")));
+    };
+    let block_rows = plan.block(for_each.block).rows();
+    let count = i32::try_from(items.len()).expect("a fan-out is limited");
+    let list: Vec<Value> = items.iter().map(|(key, value)| json!([key, value])).collect();
+    let mut tx = store.pool.begin().await?;
+    let next = sqlx::query_scalar!(
+        "select next_seq from session_progress
+          where tenant_id = $1 and session_id = $2 for no key update",
+        task.session.tenant.0,
+        task.session.id.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let last = i64::from(next) + i64::from(count) * i64::from(block_rows);
+    if last - 1 > SESSION_ROWS_MAX {
+        return Ok(Err(Failure::new(
+            ErrorClass::TooLarge,
+            format!("with {count} items the session would hold more than {SESSION_ROWS_MAX} tasks"),
+        )));
+    }
+    let done = sqlx::query!(
+        "insert into expansions (tenant_id, session_id, seq, version_id, block, block_rows, base,
+                                 items, max_parallel, list)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             on conflict (tenant_id, session_id, seq)
+             do update set base = excluded.base, items = excluded.items, list = excluded.list,
+                           unfinished = true
+                     where expansions.laid = 0",
+        task.session.tenant.0,
+        task.session.id.0,
+        task.seq,
+        version.0,
+        for_each.block.0.cast_signed(),
+        block_rows,
+        next,
+        count,
+        for_each.max_parallel.map(u32::cast_signed),
+        Value::Array(list),
+    )
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 1 {
+        sqlx::query!(
+            "update session_progress set next_seq = $3 where tenant_id = $1 and session_id = $2",
+            task.session.tenant.0,
+            task.session.id.0,
+            i32::try_from(last).expect("checked against the limit")
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(Ok(count))
+}
+
+/// Lays down the next chunk of every group that has room for more; returns how many chunks.
+pub(super) async fn expand(store: &Store) -> sqlx::Result<usize> {
+    let groups = sqlx::query!(
+        r#"select e.tenant_id, e.session_id, e.seq, e.version_id, e.block_rows, e.items, e.laid,
+                  e.max_parallel, g.node, e.items - g.blockers as "ended!"
+             from expansions e
+             join tasks g on g.tenant_id = e.tenant_id and g.session_id = e.session_id
+                         and g.seq = e.seq
+             join session_progress p on p.tenant_id = e.tenant_id and p.session_id = e.session_id
+            where e.unfinished and g.state = 4 and g.reason = 0 and p.state in (1, 2, 4)
+              and p.sweep = 0
+              and (e.max_parallel is null or e.laid - (e.items - g.blockers) < e.max_parallel)
+            order by e.tenant_id, e.session_id, e.seq
+            limit 200"#
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    for group in &groups {
+        let key = SessionKey { tenant: TenantId(group.tenant_id), id: SessionId(group.session_id) };
+        let Some(version) = store.versions.load(&store.pool, VersionId(group.version_id)).await?
+        else {
+            continue;
+        };
+        let node = NodeIndex::from_code(group.node);
+        let running = group.laid - group.ended;
+        let room = group.max_parallel.map_or(i32::MAX, |most| most - running);
+        let items = (CHUNK_ROWS / group.block_rows).max(1).min(room).min(group.items - group.laid);
+        lay(store, key, (group.seq, group.laid, items), &version.plan, node).await?;
+    }
+    Ok(groups.len())
+}
+
+/// Lays down `items` more items of the group at `seq`, of which `laid` are there.
+async fn lay(
+    store: &Store,
+    key: SessionKey,
+    (seq, laid, items): (i32, i32, i32),
+    plan: &Plan,
+    node: NodeIndex,
+) -> sqlx::Result<()> {
+    let children = plan.group(node).map_or(0, |group| group.children.len());
+    let row = sqlx::query_file!(
+        "src/store/sql/expand.sql",
+        key.tenant.0,
+        key.id.0,
+        seq,
+        laid,
+        items,
+        node.code(),
+        flags::of_item(plan, node),
+        i32::try_from(children).expect("a plan has at most 10 000 nodes"),
+    )
+    .fetch_one(&store.pool)
+    .await?;
+    if row.ready > 0 {
+        store.hints.send(Hint::Ready);
+    }
+    if row.laid > 0 {
+        store.hints.send(Hint::Event(key.id));
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The control loop: decides conditions, groups, sleeps and ends; promotes what was delayed; reaps
+//! dead workers; sweeps what ended sessions left. It runs in every process, without a leader: each
+//! step is a guarded statement that any process may win.
+
+mod close;
+mod decide;
+mod delays;
+mod expand;
+mod reap;
+mod sweep;
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Hint, Store,
+    transition::{Move, Moved},
+};
+use crate::id::SessionKey;
+
+/// Without a hint everything is looked at this often.
+const POLL: Duration = Duration::from_secs(1);
+/// Dead workers and deadlines are looked for this often.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// After an error of the database the loop waits this long.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(300);
+
+/// Runs the control loop until cancelled. Errors of the database are logged and outlived.
+pub async fn run(store: Store, stop: CancellationToken) {
+    tokio::join!(decisions(&store, &stop), housekeeping(&store, &stop));
+}
+
+/// Everything that a session may be waiting for.
+async fn decisions(store: &Store, stop: &CancellationToken) {
+    let mut hints = store.hints.subscribe();
+    while !stop.is_cancelled() {
+        let wait = match tick(store).await {
+            Ok(0) => delays::until_next(store, POLL).await.unwrap_or(POLL),
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "the control loop could not read or write; it goes on");
+                PAUSE_AFTER_ERROR
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = next_hint(&mut hints) => {}
+            () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}
+        }
+    }
+}
+
+/// Waits for a hint that there is something to decide.
+async fn next_hint(hints: &mut Receiver<Hint>) {
+    loop {
+        match hints.recv().await {
+            Ok(Hint::Undecided | Hint::Everything | Hint::Ended(_)) | Err(RecvError::Lagged(_)) => {
+                return;
+            }
+            Ok(Hint::Ready | Hint::Event(_) | Hint::Route) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Does once what is due, and returns how much that was.
+pub async fn tick(store: &Store) -> sqlx::Result<usize> {
+    let mut done = 0;
+    loop {
+        let decided = decide::decide(store).await? + expand::expand(store).await?;
+        done += decided;
+        if decided == 0 {
+            break;
+        }
+    }
+    done += close::close(store).await?;
+    done += usize::try_from(delays::promote(store).await?).unwrap_or(usize::MAX);
+    done += delays::wake(store).await?;
+    done += sweep::sweep(store).await?;
+    Ok(done)
+}
+
+/// What is looked for by the clock alone.
+async fn housekeeping(store: &Store, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = housekeep(store).await {
+            tracing::warn!(%error, "housekeeping could not read or write; it goes on");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+        }
+    }
+}
+
+/// Ends overdue sessions and dead workers, once; returns how many.
+pub async fn housekeep(store: &Store) -> sqlx::Result<usize> {
+    let overdue = delays::end_overdue(store).await?;
+    if overdue > 0 {
+        store.hints.send(Hint::Undecided);
+    }
+    Ok(overdue + reap::reap(store).await?)
+}
+
+/// Sends the hints that follow from moves.
+fn tell(store: &Store, moves: &[Move], moved: &Moved) {
+    if moved.ready > 0 || moves.iter().any(|m| m.to == crate::task::TaskState::Ready) {
+        store.hints.send(Hint::Ready);
+    }
+    if moved.undecided > 0 || !moved.ended.is_empty() {
+        store.hints.send(Hint::Undecided);
+    }
+    let mut sessions: Vec<SessionKey> = moves.iter().map(|m| m.task.session).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    for session in sessions {
+        store.hints.send(Hint::Event(session.id));
+    }
+}

@@ -1,0 +1,171 @@
+//! The reaper: workers whose lease ran out are marked ended, and what they held is given back. What
+//! they held is found through their receipts.
+
+use uuid::Uuid;
+
+use crate::{
+    id::{SessionId, SessionKey, TaskKey, TenantId, WorkerId},
+    outcome::{ErrorClass, Failure},
+    store::{
+        Store, claim,
+        transition::{Ended, Move, Mover, transition},
+        workers,
+    },
+    task::TaskState,
+};
+
+/// Crashes after which a task fails with class `crash`.
+const CRASH_LIMIT: i32 = 3;
+/// Receipts that are looked at in one go.
+const BATCH: i64 = 200;
+
+/// Ends dead workers and gives back what they held; returns how many tasks that were.
+pub(super) async fn reap(store: &Store) -> sqlx::Result<usize> {
+    workers::end_expired(&store.pool).await?;
+    let dead = sqlx::query_scalar!(
+        "select id from workers where ended_at is not null and not swept order by ended_at limit 50"
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut given_back = 0;
+    for id in dead {
+        given_back += reap_worker(store, WorkerId(id)).await?;
+    }
+    Ok(given_back)
+}
+
+async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
+    let mut given_back = 0;
+    loop {
+        let receipts = sqlx::query!(
+            "select id, tenants, sessions, seqs from receipts
+              where worker_id = $1 order by at, id limit $2",
+            dead.0,
+            BATCH
+        )
+        .fetch_all(&store.pool)
+        .await?;
+        if receipts.is_empty() {
+            break;
+        }
+        let mut done = Vec::new();
+        for receipt in receipts {
+            let held =
+                held(store, dead, &receipt.tenants, &receipt.sessions, receipt.seqs.as_deref())
+                    .await?;
+            let moves: Vec<Move> = held.iter().map(Held::give_back).collect();
+            let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
+            given_back += moved.accepted.iter().filter(|accepted| **accepted).count();
+            super::tell(store, &moves, &moved);
+            // What was not accepted belongs to a session that ended: the janitor takes it.
+            done.push(receipt.id);
+        }
+        claim::forget(&store.pool, dead, &done).await?;
+    }
+    sqlx::query!(
+        "update workers w set swept = true
+          where w.id = $1 and not exists (select from receipts r where r.worker_id = $1)
+            and w.ended_at < clock() - interval '5 seconds'",
+        dead.0
+    )
+    .execute(&store.pool)
+    .await?;
+    Ok(given_back)
+}
+
+/// A task that a dead worker held.
+struct Held {
+    task: TaskKey,
+    attempt: i32,
+    crashes: i32,
+    /// Its start had been reported: its loss counts as a crash.
+    started: bool,
+}
+
+impl Held {
+    fn give_back(&self) -> Move {
+        let message = "the worker that ran it was lost";
+        let mut back = if !self.started {
+            let mut back =
+                Move::new(self.task, self.attempt, TaskState::InProgress, TaskState::Ready);
+            back.ended = Some(Ended::Released);
+            back
+        } else if self.crashes + 1 < CRASH_LIMIT {
+            let mut back =
+                Move::new(self.task, self.attempt, TaskState::InProgress, TaskState::Ready);
+            back.ended = Some(Ended::CrashedAndRetried);
+            back.event = Some(crate::event::EventKind::TaskCrashed);
+            back
+        } else {
+            let mut back =
+                Move::new(self.task, self.attempt, TaskState::InProgress, TaskState::Failed);
+            back.ended = Some(Ended::Crashed);
+            back
+        };
+        if self.started {
+            let failure = Failure::new(ErrorClass::Crash, message);
+            back.body =
+                Some(serde_json::json!({ "class": failure.class, "message": failure.message }));
+            back.error = Some(failure);
+        }
+        back
+    }
+}
+
+/// What a receipt's worker still holds: the rows it names, or, of a receipt for hand-offs, any row
+/// of its sessions.
+async fn held(
+    store: &Store,
+    dead: WorkerId,
+    tenants: &[Uuid],
+    sessions: &[Uuid],
+    seqs: Option<&[i32]>,
+) -> sqlx::Result<Vec<Held>> {
+    let rows = match seqs {
+        Some(seqs) => sqlx::query!(
+            r#"select t.tenant_id, t.session_id, t.seq, t.attempt, t.crashes,
+                      t.noted >= t.attempt as "started!"
+                 from unnest($1::uuid[], $2::uuid[], $3::int[]) as k (tenant_id, session_id, seq)
+                 join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
+                             and t.seq = k.seq
+                where t.state = 3 and t.worker = $4"#,
+            tenants,
+            sessions,
+            seqs,
+            dead.0
+        )
+        .fetch_all(&store.pool)
+        .await?
+        .into_iter()
+        .map(|row| (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started))
+        .collect::<Vec<_>>(),
+        None => sqlx::query!(
+            r#"select t.tenant_id, t.session_id, t.seq, t.attempt, t.crashes,
+                      t.noted >= t.attempt as "started!"
+                 from unnest($1::uuid[], $2::uuid[]) as k (tenant_id, session_id)
+                 join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
+                where t.state = 3 and t.worker = $3
+                limit 10000"#,
+            tenants,
+            sessions,
+            dead.0
+        )
+        .fetch_all(&store.pool)
+        .await?
+        .into_iter()
+        .map(|row| (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started))
+        .collect(),
+    };
+    Ok(rows
+        .into_iter()
+        .map(|(tenant, session, seq, attempt, crashes, started)| Held {
+            task: TaskKey {
+                session: SessionKey { tenant: TenantId(tenant), id: SessionId(session) },
+                seq,
+            },
+            attempt,
+            crashes,
+            started,
+        })
+        .collect())
+}

@@ -1,0 +1,52 @@
+//! The bits of `tasks.flags`: what the hot statements must know of a row's node without its plan.
+
+use crate::plan::{Join, NodeIndex, Plan};
+
+/// Counted in the session's counters.
+pub const EXECUTABLE: i16 = 1;
+/// May become ready without a decision of the control loop.
+pub const PLAIN: i16 = 2;
+pub const JOIN_ANY: i16 = 4;
+pub const JOIN_ALL_DONE: i16 = 8;
+/// `continue_on_failure` of its own.
+pub const CONTINUE: i16 = 16;
+/// For the session its failure is an allowed one.
+pub const ALLOWED: i16 = 32;
+/// The row of an item of a `for_each` group.
+pub const ITEM: i16 = 64;
+pub const GROUP: i16 = 128;
+/// A group around it allows failures: of the session's failures, even a cancelled task is one of
+/// the allowed then.
+pub const ALLOWED_BY_GROUP: i16 = 256;
+
+/// The flags of a node's row.
+pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
+    let node = plan.node(index);
+    let group = plan.group(index).is_some();
+    let waits = matches!(node.kind, crate::plan::Kind::Sleep(_));
+    let mut flags = if group { GROUP } else { EXECUTABLE };
+    if !group && !waits && node.when.is_none() {
+        flags |= PLAIN;
+    }
+    flags |= match node.join {
+        Join::All => 0,
+        Join::Any => JOIN_ANY,
+        Join::AllDone => JOIN_ALL_DONE,
+    };
+    if node.continue_on_failure {
+        flags |= CONTINUE;
+    }
+    if plan.is_failure_allowed(index) {
+        flags |= ALLOWED;
+    }
+    if node.parent.is_some_and(|parent| plan.is_failure_allowed(parent)) {
+        flags |= ALLOWED_BY_GROUP;
+    }
+    flags
+}
+
+/// The flags of the rows of a group's items.
+pub fn of_item(plan: &Plan, group: NodeIndex) -> i16 {
+    let allowed = if plan.is_failure_allowed(group) { ALLOWED | ALLOWED_BY_GROUP } else { 0 };
+    ITEM | allowed
+}

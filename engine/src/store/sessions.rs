@@ -1,0 +1,314 @@
+//! Sessions: creating them and ending them by hand. What their tasks do is not decided here.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use sqlx::{PgConnection, PgPool};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{Hint, Store, Version, blobs};
+use crate::{
+    id::{SessionId, SessionKey},
+    plan::BlockIndex,
+    priority::Priority,
+    session::{IllegalMove, SessionState},
+};
+
+/// A session to be created. The inputs are checked and completed here.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    pub version: Arc<Version>,
+    pub inputs: Map<String, Value>,
+    pub title: Option<String>,
+    pub tags: Vec<String>,
+    pub metadata: Map<String, Value>,
+    /// `None` takes the workflow's.
+    pub priority: Option<Priority>,
+    pub prompt: Option<String>,
+    pub description: Option<String>,
+    pub created_by: Option<String>,
+    pub file_dir: Option<String>,
+    pub idempotency: Option<Idempotency>,
+}
+
+impl NewSession {
+    pub fn new(version: Arc<Version>) -> Self {
+        Self {
+            version,
+            inputs: Map::new(),
+            title: None,
+            tags: Vec::new(),
+            metadata: Map::new(),
+            priority: None,
+            prompt: None,
+            description: None,
+            created_by: None,
+            file_dir: None,
+            idempotency: None,
+        }
+    }
+}
+
+/// The client's key for a request, with a digest of the request.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    pub key: String,
+    pub request: Vec<u8>,
+}
+
+/// A session that exists now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    pub key: SessionKey,
+    /// It was created before, by a request with the same idempotency key.
+    pub existing: bool,
+}
+
+#[derive(Debug, Error)]
+pub enum CreateError {
+    #[error("the inputs do not fit the workflow: {}", .0.join("; "))]
+    Inputs(Vec<String>),
+    #[error("the idempotency key was used before with another request")]
+    KeyReused,
+    #[error("the database did not take the session")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Creates a session and everything in it, in one transaction.
+pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateError> {
+    let tenant = new.version.tenant;
+    let idempotency = new.idempotency.clone();
+    let rows = Rows::of(&[new])?;
+    let key = SessionKey { tenant, id: SessionId(rows.ids[0]) };
+    let mut tx = store.pool.begin().await?;
+    if let Some(idempotency) = idempotency {
+        if let Some(first) = first_with_key(&mut tx, key, &idempotency).await? {
+            return Ok(Created { key: SessionKey { tenant, id: first }, existing: true });
+        }
+    }
+    rows.insert(&mut tx).await?;
+    tx.commit().await?;
+    store.hints.send(Hint::Ready);
+    store.hints.send(Hint::Undecided);
+    Ok(Created { key, existing: false })
+}
+
+/// Creates many sessions in one transaction, without idempotency keys.
+pub async fn create_many(
+    store: &Store,
+    sessions: &[NewSession],
+) -> Result<Vec<SessionKey>, CreateError> {
+    let rows = Rows::of(sessions)?;
+    let mut tx = store.pool.begin().await?;
+    rows.insert(&mut tx).await?;
+    tx.commit().await?;
+    store.hints.send(Hint::Ready);
+    store.hints.send(Hint::Undecided);
+    Ok(sessions
+        .iter()
+        .zip(&rows.ids)
+        .map(|(new, id)| SessionKey { tenant: new.version.tenant, id: SessionId(*id) })
+        .collect())
+}
+
+/// Takes the key for this session, or finds the session that has it.
+async fn first_with_key(
+    tx: &mut PgConnection,
+    key: SessionKey,
+    idempotency: &Idempotency,
+) -> Result<Option<SessionId>, CreateError> {
+    let taken = sqlx::query!(
+        "insert into idempotency_keys (tenant_id, key, session_id, request)
+         values ($1, $2, $3, $4)
+             on conflict do nothing",
+        key.tenant.0,
+        idempotency.key,
+        key.id.0,
+        idempotency.request
+    )
+    .execute(&mut *tx)
+    .await?;
+    if taken.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let first = sqlx::query!(
+        "select session_id, request from idempotency_keys where tenant_id = $1 and key = $2",
+        key.tenant.0,
+        idempotency.key
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if first.request == idempotency.request {
+        Ok(Some(SessionId(first.session_id)))
+    } else {
+        Err(CreateError::KeyReused)
+    }
+}
+
+/// New sessions as columns.
+#[derive(Default)]
+struct Rows {
+    tenants: Vec<Uuid>,
+    ids: Vec<Uuid>,
+    versions: Vec<Uuid>,
+    titles: Vec<String>,
+    types: Vec<String>,
+    priorities: Vec<i16>,
+    prompts: Vec<Option<String>>,
+    descriptions: Vec<Option<String>>,
+    tags: Vec<String>,
+    metadata: Vec<String>,
+    inputs: Vec<String>,
+    file_dirs: Vec<Option<String>>,
+    created_by: Vec<Option<String>>,
+    open: Vec<i32>,
+    total: Vec<i32>,
+    rows: Vec<i32>,
+    fail_fast: Vec<bool>,
+    closing: Vec<bool>,
+    timeouts: Vec<Option<i64>>,
+}
+
+impl Rows {
+    fn of(sessions: &[NewSession]) -> Result<Self, CreateError> {
+        let mut rows = Self::default();
+        for new in sessions {
+            rows.push(new)?;
+        }
+        Ok(rows)
+    }
+
+    fn push(&mut self, new: &NewSession) -> Result<(), CreateError> {
+        let plan = &new.version.plan;
+        let inputs =
+            crate::workflow::check_inputs(plan, new.inputs.clone()).map_err(CreateError::Inputs)?;
+        let id = Uuid::now_v7();
+        let root = plan.block(BlockIndex::ROOT);
+        let count = |n: usize| i32::try_from(n).expect("a plan has at most 10 000 nodes");
+        let top = root.nodes.iter().filter(|node| plan.node(**node).parent.is_none()).count();
+        let text = id.simple().to_string();
+        self.tenants.push(new.version.tenant.0);
+        self.ids.push(id);
+        self.versions.push(new.version.id.0);
+        self.titles.push(new.title.clone().unwrap_or_else(|| format!("IND-{}", &text[24..])));
+        self.types.push(plan.kind.as_str().to_owned());
+        self.priorities.push(new.priority.unwrap_or(plan.priority).code());
+        self.prompts.push(new.prompt.clone());
+        self.descriptions.push(new.description.clone().or_else(|| plan.description.clone()));
+        self.tags.push(text_array(&new.tags));
+        self.metadata.push(blobs::to_jsonb_text(&Value::Object(new.metadata.clone())));
+        self.inputs.push(blobs::to_jsonb_text(&Value::Object(inputs)));
+        self.file_dirs.push(new.file_dir.clone());
+        self.created_by.push(new.created_by.clone());
+        self.open.push(count(top));
+        self.total.push(count(plan.executable(BlockIndex::ROOT)));
+        self.rows.push(count(root.nodes.len()));
+        self.fail_fast.push(plan.fail_fast);
+        self.closing.push(!plan.outputs.is_empty());
+        self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
+        Ok(())
+    }
+
+    async fn insert(&self, tx: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query_file!(
+            "src/store/sql/create.sql",
+            &self.tenants,
+            &self.ids,
+            &self.versions,
+            &self.titles,
+            &self.types,
+            &self.priorities,
+            &self.prompts as _,
+            &self.descriptions as _,
+            &self.tags,
+            &self.metadata,
+            &self.inputs,
+            &self.file_dirs as _,
+            &self.created_by as _,
+            &self.open,
+            &self.total,
+            &self.rows,
+            &self.fail_fast,
+            &self.closing,
+            &self.timeouts as _,
+        )
+        .execute(tx)
+        .await
+        .map(|_| ())
+    }
+}
+
+/// A Postgres array literal of texts.
+fn text_array(texts: &[String]) -> String {
+    let words: Vec<String> = texts
+        .iter()
+        .map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+        .collect();
+    format!("{{{}}}", words.join(","))
+}
+
+#[derive(Debug, Error)]
+pub enum SteerError {
+    #[error("there is no session {0}")]
+    NotFound(SessionId),
+    #[error(transparent)]
+    IllegalMove(#[from] IllegalMove),
+    #[error("session {0} is still being stopped; try again in a moment")]
+    Stopping(SessionId),
+    #[error("the database did not take the change")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Ends a session at once: when this returns nothing of it can end or start any more, and its
+/// processes are being stopped.
+pub async fn cancel(
+    store: &Store,
+    key: SessionKey,
+    actor: Option<&str>,
+    reason: Option<&str>,
+) -> Result<(), SteerError> {
+    let body = reason.map(|reason| json!({ "reason": reason }).to_string());
+    let done = sqlx::query!(
+        "with ended as (
+             update session_progress
+                set state = $3, sweep = 2, finished_at = clock(), timed = false,
+                    undecided = false, next_event = next_event + 1
+              where tenant_id = $1 and session_id = $2 and state < 5
+             returning next_event - 1 as number, finished_at
+         )
+         insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
+                             attempts, ats, bodies, actor)
+         select $1, $2, number, number, finished_at, array[$3::smallint], array[null::int],
+                array[null::int], array[finished_at],
+                case when $4::text is not null then array[$4::jsonb] end, $5
+           from ended",
+        key.tenant.0,
+        key.id.0,
+        SessionState::Cancelled.code(),
+        body as _,
+        actor as _,
+    )
+    .execute(&store.pool)
+    .await?;
+    if done.rows_affected() == 0 {
+        let from = state(&store.pool, key).await?.ok_or(SteerError::NotFound(key.id))?;
+        return Err(IllegalMove { from, to: SessionState::Cancelled }.into());
+    }
+    store.hints.send(Hint::Ended(key.id));
+    store.hints.send(Hint::Undecided);
+    store.hints.send(Hint::Event(key.id));
+    Ok(())
+}
+
+/// Where a session stands; `None` when there is none.
+pub async fn state(db: &PgPool, key: SessionKey) -> sqlx::Result<Option<SessionState>> {
+    let code = sqlx::query_scalar!(
+        "select state from session_progress where tenant_id = $1 and session_id = $2",
+        key.tenant.0,
+        key.id.0
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(code.and_then(SessionState::from_code))
+}

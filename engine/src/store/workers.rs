@@ -1,0 +1,129 @@
+//! Workers: their rows, leases and routes. Only the database's clock decides about a lease.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::id::{Fence, WorkerId};
+
+/// How long a lease lasts, and how often it is renewed.
+pub const LEASE_SECS: i32 = 30;
+pub const RENEW_SECS: u64 = 10;
+
+/// What a worker says of itself when it registers.
+#[derive(Debug, Clone)]
+pub struct NewWorker<'a> {
+    pub id: WorkerId,
+    pub name: &'a str,
+    pub host: &'a str,
+    pub pid: i32,
+    /// Sorted; `*` stands for all.
+    pub capabilities: &'a [String],
+    pub concurrency: i32,
+    pub version: &'a str,
+    pub data_dir: Option<&'a str>,
+    pub lease_secs: i32,
+}
+
+/// Registers a worker under its new id. A process that takes over a data directory ends at once
+/// the leases of those that had it before.
+pub async fn register(db: &PgPool, worker: &NewWorker<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with ended as (
+             update workers set ended_at = clock()
+              where ended_at is null and host = $3 and data_dir = $8 and id <> $1
+         )
+         insert into workers (id, name, host, pid, capabilities, concurrency, version, data_dir,
+                              started_at, lease_until)
+         select $1, $2, $3, $4, $5, $6, $7, $8, c.at, c.at + make_interval(secs => $9)
+           from (select clock() as at) c",
+        worker.id.0,
+        worker.name,
+        worker.host,
+        worker.pid,
+        worker.capabilities,
+        worker.concurrency,
+        worker.version,
+        worker.data_dir,
+        f64::from(worker.lease_secs),
+    )
+    .execute(db)
+    .await
+    .map(|_| ())
+}
+
+/// Renews the lease. False when it has run out or was ended: it is never renewed then.
+pub async fn renew(db: &PgPool, id: WorkerId, lease_secs: i32) -> sqlx::Result<bool> {
+    sqlx::query!(
+        "update workers
+            set lease_until = clock() + make_interval(secs => $2)
+          where id = $1 and ended_at is null and lease_until > clock()",
+        id.0,
+        f64::from(lease_secs),
+    )
+    .execute(db)
+    .await
+    .map(|done| done.rows_affected() == 1)
+}
+
+/// Ends a worker's row: it stopped by itself and holds nothing.
+pub async fn end(db: &PgPool, id: WorkerId) -> sqlx::Result<()> {
+    sqlx::query!("update workers set ended_at = clock() where id = $1 and ended_at is null", id.0)
+        .execute(db)
+        .await
+        .map(|_| ())
+}
+
+/// Marks workers whose lease ran out as ended, and returns how many there were.
+pub async fn end_expired(db: &PgPool) -> sqlx::Result<u64> {
+    sqlx::query!(
+        "update workers set ended_at = clock()
+          where id = any (array(select w.id from workers w
+                                 where w.ended_at is null and w.lease_until <= (select clock())
+                                 order by w.id limit 100 for update skip locked))
+            and ended_at is null and lease_until <= clock()"
+    )
+    .execute(db)
+    .await
+    .map(|done| done.rows_affected())
+}
+
+/// The routes that a worker with these capabilities can serve; `*` among them serves all.
+pub async fn routes(db: &PgPool, capabilities: &[String]) -> sqlx::Result<Vec<i32>> {
+    sqlx::query_scalar!(
+        "select id from routes
+          where capabilities <@ $1 or '*' = any($1)
+          order by id limit 10000",
+        capabilities
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Which of the fences hold no longer: their attempt was ended by somebody else, or their session
+/// ended or is failing fast. Returns positions in the list given.
+pub async fn void_fences(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<usize>> {
+    let tenants: Vec<Uuid> = fences.iter().map(|fence| fence.task.session.tenant.0).collect();
+    let sessions: Vec<Uuid> = fences.iter().map(|fence| fence.task.session.id.0).collect();
+    let seqs: Vec<i32> = fences.iter().map(|fence| fence.task.seq).collect();
+    let attempts: Vec<i32> = fences.iter().map(|fence| fence.attempt).collect();
+    let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker.0).collect();
+    let slots = sqlx::query_scalar!(
+        r#"select k.slot as "slot!"
+             from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::uuid[])
+                  with ordinality as k (tenant_id, session_id, seq, attempt, worker, slot)
+             left join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
+                              and t.seq = k.seq
+             left join session_progress p on p.tenant_id = k.tenant_id
+                                         and p.session_id = k.session_id
+            where (t.state = 3 and t.attempt = k.attempt and t.worker = k.worker
+                   and p.state < 5 and p.sweep = 0) is not true"#,
+        &tenants,
+        &sessions,
+        &seqs,
+        &attempts,
+        &workers
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(slots.into_iter().filter_map(|slot| usize::try_from(slot - 1).ok()).collect())
+}

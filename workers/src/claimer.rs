@@ -1,0 +1,121 @@
+//! Claims: takes ready tasks whenever there is room and reason to.
+
+use std::{sync::Arc, time::Duration};
+
+use jobshop_engine::store::{
+    self, Hint,
+    claim::{self, Ask, Held},
+    workers,
+};
+use rand::Rng as _;
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError, error::TryRecvError},
+    mpsc::UnboundedSender,
+};
+
+use crate::life::Life;
+
+/// Without a hint the queue is looked at this often, give or take a fifth.
+const POLL: Duration = Duration::from_secs(1);
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(300);
+/// Most that one claim takes.
+const LIMIT: usize = 500;
+
+/// Claims until the life is stopping; what is claimed goes to the dispatcher.
+pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
+    let mut hints = life.store.hints.subscribe();
+    refresh_routes(&life).await;
+    let mut rotation = 0;
+    while !life.stopping.is_cancelled() {
+        if drain(&mut hints) {
+            refresh_routes(&life).await;
+        }
+        match claim_once(&life, &mut rotation, &held).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a claim failed; the worker goes on");
+                pause(&life, PAUSE_AFTER_ERROR).await;
+                continue;
+            }
+        }
+        let poll = POLL.mul_f64(rand::rng().random_range(0.8..1.2));
+        tokio::select! {
+            () = life.stopping.cancelled() => {}
+            is_route = next_hint(&mut hints) => if is_route { refresh_routes(&life).await },
+            () = life.room_made.notified() => {}
+            () = tokio::time::sleep(poll) => refresh_routes(&life).await,
+        }
+    }
+}
+
+/// One claim; true when another should follow at once.
+async fn claim_once(
+    life: &Life,
+    rotation: &mut usize,
+    held: &UnboundedSender<Vec<Held>>,
+) -> store::Result<bool> {
+    let room = life.room().min(LIMIT);
+    let mut routes = life.routes();
+    if room == 0 || routes.is_empty() {
+        return Ok(false);
+    }
+    // The first route is served first: each has its turn.
+    *rotation = (*rotation + 1) % routes.len();
+    routes.rotate_left(*rotation);
+    let limit = i32::try_from(room).expect("the window is small");
+    let session = life.config.session;
+    let ask = Ask { worker: life.id, routes: &routes, limit, session };
+    let mut claimed = claim::claim(&life.claims, ask).await?;
+    if claimed.tasks.is_empty() {
+        return Ok(false);
+    }
+    if let Some(receipt) = claimed.receipt {
+        life.receipts.claimed(receipt, claimed.tasks.iter().map(|task| task.fence));
+    }
+    let was_full = claimed.tasks.len() == room;
+    life.claim_was(was_full);
+    claimed.tasks.retain(|task| life.held.take(task.fence, &life.lost));
+    // The dispatcher ends only when every sender is gone.
+    let _ = held.send(claimed.tasks);
+    Ok(was_full)
+}
+
+async fn refresh_routes(life: &Life) {
+    match workers::routes(&life.claims, &life.config.capabilities).await {
+        Ok(routes) => life.set_routes(routes),
+        Err(error) => tracing::warn!(%error, "the routes could not be read"),
+    }
+}
+
+async fn pause(life: &Life, pause: Duration) {
+    tokio::select! {
+        () = life.stopping.cancelled() => {}
+        () = tokio::time::sleep(pause) => {}
+    }
+}
+
+/// Waits for a hint that something may be claimed; true when the routes may have changed.
+async fn next_hint(hints: &mut Receiver<Hint>) -> bool {
+    loop {
+        match hints.recv().await {
+            Ok(Hint::Ready) => return false,
+            Ok(Hint::Route | Hint::Everything) | Err(RecvError::Lagged(_)) => return true,
+            Ok(Hint::Undecided | Hint::Event(_) | Hint::Ended(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Takes the hints that came meanwhile, because a claim answers them all at once; true when the
+/// routes may have changed.
+fn drain(hints: &mut Receiver<Hint>) -> bool {
+    let mut is_route = false;
+    loop {
+        match hints.try_recv() {
+            Ok(hint) => is_route |= matches!(hint, Hint::Route | Hint::Everything),
+            Err(TryRecvError::Lagged(_)) => is_route = true,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return is_route,
+        }
+    }
+}

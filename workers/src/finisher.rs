@@ -1,0 +1,242 @@
+//! Finishes: batches what came to its end into one statement, flushed at once when none is under
+//! way and gathered while one is. It decides retries by the plan's policy; the fence decides
+//! whether an end counts.
+
+use std::{sync::Arc, time::Duration};
+
+use jobshop_engine::{
+    event::EventKind,
+    id::SessionKey,
+    outcome::{ErrorClass, Failure, Outcome},
+    store::{
+        self, Hint, claim,
+        claim::Held,
+        transition::{Ended, Move, Moved, Mover, Takes, transition},
+    },
+    task::{Reason, TaskState},
+};
+use rand::Rng as _;
+use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use crate::{held::StopReason, life::Life, queue::End};
+
+/// Ends that one statement takes at most.
+const BATCH: usize = 1_000;
+/// Tasks handed over in a row before an ordinary claim has its turn.
+const HANDED_MAX: usize = 64;
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
+
+/// Records ends until nothing can end any more.
+pub(crate) async fn finish(
+    life: Arc<Life>,
+    mut ends: UnboundedReceiver<End>,
+    held: UnboundedSender<Vec<Held>>,
+) {
+    let mut batch = Vec::new();
+    let mut handed_in_row = 0;
+    let mut forget = tokio::time::interval(FORGET_EVERY);
+    loop {
+        tokio::select! {
+            received = ends.recv_many(&mut batch, BATCH) => {
+                if received == 0 {
+                    break;
+                }
+                let ended = std::mem::take(&mut batch);
+                let handed = record(&life, ended, HANDED_MAX - handed_in_row).await;
+                handed_in_row += handed.len();
+                if handed_in_row >= HANDED_MAX {
+                    handed_in_row = 0;
+                    life.room_made.notify_one();
+                }
+                if !handed.is_empty() {
+                    let _ = held.send(handed);
+                }
+            }
+            _ = forget.tick() => forget_receipts(&life).await,
+            () = nothing_left(&life) => break,
+        }
+    }
+    forget_receipts(&life).await;
+}
+
+/// The life is over and every attempt has left.
+async fn nothing_left(life: &Life) {
+    life.done.cancelled().await;
+    life.is_empty().await;
+}
+
+/// Receipts nobody needs are deleted between finishes, because a finish relies on those it was
+/// told of.
+async fn forget_receipts(life: &Life) {
+    let idle = life.receipts.take_idle();
+    if idle.is_empty() {
+        return;
+    }
+    if let Err(error) = claim::forget(&life.claims, life.id, &idle).await {
+        // The reaper deletes what a worker leaves behind.
+        tracing::debug!(%error, "receipts were not deleted");
+    }
+}
+
+/// Records one batch and returns what was handed over in exchange.
+async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
+    let mut recorded = Vec::with_capacity(ends.len());
+    let mut moves = Vec::with_capacity(ends.len());
+    for end in ends {
+        if life.held.stop_reason(&end.held.fence) == Some(StopReason::Void)
+            || life.lost.is_cancelled()
+        {
+            life.left(&end.held.fence);
+            continue;
+        }
+        moves.push(to_move(life, &end));
+        recorded.push(end.held.fence);
+    }
+    if moves.is_empty() {
+        return Vec::new();
+    }
+    let routes = life.routes();
+    let room = match life.stopping.is_cancelled() {
+        true => 0,
+        false => (life.room() + moves.len()).min(handed_max),
+    };
+    let Some(moved) = insist_on(life, &mut moves, &routes, room).await else {
+        for fence in &recorded {
+            life.left(fence);
+        }
+        return Vec::new();
+    };
+    let mut handed = moved.handed;
+    let fences: Vec<_> = handed.iter().map(|task| task.fence).collect();
+    life.receipts.handed(moved.receipt, &fences);
+    handed.retain(|task| life.held.take(task.fence, &life.lost));
+    for (fence, accepted) in recorded.iter().zip(&moved.accepted) {
+        if !accepted {
+            tracing::warn!(%fence, "a finish was lost: the fence holds no longer");
+        }
+        life.left(fence);
+    }
+    handed
+}
+
+/// Repeats the statement until the database answers; saying it twice is harmless. A batch that the
+/// database refuses for its content is taken apart to find the row.
+async fn insist_on(life: &Life, moves: &mut [Move], routes: &[i32], room: usize) -> Option<Moved> {
+    loop {
+        match send(life, moves, routes, room).await {
+            Ok(moved) => {
+                if !moved.leased {
+                    life.lost.cancel();
+                }
+                return Some(moved);
+            }
+            Err(error) if store::is_about_content(&error) => {
+                tracing::error!(%error, "an outcome could not be stored");
+                if let [only] = moves {
+                    refuse(only);
+                } else {
+                    return Some(one_by_one(life, moves).await);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a finish was not recorded yet; it is said again");
+                tokio::select! {
+                    () = life.lost.cancelled() => return None,
+                    () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn one_by_one(life: &Life, moves: &mut [Move]) -> Moved {
+    let mut all = Moved { leased: true, ..Moved::default() };
+    for single in moves.chunks_mut(1) {
+        let moved = Box::pin(insist_on(life, single, &[], 0)).await;
+        all.accepted.push(moved.is_some_and(|moved| moved.accepted == [true]));
+    }
+    all
+}
+
+/// Turns an outcome that cannot be stored into a failure that can.
+fn refuse(end: &mut Move) {
+    end.to = TaskState::Failed;
+    end.event = Some(EventKind::TaskFailed);
+    end.ended = Some(Ended::Failed);
+    end.output = None;
+    end.body = None;
+    end.delay_ms = None;
+    end.reason = None;
+    end.error = Some(Failure::new(ErrorClass::Error, "the outcome could not be stored"));
+}
+
+async fn send(life: &Life, moves: &[Move], routes: &[i32], room: usize) -> store::Result<Moved> {
+    let mut sessions: Vec<SessionKey> = moves.iter().map(|m| m.task.session).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    let covered = life.receipts.covering(&sessions);
+    let takes = Takes {
+        routes,
+        room: i32::try_from(room).expect("the window is small"),
+        receipted: &covered,
+    };
+    let mover = Mover::Worker { id: life.id, takes };
+    let moved = transition(&life.finishes, mover, moves, &[], None).await?;
+    let hints = &life.store.hints;
+    if moved.ready > 0 || moves.iter().any(|m| m.to == TaskState::Ready) {
+        hints.send(Hint::Ready);
+    }
+    let decided = moved.undecided > 0 || !moved.ended.is_empty();
+    if decided || moves.iter().any(|m| m.to != TaskState::Completed) {
+        hints.send(Hint::Undecided);
+    }
+    for session in sessions {
+        hints.send(Hint::Event(session.id));
+    }
+    Ok(moved)
+}
+
+/// The move that an end is.
+fn to_move(life: &Life, end: &End) -> Move {
+    let Held { fence, node, failures, .. } = end.held;
+    let to = |state| Move::new(fence.task, fence.attempt, TaskState::InProgress, state);
+    let mut m = match &end.outcome {
+        Outcome::Succeeded(outputs) => {
+            let mut done = to(TaskState::Completed);
+            done.output = Some(outputs.clone());
+            done.ended = Some(Ended::Succeeded);
+            done
+        }
+        Outcome::Released => {
+            let mut back = to(TaskState::Ready);
+            back.ended = Some(Ended::Released);
+            return back;
+        }
+        Outcome::Failed(failure) => {
+            let policy = &end.info.version.plan.node(node).retry;
+            let chance = rand::rng().random_range(0.0..1.0);
+            let mut failed = match policy.next_delay(failure.class, failures + 1, chance) {
+                Some(delay) => {
+                    let mut again = to(TaskState::Blocked);
+                    again.reason = Some(Reason::Backoff);
+                    again.delay_ms = Some(delay.ms.cast_signed());
+                    again.event = Some(EventKind::AttemptFailed);
+                    again.ended = Some(Ended::Retried);
+                    again
+                }
+                None => {
+                    let mut failed = to(TaskState::Failed);
+                    failed.ended = Some(Ended::Failed);
+                    failed
+                }
+            };
+            failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
+            failed.error = Some(failure.clone());
+            failed
+        }
+    };
+    m.started_ms = Some(life.held.started_ms(&fence).unwrap_or(0));
+    m
+}

@@ -1,0 +1,130 @@
+//! What this process holds: the attempts it claimed and has not yet finished. It knows no database.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jobshop_engine::id::Fence;
+use tokio_util::sync::CancellationToken;
+
+/// Why an attempt is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    /// Its fence holds no longer: whatever it returns changes nothing.
+    Void,
+    /// The worker is stopping: the attempt is handed back.
+    Release,
+}
+
+#[derive(Debug)]
+struct Running {
+    started: Option<Instant>,
+    noted: bool,
+    stop: CancellationToken,
+    reason: Option<StopReason>,
+}
+
+/// The attempts of one life of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct HeldAttempts {
+    running: Mutex<HashMap<Fence, Running>>,
+}
+
+impl HeldAttempts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Fence, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Takes an attempt in; false when it is held already and must not be begun again.
+    pub(crate) fn take(&self, fence: Fence, life: &CancellationToken) -> bool {
+        let mut running = self.lock();
+        if running.contains_key(&fence) {
+            return false;
+        }
+        let stop = life.child_token();
+        running.insert(fence, Running { started: None, noted: false, stop, reason: None });
+        true
+    }
+
+    /// Marks the start of an attempt, and returns what stops it.
+    pub(crate) fn start(&self, fence: &Fence) -> CancellationToken {
+        match self.lock().get_mut(fence) {
+            Some(running) => {
+                running.started = Some(Instant::now());
+                running.stop.clone()
+            }
+            None => {
+                let gone = CancellationToken::new();
+                gone.cancel();
+                gone
+            }
+        }
+    }
+
+    /// How long ago the attempt started, in whole milliseconds, rounded down.
+    pub(crate) fn started_ms(&self, fence: &Fence) -> Option<i32> {
+        let running = self.lock();
+        let started = running.get(fence)?.started?;
+        Some(i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) fn stop_reason(&self, fence: &Fence) -> Option<StopReason> {
+        self.lock().get(fence)?.reason
+    }
+
+    pub(crate) fn remove(&self, fence: &Fence) {
+        self.lock().remove(fence);
+    }
+
+    /// Asks attempts to stop.
+    pub(crate) fn stop<'a>(&self, fences: impl IntoIterator<Item = &'a Fence>, reason: StopReason) {
+        let mut running = self.lock();
+        for fence in fences {
+            if let Some(running) = running.get_mut(fence) {
+                running.reason.get_or_insert(reason);
+                running.stop.cancel();
+            }
+        }
+    }
+
+    /// Every attempt that has started.
+    pub(crate) fn started(&self) -> Vec<Fence> {
+        self.lock()
+            .iter()
+            .filter(|(_, running)| running.started.is_some())
+            .map(|(fence, _)| *fence)
+            .collect()
+    }
+
+    /// Attempts that have run at least `age` and whose start was not reported, with the
+    /// milliseconds since; they count as reported from now on.
+    pub(crate) fn to_note(&self, age: Duration) -> Vec<(Fence, i32)> {
+        self.lock()
+            .iter_mut()
+            .filter(|(_, running)| !running.noted)
+            .filter_map(|(fence, running)| {
+                let elapsed = running.started?.elapsed();
+                (elapsed >= age).then(|| {
+                    running.noted = true;
+                    (*fence, i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX))
+                })
+            })
+            .collect()
+    }
+
+    /// Takes back that their starts were reported: the report did not get through.
+    pub(crate) fn unnote<'a>(&self, fences: impl IntoIterator<Item = &'a Fence>) {
+        let mut running = self.lock();
+        for fence in fences {
+            if let Some(running) = running.get_mut(fence) {
+                running.noted = false;
+            }
+        }
+    }
+}

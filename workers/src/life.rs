@@ -1,0 +1,226 @@
+//! One life of a worker: what its parts share between its registration and its end.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jobshop_engine::{
+    id::{Fence, WorkerId},
+    outcome::Outcome,
+    store::{self, Pool, Store, claim::Held},
+};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    execute::{Executor, log_storage},
+    held::{HeldAttempts, StopReason},
+    queue::{Execute, Job},
+    receipts::Receipts,
+    worker::WorkerConfig,
+};
+
+/// What the worker claims beyond its concurrency while tasks take no time.
+const WINDOW_MAX: usize = 1_000;
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) store: Store,
+    pub(crate) config: WorkerConfig,
+    pub(crate) id: WorkerId,
+    /// Commits asynchronously: a claim that is lost is a task that is still ready.
+    pub(crate) claims: Pool,
+    pub(crate) finishes: Pool,
+    pub(crate) held: HeldAttempts,
+    pub(crate) receipts: Receipts,
+    pub(crate) routes: Mutex<Vec<i32>>,
+    /// No more claims.
+    pub(crate) stopping: CancellationToken,
+    /// The lease is lost: everything is void.
+    pub(crate) lost: CancellationToken,
+    /// The parts that run without an end of their own stop.
+    pub(crate) done: CancellationToken,
+    /// Room was made while the last claim had been full.
+    pub(crate) room_made: Notify,
+    left: Notify,
+    window: AtomicUsize,
+    /// Attempts that take a place of `concurrency`: all but the ones that take no time.
+    heavy: AtomicUsize,
+    last_claim_full: AtomicBool,
+    /// By this worker's own clock the lease lasts at least until then.
+    lease_until: Mutex<Instant>,
+}
+
+impl Life {
+    pub(crate) fn new(
+        store: Store,
+        config: WorkerConfig,
+        id: WorkerId,
+        (claims, finishes): (Pool, Pool),
+        registered: Instant,
+    ) -> Self {
+        let lease_until = Mutex::new(registered + config.lease);
+        let lost = CancellationToken::new();
+        Self {
+            store,
+            id,
+            claims,
+            finishes,
+            held: HeldAttempts::default(),
+            receipts: Receipts::default(),
+            routes: Mutex::default(),
+            stopping: lost.child_token(),
+            done: lost.child_token(),
+            lost,
+            room_made: Notify::new(),
+            left: Notify::new(),
+            window: AtomicUsize::new(config.concurrency),
+            heavy: AtomicUsize::new(0),
+            last_claim_full: AtomicBool::new(false),
+            lease_until,
+            config,
+        }
+    }
+
+    /// How many more attempts may be held.
+    pub(crate) fn room(&self) -> usize {
+        if self.stopping.is_cancelled() {
+            return 0;
+        }
+        self.window.load(Ordering::Relaxed).saturating_sub(self.held.len())
+    }
+
+    /// A claim took all there was room for, or not: only then is room worth another claim.
+    pub(crate) fn claim_was(&self, full: bool) {
+        self.last_claim_full.store(full, Ordering::Relaxed);
+    }
+
+    /// What was taken changes how much is claimed at once: tasks that take no time are taken in
+    /// ever larger batches, others never beyond the concurrency.
+    pub(crate) fn brought(&self, light: usize, all: usize) {
+        let window = self.window.load(Ordering::Relaxed);
+        let next = if light < all {
+            self.config.concurrency
+        } else if self.last_claim_full.load(Ordering::Relaxed) {
+            (window * 2).min(WINDOW_MAX)
+        } else {
+            window
+        };
+        self.window.store(next, Ordering::Relaxed);
+    }
+
+    /// Takes a place of the concurrency, if one is free.
+    pub(crate) fn take_place(&self) -> bool {
+        let most = self.config.concurrency;
+        self.heavy
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1))
+            .is_ok()
+    }
+
+    pub(crate) fn free_place(&self) {
+        self.heavy.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// An attempt has left this worker, whatever became of it.
+    pub(crate) fn left(&self, fence: &Fence) {
+        self.held.remove(fence);
+        self.receipts.left(fence);
+        self.left.notify_waiters();
+        if self.last_claim_full.load(Ordering::Relaxed) {
+            self.room_made.notify_one();
+        }
+    }
+
+    /// Waits until nothing is held any more.
+    pub(crate) async fn is_empty(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.held.len() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Asks the database until it answers; `None` when the life was lost before it did.
+    pub(crate) async fn insist<T, F, A>(&self, ask: F) -> Option<T>
+    where
+        F: Fn() -> A + Send,
+        A: Future<Output = store::Result<T>> + Send,
+    {
+        loop {
+            match ask().await {
+                Ok(answer) => return Some(answer),
+                Err(error) => tracing::warn!(%error, "the database did not answer; asking again"),
+            }
+            tokio::select! {
+                () = self.lost.cancelled() => return None,
+                () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+            }
+        }
+    }
+
+    /// Asks every attempt to be handed back.
+    pub(crate) fn release_all(&self) {
+        self.held.stop(&self.held.started(), StopReason::Release);
+    }
+
+    pub(crate) fn routes(&self) -> Vec<i32> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_routes(&self, routes: Vec<i32>) {
+        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
+    }
+
+    /// The lease was renewed by a request sent at `asked`.
+    pub(crate) fn renewed(&self, asked: Instant) {
+        *self.lease_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            asked + self.config.lease;
+    }
+
+    /// When the worker has to have let go of everything: some time before the lease ends.
+    pub(crate) fn let_go_at(&self) -> Instant {
+        let margin = (self.config.lease / 10).min(Duration::from_secs(2));
+        *self.lease_until.lock().unwrap_or_else(PoisonError::into_inner) - margin
+    }
+}
+
+/// Executes jobs for one life.
+#[derive(Debug, Clone)]
+pub(crate) struct Runner {
+    pub(crate) life: Arc<Life>,
+    pub(crate) executor: Executor,
+}
+
+impl Execute for Runner {
+    async fn execute(&self, job: Job) -> Outcome {
+        let attempt = match job.attempt {
+            Ok(attempt) => attempt,
+            Err(outcome) => return outcome,
+        };
+        let Held { fence, .. } = job.held;
+        if self.life.stopping.is_cancelled() {
+            self.life.free_place();
+            return Outcome::Released;
+        }
+        let stop = self.life.held.start(&fence);
+        let (log, chunks) = self.executor.log();
+        let stored = async {
+            tokio::select! {
+                () = log_storage::keep(&self.life.store, fence, chunks) => {}
+                () = self.life.lost.cancelled() => {}
+            }
+        };
+        let (outcome, ()) = tokio::join!(self.executor.execute(&attempt, log, stop), stored);
+        self.life.free_place();
+        outcome
+    }
+}
