@@ -1,13 +1,24 @@
 //! The command line of Jobshop as a library, so that tests can drive the parts of the one binary:
 //! the data directory, the embedded Postgres cluster and the start of child processes.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
+pub mod app;
+pub mod client;
 pub mod cluster;
+pub mod commands;
+pub mod config;
 pub mod data_dir;
 pub mod exec;
+pub mod exit;
+pub mod graph;
+pub mod output;
 pub mod process;
+pub mod progress;
+pub mod signals;
+pub mod table;
 
 /// Runs what the arguments of this process ask for.
 pub fn main() -> ExitCode {
@@ -15,6 +26,5 @@ pub fn main() -> ExitCode {
     if let Some(code) = exec::dispatch() {
         return code;
     }
-    let _ = writeln!(std::io::stderr(), "jobshop: no command given");
-    ExitCode::from(2)
+    commands::CommandLine::parse().execute().into()
 }

@@ -1,0 +1,140 @@
+//! The command line: one file a command. It does not know what the commands do.
+
+mod agent;
+mod completion;
+mod doctor;
+mod follow;
+mod graph;
+mod request;
+mod schema;
+mod session;
+mod validate;
+mod workflow;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::App;
+use crate::config::{Config, Flags};
+use crate::exit::{Exit, Failure};
+use crate::output::{Form, Output};
+
+const AFTER_HELP: &str = "\
+Ids may be shortened to any unique tail of at least 6 characters; @latest is the newest session and
+@latest:NAME the newest one of a workflow.
+
+Exit codes: 0 ok, 1 the session failed, 2 usage or invalid workflow, 3 auth, 4 not found,
+5 conflict, 75 temporary.";
+
+/// Durable workflows of autonomous coding sessions.
+#[derive(Debug, Parser)]
+#[command(name = "jobshop", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct CommandLine {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command accepts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// Print JSON on standard output, everything else on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where the database, workspaces and server.json live
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The server to talk to
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Report every problem of workflow files
+    Validate(validate::Validate),
+    /// Draw the graph of a workflow file
+    Graph(graph::Graph),
+    /// Print the JSON Schema of the workflow language
+    Schema,
+    /// Sessions: submit, list, show, watch, explain, cancel, retry
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Start a session (the same as `session submit`)
+    Submit(session::Submit),
+    /// Registered workflows: apply, list, show, versions
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
+    /// The agents that work for this installation
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Show every setting, where it came from, and whether everything needed is there
+    Doctor(doctor::Doctor),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+}
+
+impl CommandLine {
+    /// Does what the arguments ask for. What went wrong has been told when this returns.
+    pub fn execute(self) -> Exit {
+        let output = Output::new(if self.global.json { Form::Json } else { Form::Text });
+        let flags = self.command.flags(
+            Flags::default()
+                .with(
+                    "data_dir",
+                    "--data-dir",
+                    self.global.data_dir.map(|dir| dir.display().to_string()),
+                )
+                .with("server", "--server", self.global.server),
+        );
+        let done =
+            Config::load(flags).and_then(|config| self.command.execute(&App { config, output }));
+        done.unwrap_or_else(|failure| {
+            output.failure(&failure);
+            failure.exit
+        })
+    }
+}
+
+impl Command {
+    /// The settings that the flags of this command carry.
+    fn flags(&self, flags: Flags) -> Flags {
+        match self {
+            Self::Validate(_)
+            | Self::Graph(_)
+            | Self::Schema
+            | Self::Session(_)
+            | Self::Submit(_)
+            | Self::Workflow(_)
+            | Self::Agent(_)
+            | Self::Doctor(_)
+            | Self::Completion(_) => flags,
+        }
+    }
+
+    fn execute(self, app: &App) -> Result<Exit, Failure> {
+        match self {
+            Self::Validate(command) => command.execute(app),
+            Self::Graph(command) => command.execute(app),
+            Self::Schema => schema::execute(app),
+            Self::Completion(command) => command.execute(app),
+            Self::Session(command) => run(command.execute(app)),
+            Self::Submit(command) => run(command.execute(app)),
+            Self::Workflow(command) => run(command.execute(app)),
+            Self::Agent(command) => run(command.execute(app)),
+            Self::Doctor(command) => run(command.execute(app)),
+        }
+    }
+}
+
+/// Runs a command that waits for others.
+fn run(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    // A thread that still reads standard input must not keep the process.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,102 @@
+//! `jobshop doctor`: every setting with its origin, and whether what Jobshop needs is there.
+
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::config::Shown;
+use crate::data_dir::DataDir;
+use crate::exit::{Exit, Failure};
+use crate::table::{Rows, Text};
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+impl Doctor {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let dir = app.data_dir()?;
+        let checks = [data_dir(&dir), git(), server(app).await];
+        let exit = if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Temporary };
+        if app.output.is_json() {
+            let settings: Vec<Value> = app.config.shown.iter().map(setting).collect();
+            app.output.json(&json!({ "settings": settings, "checks": checks }))?;
+            return Ok(exit);
+        }
+        let mut rows = Rows::new(app.output, &["setting", "value", "from", "variable"]);
+        for shown in &app.config.shown {
+            rows.push([
+                Text::Plain(shown.setting.key),
+                Text::Plain(shown.value.as_deref().unwrap_or("-")),
+                Text::Plain(shown.origin.as_deref().unwrap_or("not set")),
+                Text::Plain(shown.setting.variable),
+            ]);
+        }
+        app.output.line(&rows.render())?;
+        app.output.line("")?;
+        for check in &checks {
+            let sign = if check.ok { "ok " } else { "BAD" };
+            app.output.line(&format!(" {sign} {}: {}", check.name, check.detail))?;
+        }
+        Ok(exit)
+    }
+}
+
+fn setting(shown: &Shown) -> Value {
+    json!({
+        "name": shown.setting.key,
+        "variable": shown.setting.variable,
+        "value": shown.value,
+        "from": shown.origin,
+        "about": shown.setting.about,
+    })
+}
+
+fn data_dir(dir: &DataDir) -> Check {
+    let path = dir.path().display();
+    let (ok, detail) = match (dir.holder(), std::fs::metadata(dir.path())) {
+        (Some(holder), _) => (true, format!("{path}, used by process {}", holder.pid)),
+        (None, Ok(found)) if found.is_dir() => (true, format!("{path}, not in use")),
+        (None, Ok(_)) => (false, format!("{path} is not a folder")),
+        (None, Err(_)) => (true, format!("{path}, made at the first start")),
+    };
+    Check { name: "data directory", ok, detail }
+}
+
+/// Workspaces are clones, so git is needed as soon as a workflow names a repository.
+fn git() -> Check {
+    let output = Command::new("git").arg("--version").stdin(Stdio::null()).output();
+    let (ok, detail) = match output {
+        Ok(output) if output.status.success() => {
+            (true, String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        _ => (false, "not found; install git 2.38 or later".to_owned()),
+    };
+    Check { name: "git", ok, detail }
+}
+
+/// No server is no fault; one that does not answer is.
+async fn server(app: &App) -> Check {
+    let found = match app.running_client() {
+        Ok(Some(client)) => match client.get(&["sessions"], &[("limit", "1")]).await {
+            Ok(_) => Ok(format!("{} answers", client.server.url)),
+            Err(failure) => Err(failure.message),
+        },
+        Ok(None) => Ok("none is running".to_owned()),
+        Err(failure) => Err(failure.message),
+    };
+    match found {
+        Ok(detail) => Check { name: "server", ok: true, detail },
+        Err(detail) => Check { name: "server", ok: false, detail },
+    }
+}

@@ -1,0 +1,82 @@
+//! `jobshop session`: everything about single executions. One file for each kind of question.
+
+mod control;
+mod events;
+mod list;
+mod logs;
+mod show;
+mod submit;
+mod tasks;
+mod watch;
+mod why;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::client::Client;
+use crate::client::objects::{self, Session};
+use crate::exit::{Exit, Failure};
+
+pub(super) use submit::Submit;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// Start a session of a workflow file, a registered workflow or standard input
+    Submit(Submit),
+    /// List sessions, newest first
+    List(list::List),
+    /// Show one session
+    Show(SessionName),
+    /// Follow a session to its end
+    Watch(watch::Watch),
+    /// List the tasks of a session
+    Tasks(tasks::Tasks),
+    /// List the events of a session
+    Events(events::Events),
+    /// Print what the attempts of a session, or of one task, wrote
+    Logs(logs::Logs),
+    /// Say exactly why a session or task does not move
+    Why(why::Why),
+    /// End a session at once
+    Cancel(SessionName),
+    /// Run the failed tasks of an ended session again; what is done stays done
+    Retry(control::Retry),
+}
+
+/// A session as it is named on the command line.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SessionName {
+    /// An id or its last characters (6 or more), @latest, or @latest:WORKFLOW
+    session: String,
+}
+
+impl SessionCommand {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        match self {
+            Self::Submit(command) => command.execute(app).await,
+            Self::List(command) => command.execute(app).await,
+            Self::Show(name) => show::execute(app, &name).await,
+            Self::Watch(command) => command.execute(app).await,
+            Self::Tasks(command) => command.execute(app).await,
+            Self::Events(command) => command.execute(app).await,
+            Self::Logs(command) => command.execute(app).await,
+            Self::Why(command) => command.execute(app).await,
+            Self::Cancel(name) => control::cancel(app, &name).await,
+            Self::Retry(command) => command.execute(app).await,
+        }
+    }
+}
+
+impl SessionName {
+    /// The session's full id.
+    async fn resolve(&self, client: &Client) -> Result<String, Failure> {
+        Ok(self.find(client).await?.1.id)
+    }
+
+    async fn find(&self, client: &Client) -> Result<(Value, Session), Failure> {
+        let object = client.session(&self.session).await?;
+        let session = objects::read(&object)?;
+        Ok((object, session))
+    }
+}

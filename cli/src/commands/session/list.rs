@@ -1,0 +1,64 @@
+//! `jobshop session list`: sessions, newest first.
+
+use chrono::Utc;
+use clap::Args;
+use jobshop_engine::session::SessionState;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::client::objects::{self, Session, tail};
+use crate::exit::{Exit, Failure};
+use crate::table::{Rows, Text, elapsed, span};
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct List {
+    /// Only sessions with this status
+    #[arg(long, value_parser = |text: &str| text.parse::<SessionState>())]
+    status: Option<SessionState>,
+    /// Only sessions of this workflow
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only sessions with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+impl List {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let mut query: Vec<(&str, &str)> = Vec::new();
+        query.extend(self.status.map(|status| ("status", status.as_str())));
+        query.extend(self.workflow.as_deref().map(|name| ("workflow", name)));
+        query.extend(self.tag.as_deref().map(|tag| ("tag", tag)));
+        let sessions = app.client()?.list(&["sessions"], &query, Some(self.limit)).await?;
+        if app.output.is_json() {
+            app.output.json(&Value::Array(sessions))?;
+            return Ok(Exit::Done);
+        }
+        if sessions.is_empty() {
+            app.output
+                .note("no session; start one with `jobshop run FILE` or `jobshop submit FILE`");
+            return Ok(Exit::Done);
+        }
+        let columns = ["id", "title", "workflow", "status", "tasks", "age", "time"];
+        let mut rows = Rows::new(app.output, &columns);
+        let now = Utc::now();
+        for session in &sessions {
+            let session: Session = objects::read(session)?;
+            let name = session.workflow.as_ref().map_or("", |workflow| workflow.name.as_str());
+            rows.push([
+                Text::Plain(tail(&session.id)),
+                Text::Plain(&session.title),
+                Text::Plain(name),
+                Text::Status(session.status.as_str()),
+                Text::Owned(format!("{}/{}", session.counts.ended(), session.counts.total)),
+                Text::Owned(span(now - session.created_at)),
+                Text::Owned(elapsed(session.started_at, session.finished_at, now)),
+            ]);
+        }
+        app.output.line(&rows.render())?;
+        Ok(Exit::Done)
+    }
+}

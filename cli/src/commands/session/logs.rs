@@ -1,0 +1,136 @@
+//! `jobshop session logs`: what attempts wrote, in order; with `-f` until the session ends.
+
+use std::time::Duration;
+
+use clap::Args;
+use jobshop_engine::task::TaskState;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::SessionName;
+use crate::app::App;
+use crate::client::Client;
+use crate::client::objects::{self, Session, Task};
+use crate::exit::{Exit, Failure};
+
+/// How often a followed log is asked for more.
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct Logs {
+    #[command(flatten)]
+    name: SessionName,
+    /// The key of a task, such as `plan` or `build[api].check`; without it all tasks
+    task: Option<String>,
+    /// Go on until the session ends
+    #[arg(short, long)]
+    follow: bool,
+    /// Only the tasks that failed
+    #[arg(long, conflicts_with_all = ["task", "follow"])]
+    failed: bool,
+}
+
+/// The shown part of a piece of log.
+#[derive(Debug, Deserialize)]
+struct Piece {
+    task: String,
+    attempt: i64,
+    text: String,
+}
+
+impl Logs {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let client = app.client()?;
+        let id = self.name.resolve(&client).await?;
+        let mut printer = Printer { app, is_prefixed: self.task.is_none(), last: None };
+        if self.failed {
+            for key in failed_tasks(&client, &id).await? {
+                Stream::of_task(&client, &id, &key).drain(&mut printer).await?;
+            }
+            return Ok(Exit::Done);
+        }
+        let mut stream = match &self.task {
+            Some(task) => Stream::of_task(&client, &id, task),
+            None => Stream::of_session(&client, &id),
+        };
+        loop {
+            // Asked before the log: what was written before the end is not missed.
+            let session: Session = objects::read(&client.session(&id).await?)?;
+            stream.drain(&mut printer).await?;
+            if !self.follow || session.status.is_final() {
+                return Ok(Exit::Done);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn failed_tasks(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
+    let tasks = client.list(&["sessions", id, "tasks"], &[], None).await?;
+    let tasks = tasks.iter().map(objects::read::<Task>).collect::<Result<Vec<_>, _>>()?;
+    let failed = |task: &Task| task.status == TaskState::Failed && !task.is_group();
+    Ok(tasks.into_iter().filter(failed).map(|task| task.key).collect())
+}
+
+/// A log and how far it was read.
+struct Stream<'a> {
+    client: &'a Client,
+    path: Vec<String>,
+    cursor: Option<String>,
+}
+
+impl<'a> Stream<'a> {
+    fn of_session(client: &'a Client, id: &str) -> Self {
+        Self { client, path: vec!["sessions".into(), id.into(), "logs".into()], cursor: None }
+    }
+
+    fn of_task(client: &'a Client, id: &str, task: &str) -> Self {
+        let path = ["sessions", id, "tasks", task, "logs"].map(str::to_owned).to_vec();
+        Self { client, path, cursor: None }
+    }
+
+    /// Prints everything there is.
+    async fn drain(&mut self, printer: &mut Printer<'_>) -> Result<(), Failure> {
+        loop {
+            let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+            let cursor = self.cursor.clone();
+            let query: Vec<_> = cursor.iter().map(|cursor| ("cursor", cursor.as_str())).collect();
+            let page = self.client.get(&path, &query).await?;
+            let pieces = page.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            for piece in pieces {
+                printer.print(piece)?;
+            }
+            if let Some(next) = page.get("next").and_then(Value::as_str) {
+                self.cursor = Some(next.to_owned());
+            }
+            if pieces.is_empty() || page.get("next").is_none_or(Value::is_null) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Writes pieces of a log as text or as JSON.
+struct Printer<'a> {
+    app: &'a App,
+    /// Several tasks are mixed, so each says whose text follows.
+    is_prefixed: bool,
+    last: Option<(String, i64)>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, piece: &Value) -> Result<(), Failure> {
+        if self.app.output.is_json() {
+            return self.app.output.json_line(piece);
+        }
+        let piece: Piece = objects::read(piece)?;
+        let source = (piece.task, piece.attempt);
+        if self.is_prefixed && self.last.as_ref() != Some(&source) {
+            let attempt =
+                if source.1 > 1 { format!(" (attempt {})", source.1) } else { String::new() };
+            self.app.output.line(&format!("==> {}{attempt} <==", source.0))?;
+            self.last = Some(source);
+        }
+        Ok(self.app.output.bytes(piece.text.as_bytes())?)
+    }
+}

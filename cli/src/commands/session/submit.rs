@@ -1,0 +1,62 @@
+//! `jobshop session submit`, also `jobshop submit`: starts a session on the running server.
+
+use std::path::Path;
+
+use clap::Args;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::client::objects::{self, Session, tail};
+use crate::commands::follow;
+use crate::commands::request::{RequestArgs, Source, read_text};
+use crate::exit::{Exit, Failure};
+use crate::output::plain;
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct Submit {
+    /// A workflow file, the NAME or NAME@VERSION of a registered workflow, or - for standard input
+    #[arg(value_name = "FILE|NAME|-")]
+    workflow: String,
+    #[command(flatten)]
+    request: RequestArgs,
+    /// Submitting again with the same key answers with the same session
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Follow the session to its end
+    #[arg(long)]
+    watch: bool,
+    /// With --watch, count allowed failures as failures
+    #[arg(long, requires = "watch")]
+    strict: bool,
+}
+
+impl Submit {
+    pub(in crate::commands) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let client = app.client()?;
+        let source = source(&self.workflow)?;
+        let body = self.request.body(&source, &source.plan(&client).await?)?;
+        let key = self.idempotency_key.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let object = client.post(&["sessions"], &body, Some(&key)).await?;
+        if self.watch {
+            return follow::to_end(app, &client, &object, self.strict.into()).await;
+        }
+        if app.output.is_json() {
+            app.output.json(&object)?;
+            return Ok(Exit::Done);
+        }
+        let session: Session = objects::read(&object)?;
+        app.output.line(&format!("{} {}", session.id, plain(&session.title)))?;
+        app.output.note(&format!("  next: jobshop session watch {}", tail(&session.id)));
+        Ok(Exit::Done)
+    }
+}
+
+/// What the argument means: `-` and whatever looks like a path is YAML, everything else a name.
+fn source(argument: &str) -> Result<Source, Failure> {
+    let path = Path::new(argument);
+    let is_yaml = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
+    if argument == "-" || is_yaml || argument.contains('/') || path.is_file() {
+        return Ok(Source::Definition { yaml: read_text(path)?, file_dir: None });
+    }
+    Ok(Source::Workflow(argument.to_owned()))
+}

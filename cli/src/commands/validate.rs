@@ -1,0 +1,82 @@
+//! `jobshop validate`: every problem of workflow files, without a server.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jobshop_engine::workflow::{self, Problem};
+use serde_json::{Value, json};
+
+use super::request::read_text;
+use crate::app::App;
+use crate::exit::{Exit, Failure};
+use crate::output::printable;
+
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    /// Workflow files; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Validate {
+    pub(super) fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let mut exit = Exit::Done;
+        let mut listed: Vec<Value> = Vec::new();
+        for file in self.files.iter().map(|file| Checked::read(file)) {
+            if app.output.is_json() {
+                listed.extend(file.problems.iter().map(|problem| file.object(problem)));
+            } else {
+                app.output.line(&file.text())?;
+            }
+            if !file.problems.is_empty() {
+                exit = Exit::Usage;
+            }
+        }
+        if app.output.is_json() {
+            app.output.json(&Value::Array(listed))?;
+        }
+        Ok(exit)
+    }
+}
+
+/// A file and what is wrong with it.
+struct Checked {
+    name: String,
+    yaml: String,
+    problems: Vec<Problem>,
+}
+
+impl Checked {
+    /// A file that cannot be read has that as its only problem.
+    fn read(file: &Path) -> Self {
+        let name = file.display().to_string();
+        match read_text(file) {
+            Ok(yaml) => {
+                let problems = workflow::compile(&yaml).err().unwrap_or_default();
+                Self { name, yaml, problems }
+            }
+            Err(failure) => {
+                let problem = Problem { line: 1, column: 1, message: failure.message, hint: None };
+                Self { name, yaml: String::new(), problems: vec![problem] }
+            }
+        }
+    }
+
+    fn object(&self, problem: &Problem) -> Value {
+        json!({
+            "file": self.name,
+            "line": problem.line,
+            "column": problem.column,
+            "message": problem.message,
+            "hint": problem.hint,
+        })
+    }
+
+    fn text(&self) -> String {
+        if self.problems.is_empty() {
+            return format!("{}: ok", self.name);
+        }
+        let told = self.problems.iter().map(|problem| problem.render(&self.name, &self.yaml));
+        printable(told.collect::<Vec<_>>().join("\n").trim_end())
+    }
+}

@@ -1,0 +1,101 @@
+//! `jobshop workflow`: the registered definitions.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::request::read_text;
+use crate::app::App;
+use crate::client::Client;
+use crate::exit::{Exit, Failure};
+use crate::table::{Rows, Text};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkflowCommand {
+    /// Register a workflow file; the same content twice changes nothing
+    Apply {
+        /// A workflow file, or - for standard input
+        file: PathBuf,
+    },
+    /// List the registered workflows
+    List,
+    /// Show a registered workflow
+    Show {
+        /// NAME or NAME@VERSION
+        name: String,
+    },
+    /// List the versions of a registered workflow, newest first
+    Versions { name: String },
+}
+
+impl WorkflowCommand {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let client = app.client()?;
+        match self {
+            Self::Apply { file } => {
+                let definition = read_text(&file)?;
+                let body = json!({ "definition": definition });
+                let applied = client.post(&["workflows"], &body, None).await?;
+                show(app, &applied, |workflow| format!("{} is applied", reference(workflow)))
+            }
+            Self::Show { name } => {
+                let workflow = find(&client, &name).await?;
+                show(app, &workflow, |workflow| {
+                    workflow["definition"].as_str().unwrap_or_default().trim_end().to_owned()
+                })
+            }
+            Self::List => {
+                let workflows = client.list(&["workflows"], &[], None).await?;
+                list(app, workflows, &["name", "version", "description", "updated_at"])
+            }
+            Self::Versions { name } => {
+                let versions = client.list(&["workflows", &name, "versions"], &[], None).await?;
+                list(app, versions, &["name", "version", "created_at"])
+            }
+        }
+    }
+}
+
+/// A workflow by NAME or NAME@VERSION, with its definition.
+pub(super) async fn find(client: &Client, name: &str) -> Result<Value, Failure> {
+    match name.split_once('@') {
+        None => client.get(&["workflows", name], &[]).await,
+        Some((name, version)) => client.get(&["workflows", name, "versions", version], &[]).await,
+    }
+}
+
+fn show(app: &App, object: &Value, text: impl Fn(&Value) -> String) -> Result<Exit, Failure> {
+    if app.output.is_json() {
+        app.output.json(object)?;
+    } else {
+        app.output.line(&text(object))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn reference(workflow: &Value) -> String {
+    format!("{}@{}", workflow["name"].as_str().unwrap_or_default(), workflow["version"])
+}
+
+/// A column for each field that has a value of its own.
+fn list(app: &App, objects: Vec<Value>, fields: &[&str]) -> Result<Exit, Failure> {
+    if app.output.is_json() {
+        app.output.json(&Value::Array(objects))?;
+        return Ok(Exit::Done);
+    }
+    if objects.is_empty() {
+        app.output.note("no workflow is registered; `jobshop workflow apply FILE` registers one");
+        return Ok(Exit::Done);
+    }
+    let mut rows = Rows::new(app.output, fields);
+    for object in &objects {
+        rows.push(fields.iter().map(|field| match &object[*field] {
+            Value::String(text) => Text::Plain(text),
+            number @ (Value::Bool(_) | Value::Number(_)) => Text::Owned(number.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => Text::Plain(""),
+        }));
+    }
+    app.output.line(&rows.render())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,98 @@
+//! The table of settings: names, defaults and what each is for.
+
+/// How the text of a variable becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// Text that is never shown.
+    Secret,
+    Number,
+    /// Separated by commas.
+    List,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name in `jobshop.toml`.
+    pub key: &'static str,
+    pub variable: &'static str,
+    pub kind: Kind,
+    pub default: Option<&'static str>,
+    pub about: &'static str,
+}
+
+const fn setting(key: &'static str, variable: &'static str, about: &'static str) -> Setting {
+    Setting { key, variable, kind: Kind::Text, default: None, about }
+}
+
+/// All of them, in the order in which `jobshop doctor` prints them.
+pub const SETTINGS: [Setting; 16] = [
+    setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
+    Setting {
+        default: Some("127.0.0.1:7070"),
+        ..setting("listen", "JOBSHOP_LISTEN", "address of the API; port 0 picks one")
+    },
+    setting("server", "JOBSHOP_SERVER", "URL of the server that commands talk to"),
+    Setting {
+        kind: Kind::Secret,
+        ..setting("token", "JOBSHOP_TOKEN", "token that commands send to the server")
+    },
+    Setting {
+        kind: Kind::Secret,
+        ..setting(
+            "database_url",
+            "DATABASE_URL",
+            "an external Postgres instead of the embedded one",
+        )
+    },
+    Setting {
+        kind: Kind::Secret,
+        ..setting(
+            "database_direct_url",
+            "DATABASE_DIRECT_URL",
+            "carries LISTEN and migrations when DATABASE_URL is a transaction pooler",
+        )
+    },
+    Setting {
+        kind: Kind::Number,
+        default: Some("10"),
+        ..setting(
+            "database_connections",
+            "JOBSHOP_DATABASE_CONNECTIONS",
+            "size of the general pool",
+        )
+    },
+    Setting {
+        kind: Kind::Number,
+        ..setting("concurrency", "JOBSHOP_CONCURRENCY", "how many tasks a worker runs at once")
+    },
+    Setting {
+        kind: Kind::List,
+        ..setting("capabilities", "JOBSHOP_CAPABILITIES", "what a worker offers; `*` is everything")
+    },
+    setting("worker_name", "JOBSHOP_WORKER_NAME", "the name of a worker among the agents"),
+    setting(
+        "agent_command",
+        "JOBSHOP_AGENT_COMMAND",
+        "the coding agent that `jobshop prompt` starts",
+    ),
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting("pass_env", "JOBSHOP_PASS_ENV", "variables of the worker that commands may see")
+    },
+    Setting {
+        default: Some("30s"),
+        ..setting("lease", "JOBSHOP_LEASE", "how long a silent worker keeps its tasks")
+    },
+    Setting {
+        default: Some("30s"),
+        ..setting("grace", "JOBSHOP_GRACE", "how long running tasks may go on at a stop")
+    },
+    setting("log", "JOBSHOP_LOG", "which log lines are written, such as `info` or `jobshop=debug`"),
+    Setting {
+        default: Some("text"),
+        ..setting("log_format", "JOBSHOP_LOG_FORMAT", "`text` or `json`")
+    },
+];

@@ -1,0 +1,133 @@
+//! What the events of a session add up to: who runs since when, what changed. Pure; it does not
+//! know how that is drawn.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jobshop_engine::event::EventKind;
+use serde_json::Value;
+
+use crate::client::objects::Event;
+
+/// One event, as a person reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub at: DateTime<Utc>,
+    /// The task, or nothing when the session itself moved.
+    pub task: Option<String>,
+    pub kind: Option<EventKind>,
+    /// `completed`, `attempt failed`, …
+    pub word: String,
+    pub attempt: i64,
+    /// How long the attempt took that ended here.
+    pub took: Option<TimeDelta>,
+    /// Why, where the event says so.
+    pub why: Option<String>,
+}
+
+/// What is known of a session's tasks from its events so far.
+#[derive(Debug, Default)]
+pub struct Progress {
+    started: HashMap<String, DateTime<Utc>>,
+}
+
+impl Progress {
+    /// Takes in the next event.
+    pub fn apply(&mut self, event: &Event) -> Step {
+        let kind: Option<EventKind> = event.kind.parse().ok();
+        let took = event.task.as_ref().and_then(|task| {
+            if kind == Some(EventKind::TaskInProgress) {
+                self.started.insert(task.clone(), event.at);
+                return None;
+            }
+            self.started.remove(task).map(|start| event.at - start)
+        });
+        let word = event.kind.split_once('.').map_or(event.kind.as_str(), |(_, word)| word);
+        Step {
+            at: event.at,
+            task: event.task.clone(),
+            kind,
+            word: word.replace('_', " "),
+            attempt: event.attempt.unwrap_or(0),
+            took,
+            why: why(&event.data),
+        }
+    }
+}
+
+impl Step {
+    /// The group at the top of the session that the task is folded into, if it is inside one.
+    pub fn fold(&self) -> Option<&str> {
+        let task = self.task.as_deref()?;
+        task.find(['[', '.']).map(|end| &task[..end])
+    }
+
+    /// `(attempt 2, 1.2s) error: exit code 1`; empty when there is nothing to say.
+    pub fn detail(&self) -> String {
+        let attempt = (self.attempt > 1).then(|| format!("attempt {}", self.attempt));
+        let took = self.took.map(crate::table::span);
+        let facts: Vec<String> = attempt.into_iter().chain(took).collect();
+        let mut detail =
+            if facts.is_empty() { String::new() } else { format!("({})", facts.join(", ")) };
+        if let Some(why) = &self.why {
+            if !detail.is_empty() {
+                detail.push(' ');
+            }
+            detail.push_str(why);
+        }
+        detail
+    }
+}
+
+/// The error or reason that an event carries.
+fn why(data: &Value) -> Option<String> {
+    let error = data.get("error").filter(|error| error.is_object()).unwrap_or(data);
+    let text = |key: &str| error.get(key).and_then(Value::as_str).map(crate::output::plain);
+    match (text("class"), text("message")) {
+        (Some(class), Some(message)) => Some(format!("{class}: {message}")),
+        (None, Some(only)) | (Some(only), None) => Some(only),
+        (None, None) => text("reason").or_else(|| text("status_reason")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(at_ms: i64, kind: &str, task: Option<&str>, data: Value) -> Event {
+        Event {
+            seq: 1,
+            at: DateTime::from_timestamp_millis(at_ms).unwrap(),
+            kind: kind.into(),
+            task: task.map(Into::into),
+            attempt: Some(2),
+            data,
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_timed_from_its_start_to_its_end() {
+        let mut progress = Progress::default();
+        progress.apply(&event(1_000, "task.in_progress", Some("plan"), Value::Null));
+        let data = json!({"error": {"class": "error", "message": "exit code 1"}});
+        let step = progress.apply(&event(2_500, "task.attempt_failed", Some("plan"), data));
+        assert_eq!(step.word, "attempt failed");
+        assert_eq!(step.detail(), "(attempt 2, 1.5s) error: exit code 1");
+        let step =
+            progress.apply(&event(2_600, "task.skipped", Some("plan"), json!({"reason": "when"})));
+        assert_eq!(step.detail(), "(attempt 2) when");
+    }
+
+    #[test]
+    fn what_is_inside_a_group_is_folded_into_the_top_one() {
+        let mut progress = Progress::default();
+        for (task, fold) in
+            [("plan", None), ("build[a.b/c].check", Some("build")), ("x.y.z", Some("x"))]
+        {
+            let step = progress.apply(&event(0, "task.completed", Some(task), Value::Null));
+            assert_eq!(step.fold(), fold);
+        }
+    }
+}
