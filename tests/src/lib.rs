@@ -2,7 +2,9 @@
 //! themselves are in `tests/`, one file a subject.
 
 pub mod database;
+pub mod fleet;
 pub mod server;
 pub mod wait;
 
 pub use database::TestDb;
+pub use fleet::Fleet;

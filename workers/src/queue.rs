@@ -84,9 +84,14 @@ impl Backend for AttemptQueue {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        _: &WorkerContext,
+        worker: &WorkerContext,
     ) -> Poll<Option<Result<Task<Job>, Infallible>>> {
-        self.jobs.poll_recv(cx).map(|job| job.map(|job| Ok(Task::new(job))))
+        let job = std::task::ready!(self.jobs.poll_recv(cx));
+        if job.is_none() {
+            // Without this apalis waits for a stop that nobody else says.
+            let _ = worker.stop();
+        }
+        Poll::Ready(job.map(|job| Ok(Task::new(job))))
     }
 
     fn poll_close(

@@ -1,0 +1,140 @@
+//! Sessions from their definition to their end: joins, conditions, groups, fan-outs, retries.
+
+use jobshop_engine::{
+    session::SessionState,
+    task::{Reason, TaskState},
+};
+use jobshop_tests::Fleet;
+use serde_json::json;
+
+async fn fleet() -> Fleet {
+    let mut fleet = Fleet::new(env!("CARGO_BIN_EXE_cluster-owner")).await;
+    fleet.worker();
+    fleet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_runs_in_order_and_its_events_have_no_gap() {
+    let fleet = fleet().await;
+    let (key, state) = fleet
+        .run(
+            "
+version: 1
+name: chain
+tasks:
+  a: { uses: builtin/noop }
+  b: { needs: [a], uses: builtin/noop }
+  c: { needs: [b], uses: builtin/noop }
+",
+        )
+        .await;
+    assert_eq!(state, SessionState::Completed);
+    let rows = fleet.rows(key).await;
+    assert!(rows.iter().all(|row| row.state == TaskState::Completed && row.attempt == 1));
+    let events = fleet.events(key).await;
+    let numbers: Vec<i32> = events.iter().map(|event| event.0).collect();
+    assert_eq!(numbers, (1..=i32::try_from(events.len()).unwrap()).collect::<Vec<_>>());
+    // queued, running, three times started and completed, completed
+    assert_eq!(events.len(), 9);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_flow_from_commands_through_groups_into_outputs() {
+    let fleet = fleet().await;
+    let key = fleet
+        .submit(
+            r#"
+version: 1
+name: values
+inputs:
+  who: { type: string, default: world }
+tasks:
+  list:
+    run: |
+      echo 'names:=["x","y","z"]' >> "$JOBSHOP_OUTPUT"
+  each:
+    needs: [list]
+    for_each: ${{ tasks.list.outputs.names }}
+    key: ${{ item }}
+    max_parallel: 2
+    tasks:
+      hello:
+        run: echo "text=hello $WHO $NAME" >> "$JOBSHOP_OUTPUT"
+        env: { NAME: "${{ item }}", WHO: "${{ inputs.who }}" }
+      again:
+        needs: [hello]
+        when: item != 'y'
+        run: echo "text=$TEXT!" >> "$JOBSHOP_OUTPUT"
+        env: { TEXT: "${{ tasks.hello.outputs.text }}" }
+  end:
+    needs: [each]
+    run: echo "all=$ALL" >> "$JOBSHOP_OUTPUT"
+    env: { ALL: "${{ tasks.each.completed }}" }
+outputs:
+  all: ${{ tasks.end.outputs.all }}
+  y: ${{ tasks.each.items.y.hello.outputs.text }}
+"#,
+            json!({ "who": "you" }),
+        )
+        .await;
+    let state = fleet.end_of(key).await;
+    let rows = fleet.rows(key).await;
+    assert_eq!(state, SessionState::Completed, "{rows:#?}");
+    let skipped: Vec<_> = rows.iter().filter(|row| row.state == TaskState::Skipped).collect();
+    assert_eq!(skipped.len(), 1);
+    assert_eq!(skipped[0].reason, Some(Reason::When));
+    let outputs: serde_json::Value =
+        sqlx::query_scalar("select outputs from sessions where id = $1")
+            .bind(key.id.0)
+            .fetch_one(fleet.db.pool())
+            .await
+            .unwrap();
+    assert_eq!(outputs, json!({ "all": r#"["x","y","z"]"#, "y": "hello you y" }));
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_skip_what_needs_them_and_retries_count() {
+    let fleet = fleet().await;
+    let (key, state) = fleet
+        .run(
+            r#"
+version: 1
+name: failures
+tasks:
+  flaky:
+    run: test "$JOBSHOP_ATTEMPT" -ge 3
+    retry: { max_attempts: 3, initial: 10ms }
+  bad: { uses: builtin/fail, needs: [flaky] }
+  after: { uses: builtin/noop, needs: [bad] }
+  far: { uses: builtin/noop, needs: [after] }
+  always: { uses: builtin/noop, needs: [bad], join: all_done }
+  any: { uses: builtin/noop, needs: [bad, flaky], join: any }
+  allowed: { uses: builtin/fail, continue_on_failure: true }
+  on: { uses: builtin/noop, needs: [allowed] }
+"#,
+        )
+        .await;
+    assert_eq!(state, SessionState::Failed);
+    let rows = fleet.rows(key).await;
+    let states: Vec<_> = rows.iter().map(|row| (row.state, row.reason)).collect();
+    use TaskState::{Completed, Failed, Skipped};
+    let upstream = Some(Reason::UpstreamFailed);
+    assert_eq!(
+        states,
+        [
+            (Completed, None),
+            (Failed, None),
+            (Skipped, upstream),
+            (Skipped, upstream),
+            (Completed, None),
+            (Completed, None),
+            (Failed, None),
+            (Completed, None)
+        ]
+    );
+    assert_eq!(rows[0].attempt, 3);
+    assert_eq!(rows[0].failures, 2);
+    fleet.stop().await;
+}
