@@ -16,7 +16,7 @@ git -C "$clone" checkout --quiet -B main
 export JOBSHOP_PASS_ENV=${JOBSHOP_PASS_ENV:+$JOBSHOP_PASS_ENV,}CARGO_HOME,RUSTUP_HOME,RUSTUP_TOOLCHAIN
 say "running workflows/coding-batch.yaml on $clone"
 status=0
-"$out/debug/jobshop" run workflows/coding-batch.yaml -i "repo=$clone" -i "target=$out" || status=$?
+"$out/debug/jobshop" run workflows/coding-batch.yaml -i "repo=$clone" -i "target=$out" -i "journal=$folder/journal" || status=$?
 
 say "the result is a branch in the clone: git -C $clone log --graph --oneline --branches='jobshop/*'"
 exit "$status"
