@@ -138,3 +138,75 @@ tasks:
     assert_eq!(rows[0].failures, 2);
     fleet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_runs_again_what_failed_and_nothing_else() {
+    let fleet = fleet().await;
+    let dir = tempfile::tempdir().unwrap();
+    let flag = dir.path().join("mended");
+    let ran = dir.path().join("ran");
+    let definition = format!(
+        r#"
+version: 1
+name: retried
+env: {{ FLAG: {flag:?}, RAN: {ran:?} }}
+tasks:
+  first: {{ run: 'echo first >> "$RAN"' }}
+  group:
+    needs: [first]
+    for_each: [1, 2]
+    tasks:
+      work:
+        run: |
+          echo "work $N" >> "$RAN"
+          test "$N" = 1 || test -e "$FLAG"
+        env: {{ N: "${{{{ item }}}}" }}
+      after: {{ needs: [work], run: 'echo after >> "$RAN"' }}
+  last: {{ needs: [group], run: 'echo last >> "$RAN"' }}
+outputs:
+  done: ${{{{ tasks.group.completed }}}}
+"#
+    );
+    let (key, state) = fleet.run(&definition).await;
+    assert_eq!(state, SessionState::Failed);
+    std::fs::write(&flag, "").unwrap();
+    let opened = jobshop_engine::store::sessions::retry(&fleet.store, key, None).await.unwrap();
+    // work and after of the second item, the item, the group, and last
+    assert_eq!(opened, 5);
+    assert_eq!(fleet.end_of(key).await, SessionState::Completed);
+    let mut lines: Vec<String> =
+        std::fs::read_to_string(&ran).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["after", "after", "first", "last", "work 1", "work 2", "work 2"]);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_session_stops_at_once_and_keeps_no_open_task() {
+    let fleet = fleet().await;
+    let key = fleet
+        .submit(
+            "
+version: 1
+name: long
+tasks:
+  a: { run: sleep 1000 }
+  b: { needs: [a], uses: builtin/noop }
+",
+            json!({}),
+        )
+        .await;
+    jobshop_tests::wait::until("the start", std::time::Duration::from_secs(10), async || {
+        let rows = fleet.rows(key).await;
+        (rows[0].state == TaskState::InProgress).then_some(())
+    })
+    .await;
+    jobshop_engine::store::sessions::cancel(&fleet.store, key, Some("me"), None).await.unwrap();
+    assert_eq!(fleet.end_of(key).await, SessionState::Cancelled);
+    jobshop_tests::wait::until("the sweep", std::time::Duration::from_secs(10), async || {
+        let rows = fleet.rows(key).await;
+        rows.iter().all(|row| row.state == TaskState::Cancelled).then_some(())
+    })
+    .await;
+    fleet.stop().await;
+}

@@ -13,6 +13,7 @@ pub mod load_view;
 pub mod logs;
 pub mod notes;
 mod session_info;
+mod session_retry;
 pub mod session_view;
 pub mod sessions;
 mod task_path;

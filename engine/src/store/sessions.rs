@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use super::session_retry::retry;
 use super::{Hint, Store, Version, blobs};
 use crate::{
     id::{SessionId, SessionKey},
@@ -254,6 +255,8 @@ pub enum SteerError {
     NotFound(SessionId),
     #[error(transparent)]
     IllegalMove(#[from] IllegalMove),
+    #[error("nothing in session {0} failed, so there is nothing to retry")]
+    NothingToRetry(SessionId),
     #[error("session {0} is still being stopped; try again in a moment")]
     Stopping(SessionId),
     #[error("the database did not take the change")]
