@@ -71,6 +71,8 @@ pub(crate) struct Programs {
 /// Lines of the standard error that a failure's message repeats.
 const MESSAGE_LINES: usize = 5;
 const TAIL_BYTES: usize = 4 * 1024;
+/// Who is told to stop has had its time, or none: a cancelled attempt is gone within seconds.
+const STOP_GRACE_MAX: Duration = Duration::from_secs(2);
 /// How long output is still read after everything that could write it was killed: only a process
 /// that hid itself from us can hold it open that long.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -98,9 +100,17 @@ impl Limits {
         Halt::failed(ErrorClass::Timeout, format!("timed out{after}"))
     }
 
-    fn silent(&self) -> Halt {
-        let span = self.heartbeat.map(|span| format!(" for {span}")).unwrap_or_default();
-        Halt::failed(ErrorClass::Timeout, format!("no output{span} (heartbeat)"))
+    /// Ends with a failure once `last` is as long ago as the heartbeat allows.
+    pub(crate) async fn silence(&self, last: impl Fn() -> Instant) -> Halt {
+        let Some(heartbeat) = self.heartbeat else { return std::future::pending().await };
+        loop {
+            let due = last() + heartbeat.to_std();
+            if due <= Instant::now() {
+                let why = format!("no output for {heartbeat} (heartbeat)");
+                return Halt::failed(ErrorClass::Timeout, why);
+            }
+            sleep_until(due).await;
+        }
     }
 }
 
@@ -195,14 +205,18 @@ async fn watch(
         ended = child.wait() => return Ok(ended.context("waiting for a command")?),
         () = limits.stop.cancelled() => Halt::Released,
         () = limits.passed() => limits.timed_out(),
-        () = output.silence(limits.heartbeat) => limits.silent(),
+        halt = limits.silence(|| output.seen().last) => halt,
     };
     match &halt {
         Halt::Failed(failure) => output.log.note(&failure.message),
         Halt::Released => output.log.note("told to stop"),
     }
     group.signal(Signal::SIGTERM);
-    if timeout(limits.grace, child.wait()).await.is_err() {
+    let grace = match &halt {
+        Halt::Failed(_) => limits.grace,
+        Halt::Released => limits.grace.min(STOP_GRACE_MAX),
+    };
+    if timeout(grace, child.wait()).await.is_err() {
         group.signal(Signal::SIGKILL);
         let _ = child.wait().await;
     }
@@ -256,18 +270,6 @@ impl<'a> Output<'a> {
         tail.extend(bytes);
         let surplus = tail.len().saturating_sub(TAIL_BYTES);
         tail.drain(..surplus);
-    }
-
-    /// Ends once nothing was printed for as long as `heartbeat`.
-    async fn silence(&self, heartbeat: Option<Span>) {
-        let Some(heartbeat) = heartbeat else { return std::future::pending().await };
-        loop {
-            let due = self.seen().last + heartbeat.to_std();
-            if due <= Instant::now() {
-                return;
-            }
-            sleep_until(due).await;
-        }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -103,6 +103,11 @@ impl Directory {
         self.path.join("output")
     }
 
+    /// Where git keeps what it needs to capture the workspace.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.path.join("git")
+    }
+
     pub(crate) fn create_workspace(&self) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(self.workspace())
     }

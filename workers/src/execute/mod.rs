@@ -1,16 +1,22 @@
 //! Turns an attempt into its outcome: directories, clones, commands, agents, merges. It does not
 //! know how attempts are claimed, nor what becomes of their outcomes and logs.
 
+mod agent;
+mod capture;
 mod command;
 mod directory;
 mod environment;
+mod git;
 mod groups;
 mod halt;
 pub mod log;
 pub mod log_storage;
+mod merge;
 mod output;
 mod proc;
+mod repository;
 mod run;
+pub mod scripted;
 mod spawner;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -31,8 +37,11 @@ use self::{
     groups::Groups,
     halt::{Done, Halt},
     log::{LogChunks, LogWriter},
+    repository::Repositories,
     spawner::Spawner,
 };
+
+pub use self::agent::split_command;
 
 /// What an executor needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -83,6 +92,7 @@ struct Inner {
     config: ExecutorConfig,
     directories: Directories,
     programs: Programs,
+    repositories: Repositories,
 }
 
 impl Executor {
@@ -96,7 +106,8 @@ impl Executor {
             groups: Groups::open(config.data_dir.join("groups")).context("opening groups")?,
             launcher: config.launcher.clone(),
         };
-        Ok(Self { inner: Arc::new(Inner { config, directories, programs }) })
+        let repositories = Repositories::new(config.data_dir.join("clones"));
+        Ok(Self { inner: Arc::new(Inner { config, directories, programs, repositories }) })
     }
 
     /// A log for one attempt, and the end where its chunks are taken and stored.
@@ -162,9 +173,9 @@ impl Inner {
             self.directories.create(&attempt.fence).context("creating the attempt's directory")?;
         let done = match &attempt.work {
             Work::Run(command) => self.run(command, attempt, &directory, &limits, log).await,
-            Work::Noop | Work::Fail(..) | Work::Agent(_) | Work::Merge(_) => {
-                Err(Halt::error("not supported yet"))
-            }
+            Work::Agent(agent) => self.agent(agent, attempt, &directory, &limits, log).await,
+            Work::Merge(merge) => self.merge(merge, attempt, &limits, log).await,
+            Work::Noop | Work::Fail(..) => Ok(Value::Object(Map::new())),
         };
         self.tidy(directory, &done, log).await;
         done

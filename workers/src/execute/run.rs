@@ -14,8 +14,16 @@ use super::{
     environment::{self, Environment},
     halt::{Done, Halt},
     log::LogWriter,
-    output::{self, Outputs},
+    output,
+    repository::Repository,
 };
+
+/// A workspace that is a clone, and the commit it began at.
+#[derive(Debug)]
+pub(super) struct Checkout {
+    pub(super) repository: Repository,
+    pub(super) commit: String,
+}
 
 impl Inner {
     pub(super) async fn run(
@@ -33,7 +41,8 @@ impl Inner {
         let program = Program { argv: &argv, dir: &workspace, env: &env, stdin: None };
         let exit = self.programs.execute(&program, limits, log).await?;
         exit.check()?;
-        let mut outputs = self.written(attempt, directory)?;
+        let mut outputs = output::read(&directory.output(), self.config.output_bytes_max)?;
+        output::check_schema(&outputs, attempt.schema.as_ref())?;
         outputs.insert("exit_code".to_owned(), exit.code().into());
         output::check_size(&outputs, self.config.output_bytes_max)?;
         Ok(Value::Object(outputs))
@@ -44,16 +53,26 @@ impl Inner {
         &self,
         attempt: &Attempt,
         directory: &Directory,
-        _limits: &Limits,
-        _log: &LogWriter,
-    ) -> Done<()> {
+        limits: &Limits,
+        log: &LogWriter,
+    ) -> Done<Option<Checkout>> {
         directory.create_output().context("creating JOBSHOP_OUTPUT")?;
-        match &attempt.workspace {
-            Workspace::Empty => {
-                Ok(directory.create_workspace().context("creating the workspace")?)
-            }
-            Workspace::Clone { .. } => Err(Halt::error("clones are not there yet")),
-        }
+        let Workspace::Clone { repo, base, at } = &attempt.workspace else {
+            directory.create_workspace().context("creating the workspace")?;
+            return Ok(None);
+        };
+        let repository = self.repositories.locate(repo, attempt.file_dir.as_deref())?;
+        let cloning = async {
+            let commit = match at {
+                Some(at) => repository.obtain(at).await.map(|()| at.clone())?,
+                None => repository.resolve(base.as_deref()).await?,
+            };
+            repository.clone_to(&directory.workspace(), &commit).await?;
+            Ok(commit)
+        };
+        let commit = limits.hold(cloning).await?;
+        log.note(&format!("workspace: {} at {}", repository.name(), &commit[..12]));
+        Ok(Some(Checkout { repository, commit }))
     }
 
     pub(super) fn environment(
@@ -68,13 +87,6 @@ impl Inner {
             &self.config.pass_env,
             |name| std::env::var(name).ok(),
         )
-    }
-
-    /// What the commands of an attempt wrote, checked against its schema.
-    pub(super) fn written(&self, attempt: &Attempt, directory: &Directory) -> Done<Outputs> {
-        let outputs = output::read(&directory.output(), self.config.output_bytes_max)?;
-        output::check_schema(&outputs, attempt.schema.as_ref())?;
-        Ok(outputs)
     }
 }
 

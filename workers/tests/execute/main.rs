@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "an accident is a failed test")]
 
+mod agent;
 mod end;
+mod git;
+mod hostile;
+mod merge;
 mod run;
+mod scripted;
 mod support;
