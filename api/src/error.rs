@@ -6,8 +6,17 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use jobshop_engine::store::view::ReadError;
+use jobshop_engine::{
+    store::{
+        self,
+        sessions::{CreateError, SteerError},
+        view::ReadError,
+        workflows::DefinitionError,
+    },
+    workflow,
+};
 use serde::Serialize;
+use thiserror::Error;
 use utoipa::ToSchema;
 
 /// What a client reads when a request was refused.
@@ -23,106 +32,171 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     /// Stable; made for programs.
     pub(crate) code: &'static str,
+    /// Everything that is wrong with a workflow or with its inputs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<Flaw>,
 }
 
-/// Why a request was refused.
-#[derive(Debug)]
-pub(crate) enum ApiError {
-    Read(ReadError),
-    InvalidQuery(String),
-    InvalidPath(String),
-    Unauthorized,
-    ForbiddenOrigin(String),
-    NotAnUpgrade(String),
-    NoRoute(String),
-    NoMethod(String),
-    TimedOut,
-    NotReady,
-    Panicked,
+/// One thing that is wrong; a flaw of a workflow says where.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Flaw {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) column: Option<usize>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
 }
 
-impl From<ReadError> for ApiError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
+impl Flaw {
+    fn of_workflow(problem: &workflow::Problem) -> Self {
+        Self {
+            line: Some(problem.line),
+            column: Some(problem.column),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+
+    fn of_inputs(message: &str) -> Self {
+        Self { line: None, column: None, message: message.to_owned(), hint: None }
     }
 }
 
+/// Why a request was refused; its words are the problem's detail.
+#[derive(Debug, Error)]
+pub(crate) enum ApiError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    #[error("{0}")]
+    InvalidBody(String),
+    #[error("{0}")]
+    InvalidQuery(String),
+    #[error("{0}")]
+    InvalidPath(String),
+    #[error("an idempotency key has 1 to 255 visible characters")]
+    InvalidKey,
+    #[error("a request may have at most 2 MiB")]
+    BodyTooLarge,
+    #[error("the body has to be JSON, with `content-type: application/json`")]
+    NotJson,
+    #[error("`file_dir` names a folder of the server, so only its own machine may send it")]
+    FileDirFromAfar,
+    #[error("send `authorization: Bearer TOKEN` with the token of this server")]
+    Unauthorized,
+    #[error("pages of {0} may not open sockets here")]
+    ForbiddenOrigin(String),
+    #[error("{0}")]
+    NotAnUpgrade(String),
+    #[error("there is nothing at {0}")]
+    NoRoute(String),
+    #[error("{0} is not possible here")]
+    NoMethod(String),
+    #[error("the request took too long and was given up")]
+    TimedOut,
+    #[error("the database does not answer")]
+    NotReady,
+    #[error("something broke; the server's log says what")]
+    Panicked,
+}
+
 impl ApiError {
-    /// The one place where a refusal gets its status, code and words.
-    fn problem(self) -> (StatusCode, &'static str, String) {
+    /// The one place where a refusal gets its status and code.
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        use CreateError as C;
         use ReadError as R;
         use StatusCode as S;
+        use SteerError as T;
         match self {
-            Self::Read(R::Database(error)) => {
-                tracing::error!(%error, "a request failed in the database");
-                (S::SERVICE_UNAVAILABLE, "database", "the database did not answer".to_owned())
+            Self::Read(R::NoSession(_)) | Self::Steer(T::NotFound(_)) => {
+                (S::NOT_FOUND, "session_not_found")
             }
-            Self::Read(error) => {
-                let (status, code) = match &error {
-                    R::NoSession(_) => (S::NOT_FOUND, "session_not_found"),
-                    R::NoTask { .. } => (S::NOT_FOUND, "task_not_found"),
-                    R::NoWorkflow(_) => (S::NOT_FOUND, "workflow_not_found"),
-                    R::NoVersion { .. } => (S::NOT_FOUND, "version_not_found"),
-                    R::AmbiguousSession { .. } => (S::CONFLICT, "ambiguous_id"),
-                    R::NotASession(_) => (S::BAD_REQUEST, "invalid_id"),
-                    R::BadCursor => (S::BAD_REQUEST, "invalid_cursor"),
-                    R::Database(_) => (S::SERVICE_UNAVAILABLE, "database"),
-                };
-                (status, code, error.to_string())
+            Self::Read(R::NoTask { .. }) => (S::NOT_FOUND, "task_not_found"),
+            Self::Read(R::NoWorkflow(_)) => (S::NOT_FOUND, "workflow_not_found"),
+            Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
+            Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
+            Self::Read(R::AmbiguousSession { .. }) => (S::CONFLICT, "ambiguous_id"),
+            Self::Create(C::KeyReused) => (S::CONFLICT, "idempotency_key_reused"),
+            Self::Steer(T::IllegalMove(_)) => (S::CONFLICT, "illegal_move"),
+            Self::Steer(T::NothingToRetry(_)) => (S::CONFLICT, "nothing_to_retry"),
+            Self::Steer(T::Stopping(_)) => (S::CONFLICT, "still_stopping"),
+            Self::Read(R::NotASession(_)) => (S::BAD_REQUEST, "invalid_id"),
+            Self::Read(R::BadCursor) => (S::BAD_REQUEST, "invalid_cursor"),
+            Self::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
+            Self::InvalidQuery(_) => (S::BAD_REQUEST, "invalid_query"),
+            Self::InvalidPath(_) => (S::BAD_REQUEST, "invalid_path"),
+            Self::InvalidKey => (S::BAD_REQUEST, "invalid_idempotency_key"),
+            Self::NotAnUpgrade(_) => (S::BAD_REQUEST, "not_a_socket"),
+            Self::Create(C::Inputs(_)) => (S::UNPROCESSABLE_ENTITY, "invalid_inputs"),
+            Self::Definition(DefinitionError::Invalid(_)) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_workflow")
             }
-            Self::InvalidQuery(detail) => (S::BAD_REQUEST, "invalid_query", detail),
-            Self::InvalidPath(detail) => (S::BAD_REQUEST, "invalid_path", detail),
-            Self::Unauthorized => (
-                S::UNAUTHORIZED,
-                "unauthorized",
-                "send `authorization: Bearer TOKEN` with the token of this server".to_owned(),
-            ),
-            Self::ForbiddenOrigin(origin) => (
-                S::FORBIDDEN,
-                "forbidden_origin",
-                format!("pages of {origin} may not open sockets here"),
-            ),
-            Self::NotAnUpgrade(detail) => (S::BAD_REQUEST, "not_a_socket", detail),
-            Self::NoRoute(path) => {
-                (S::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
-            }
-            Self::NoMethod(method) => (
-                S::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                format!("{method} is not possible here"),
-            ),
-            Self::TimedOut => (
-                S::GATEWAY_TIMEOUT,
-                "timed_out",
-                "the request took too long and was given up".to_owned(),
-            ),
-            Self::NotReady => {
-                (S::SERVICE_UNAVAILABLE, "not_ready", "the database does not answer".to_owned())
-            }
-            Self::Panicked => (
-                S::INTERNAL_SERVER_ERROR,
-                "internal",
-                "something broke; the server's log says what".to_owned(),
-            ),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized"),
+            Self::FileDirFromAfar => (S::FORBIDDEN, "file_dir_from_afar"),
+            Self::ForbiddenOrigin(_) => (S::FORBIDDEN, "forbidden_origin"),
+            Self::NoMethod(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed_out"),
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready"),
+            Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Read(R::Database(error))
+            | Self::Create(C::Database(error))
+            | Self::Definition(DefinitionError::Database(error))
+            | Self::Steer(T::Database(error)) => database(error),
         }
+    }
+
+    fn flaws(&self) -> Vec<Flaw> {
+        if let Self::Definition(DefinitionError::Invalid(problems)) = self {
+            problems.iter().map(Flaw::of_workflow).collect()
+        } else if let Self::Create(CreateError::Inputs(messages)) = self {
+            messages.iter().map(|message| Flaw::of_inputs(message)).collect()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+const NOT_STORABLE: &str = "not_storable";
+
+/// What the database refused because of what it was given is the client's to mend; everything else
+/// is the server's.
+fn database(error: &store::Error) -> (StatusCode, &'static str) {
+    let is_clients = store::is_about_content(error);
+    tracing::error!(%error, is_clients, "a request failed in the database");
+    if is_clients {
+        (StatusCode::UNPROCESSABLE_ENTITY, NOT_STORABLE)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "database")
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let is_unauthorized = matches!(self, Self::Unauthorized);
-        let (status, code, detail) = self.problem();
+        let (status, code) = self.status_and_code();
+        let detail = match code {
+            NOT_STORABLE => "the request holds something that cannot be stored".to_owned(),
+            _ => self.to_string(),
+        };
         let problem = Problem {
             kind: format!("urn:jobshop:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail,
             code,
+            problems: self.flaws(),
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if is_unauthorized {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -5,16 +5,19 @@
 mod agents;
 mod app;
 mod auth;
+mod create;
 mod error;
 mod events;
 mod extract;
 mod health;
 mod live;
+mod logs;
 mod metrics;
 mod router;
 mod server;
 mod sessions;
 mod tasks;
+mod why;
 mod workflows;
 
 pub use app::{App, Listen};

@@ -24,8 +24,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    agents, app::Shared, auth, error::ApiError, events, health, live, metrics, sessions, tasks,
-    workflows,
+    agents, app::Shared, auth, create, error::ApiError, events, health, live, logs, metrics,
+    sessions, tasks, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -60,8 +60,11 @@ impl Modify for Bearer {
 fn resources() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(sessions::routes())
+        .merge(create::routes())
         .merge(tasks::routes())
         .merge(events::routes())
+        .merge(logs::routes())
+        .merge(why::routes())
         .merge(workflows::routes())
         .merge(agents::routes())
         .merge(live::routes())

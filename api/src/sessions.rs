@@ -1,25 +1,30 @@
-//! Sessions: listing them and looking one up.
+//! Sessions: listing them, looking one up, and steering it. [`crate::create`] makes new ones.
 
 use axum::{Json, extract::State};
 use jobshop_engine::{
-    session::SessionState,
+    session::{IllegalMove, SessionState},
     store::{
         session_view::{SessionFilter, SessionObject},
+        sessions::{self, SteerError},
         view::Page,
     },
 };
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
     error::{ApiError, Problem},
-    extract::{Path, Query, comma_separated, page_limit},
+    extract::{OptionalBody, Path, Query, comma_separated, page_limit},
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(cancel))
+        .routes(routes!(retry))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -62,5 +67,52 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<SessionObject>, ApiError> {
     let key = shared.views.find_session(&id).await?;
+    Ok(Json(shared.views.session(key).await?))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct CancelBody {
+    /// Goes into the event.
+    reason: Option<String>,
+}
+
+/// Nothing can be asked for yet.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RetryBody {}
+
+/// Ends a session at once: nothing of it starts or counts from then on, and its processes are
+/// stopped. A session that was cancelled before stays so.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/cancel", tag = "sessions",
+    params(("id" = String, Path)), request_body = Option<CancelBody>,
+    responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
+              (status = CONFLICT, body = Problem)))]
+async fn cancel(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<CancelBody>,
+) -> Result<Json<SessionObject>, ApiError> {
+    let key = shared.views.find_session(&id).await?;
+    match sessions::cancel(&shared.store, key, None, body.reason.as_deref()).await {
+        Ok(())
+        | Err(SteerError::IllegalMove(IllegalMove { from: SessionState::Cancelled, .. })) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Json(shared.views.session(key).await?))
+}
+
+/// Opens again what failed, was cancelled, or was skipped because of that; what is done stays done.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/retry", tag = "sessions",
+    params(("id" = String, Path)), request_body = Option<RetryBody>,
+    responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
+              (status = CONFLICT, body = Problem)))]
+async fn retry(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    OptionalBody(RetryBody {}): OptionalBody<RetryBody>,
+) -> Result<Json<SessionObject>, ApiError> {
+    let key = shared.views.find_session(&id).await?;
+    sessions::retry(&shared.store, key, None).await?;
     Ok(Json(shared.views.session(key).await?))
 }

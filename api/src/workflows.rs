@@ -1,21 +1,24 @@
 //! Registered workflows and their versions.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use jobshop_engine::store::{
     view::Page,
     workflow_view::{VersionObject, WorkflowObject},
+    workflows,
 };
+use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
     error::{ApiError, Problem},
-    extract::{PageQuery, Path, Query, page_limit},
+    extract::{Body, PageQuery, Path, Query, page_limit},
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(list, apply))
         .routes(routes!(show))
         .routes(routes!(versions))
         .routes(routes!(version))
@@ -30,6 +33,30 @@ async fn list(
 ) -> Result<Json<Page<WorkflowObject>>, ApiError> {
     let limit = page_limit(query.limit)?;
     Ok(Json(shared.views.workflows(query.cursor.as_deref(), limit).await?))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ApplyBody {
+    /// The YAML of the workflow.
+    definition: String,
+}
+
+/// Makes a definition what its name stands for. A content that is new becomes a version; applying
+/// what stands there already changes nothing.
+#[utoipa::path(post, path = "/api/v1/workflows", tag = "workflows", request_body = ApplyBody,
+    responses((status = CREATED, body = VersionObject),
+              (status = OK, body = VersionObject, description = "It stood there already"),
+              (status = UNPROCESSABLE_ENTITY, body = Problem)))]
+async fn apply(
+    State(shared): State<Shared>,
+    Body(body): Body<ApplyBody>,
+) -> Result<(StatusCode, Json<VersionObject>), ApiError> {
+    let tenant = shared.views.tenant();
+    let applied = workflows::apply(&shared.store, tenant, &body.definition).await?;
+    let version = shared.views.workflow_version(&applied.name, Some(applied.version)).await?;
+    let status = if applied.changed { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(version)))
 }
 
 /// The version that a workflow's name stands for.

@@ -12,6 +12,7 @@ pub mod id;
 pub mod outcome;
 pub mod plan;
 pub mod priority;
+pub mod prompt;
 pub mod reopen;
 pub mod retry;
 pub mod session;

@@ -1,10 +1,12 @@
 //! What the tests of Jobshop share: a database of their own and waiting without sleeping. The tests
 //! themselves are in `tests/`, one file a subject.
 
+pub mod app;
 pub mod database;
 pub mod fleet;
 pub mod server;
 pub mod wait;
 
+pub use app::{Answer, TestApp};
 pub use database::TestDb;
 pub use fleet::Fleet;

@@ -59,9 +59,9 @@ pub fn sleep(plan: &Plan, node: NodeIndex, values: &Values) -> Result<Span, Fail
 
 /// A value as text: every text in it rendered, then the rule for text.
 fn text(value: &serde_json::Value, scope: &Scope) -> Result<String, Failure> {
-    match value.as_str() {
-        Some(source) => expression::render_text(source, scope),
-        None => Ok(expression::to_text(&expression::render_value(value, scope)?)),
+    match value {
+        serde_json::Value::String(source) => expression::render_text(source, scope),
+        other => Ok(expression::to_text(&expression::render_value(other, scope)?)),
     }
 }
 

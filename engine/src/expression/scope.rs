@@ -121,14 +121,13 @@ pub(super) enum NotJson {
 }
 
 /// How much one expression may give: values and bytes of text together.
-pub(super) const SIZE_MAX: usize = 32 * 1024 * 1024;
+const SIZE_MAX: usize = 32 * 1024 * 1024;
 
 /// The JSON of what an expression gave.
 pub(super) fn to_json(value: &Eval) -> Result<Value, NotJson> {
     convert(value, &mut SIZE_MAX.clone(), 0)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "minijinja may have more kinds in time")]
 fn convert(value: &Eval, left: &mut usize, depth: usize) -> Result<Value, NotJson> {
     const DEPTH_MAX: usize = 100;
     let size = 16 + value.as_str().map_or(0, str::len);
@@ -155,7 +154,10 @@ fn convert(value: &Eval, left: &mut usize, depth: usize) -> Result<Value, NotJso
             }
             Ok(Value::Object(map))
         }
-        kind => Err(NotJson::Kind(format!("{kind} is no JSON value"))),
+        kind @ (ValueKind::Bytes | ValueKind::Plain | ValueKind::Invalid) => {
+            Err(NotJson::Kind(format!("{kind} is no JSON value")))
+        }
+        _ => Err(NotJson::Kind("this is no JSON value".to_owned())),
     }
 }
 

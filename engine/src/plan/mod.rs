@@ -8,7 +8,6 @@
 //! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
 
 pub mod compile;
-pub mod graph;
 mod items;
 
 use schemars::JsonSchema;
@@ -118,10 +117,9 @@ pub struct Input {
     pub choices: Option<Vec<Value>>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputType {
-    #[default]
     String,
     Integer,
     Number,

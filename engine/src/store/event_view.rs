@@ -1,7 +1,5 @@
 //! Events as users see them: numbered from 1 without a gap within a session.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -34,12 +32,12 @@ impl Views {
         after: i32,
         limit: Option<i64>,
     ) -> Result<Page<EventObject>, ReadError> {
-        let plan = self.plan_of(session).await?;
+        let version = self.version_of(session).await?;
         let read = rows_to_read(limit);
         let mut rows = self.event_rows(session, after, read).await?;
         let more = cut(&mut rows, read);
         let next = if more { rows.last().map(|row| row.seq.to_string()) } else { None };
-        Ok(Page { items: self.event_objects(session, &plan, rows).await?, next })
+        Ok(Page { items: self.event_objects(session, &version.plan, rows).await?, next })
     }
 
     async fn event_rows(
@@ -75,7 +73,7 @@ impl Views {
     async fn event_objects(
         &self,
         session: SessionKey,
-        plan: &Arc<Plan>,
+        plan: &Plan,
         rows: Vec<EventRow>,
     ) -> Result<Vec<EventObject>, ReadError> {
         let tasks = rows.iter().filter_map(EventRow::task);

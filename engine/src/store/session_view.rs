@@ -10,8 +10,9 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::view::{
-    Page, ReadError, Views, cut, flags, from_cursor, lock, rows_to_read, to_cursor, unknown_code,
+use super::{
+    flags,
+    view::{Page, ReadError, Views, cut, from_cursor, lock, rows_to_read, to_cursor, unknown_code},
 };
 use crate::{
     id::{SessionId, SessionKey},

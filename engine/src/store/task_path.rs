@@ -4,7 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::view::{ReadError, Views, flags};
+use super::{
+    flags,
+    view::{ReadError, Views},
+};
 use crate::{
     id::SessionKey,
     plan::{BlockIndex, NodeIndex, Plan, ROOT_BASE},
@@ -119,10 +122,10 @@ impl Views {
 
     /// The number of the task with this key (or with this number).
     pub async fn find_task(&self, session: SessionKey, key: &str) -> Result<i32, ReadError> {
-        let plan = self.plan_of(session).await?;
+        let version = self.version_of(session).await?;
         let found = match key.parse::<i32>() {
             Ok(seq) => Some(seq),
-            Err(_) => self.resolve(session, &plan, key).await?,
+            Err(_) => self.resolve(session, &version.plan, key).await?,
         };
         found.ok_or_else(|| ReadError::NoTask { session: session.id, key: key.to_owned() })
     }

@@ -1,7 +1,7 @@
 //! Tasks as users see them: the rows of a session in the order of their numbers, groups and items
 //! among them, and one task by its key.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,10 +10,9 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use super::{
+    flags,
     task_path::Place,
-    view::{
-        Page, ReadError, Views, cut, flags, from_cursor, rows_to_read, to_cursor, unknown_code,
-    },
+    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code},
 };
 use crate::{
     id::SessionKey,
@@ -91,7 +90,7 @@ impl Views {
         cursor: Option<&str>,
         limit: Option<i64>,
     ) -> Result<Page<TaskObject>, ReadError> {
-        let plan = self.plan_of(session).await?;
+        let version = self.version_of(session).await?;
         let after = cursor.map(from_cursor).transpose()?.map_or(0, i32::from_be_bytes);
         let read = rows_to_read(limit);
         let mut rows = self.task_rows(session, after, states, read).await?;
@@ -103,17 +102,31 @@ impl Views {
         }
         let next =
             if more { rows.last().map(|row| to_cursor(&row.seq.to_be_bytes())) } else { None };
-        Ok(Page { items: self.task_objects(session, &plan, rows).await?, next })
+        Ok(Page { items: self.task_objects(session, &version.plan, rows).await?, next })
     }
 
     /// The task with this key or number.
     pub async fn task(&self, session: SessionKey, key: &str) -> Result<TaskObject, ReadError> {
         let missing = || ReadError::NoTask { session: session.id, key: key.to_owned() };
         let seq = self.find_task(session, key).await?;
-        let plan = self.plan_of(session).await?;
+        let version = self.version_of(session).await?;
         let row = self.task_row(session, seq).await?.ok_or_else(missing)?;
-        let mut found = self.task_objects(session, &plan, vec![row]).await?;
+        let mut found = self.task_objects(session, &version.plan, vec![row]).await?;
         found.pop().ok_or_else(missing)
+    }
+
+    /// Whether the task with this number has ended, or its session has.
+    pub async fn is_task_final(&self, session: SessionKey, seq: i32) -> Result<bool, ReadError> {
+        let code = sqlx::query_scalar!(
+            "select state from tasks where tenant_id = $1 and session_id = $2 and seq = $3",
+            session.tenant.0,
+            session.id.0,
+            seq,
+        )
+        .fetch_optional(&self.db)
+        .await?;
+        let is_final = code.and_then(TaskState::from_code).is_none_or(TaskState::is_final);
+        Ok(is_final || self.is_final(session).await?)
     }
 
     pub(super) async fn task_row(
@@ -151,7 +164,7 @@ impl Views {
     async fn task_objects(
         &self,
         session: SessionKey,
-        plan: &Arc<Plan>,
+        plan: &Plan,
         rows: Vec<TaskRow>,
     ) -> Result<Vec<TaskObject>, ReadError> {
         let places = rows.iter().map(TaskRow::place);

@@ -9,27 +9,21 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
-use sqlx::{PgPool, types::Json};
+use sqlx::PgPool;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use super::{Store, session_view::Counts};
-use crate::{
-    id::{SessionId, SessionKey, TenantId, VersionId},
-    plan::Plan,
-};
+use super::{Store, Version, Versions, session_view::Counts};
+use crate::id::{SessionId, SessionKey, TenantId, VersionId};
 
 /// Reads what users see of one tenant; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Views {
     pub(super) db: PgPool,
     pub(super) tenant: TenantId,
-    plans: Arc<Mutex<HashMap<VersionId, Arc<Plan>>>>,
+    versions: Versions,
     pub(super) counts: Arc<Mutex<HashMap<SessionId, (Instant, Counts)>>>,
 }
-
-/// Plans kept in memory; beyond this all are forgotten and read again.
-const PLANS_KEPT_MAX: usize = 200;
 
 /// Rows of a page, when nothing else is asked for and at most.
 pub const PAGE_DEFAULT: i64 = 100;
@@ -67,16 +61,17 @@ pub enum ReadError {
 
 impl Views {
     pub fn new(store: &Store, tenant: TenantId) -> Self {
-        Self { db: store.pool.clone(), tenant, plans: Arc::default(), counts: Arc::default() }
+        let (db, versions) = (store.pool.clone(), store.versions.clone());
+        Self { db, tenant, versions, counts: Arc::default() }
     }
 
     pub const fn tenant(&self) -> TenantId {
         self.tenant
     }
 
-    /// The plan of a session's workflow version, and the version's id.
-    pub(super) async fn plan_of(&self, session: SessionKey) -> Result<Arc<Plan>, ReadError> {
-        let version = sqlx::query_scalar!(
+    /// The workflow version of a session.
+    pub(super) async fn version_of(&self, session: SessionKey) -> Result<Arc<Version>, ReadError> {
+        let id = sqlx::query_scalar!(
             "select version_id from session_progress where tenant_id = $1 and session_id = $2",
             session.tenant.0,
             session.id.0
@@ -84,28 +79,8 @@ impl Views {
         .fetch_optional(&self.db)
         .await?
         .ok_or_else(|| ReadError::NoSession(session.id.to_string()))?;
-        self.plan(VersionId(version)).await
-    }
-
-    async fn plan(&self, version: VersionId) -> Result<Arc<Plan>, ReadError> {
-        if let Some(plan) = lock(&self.plans).get(&version) {
-            return Ok(Arc::clone(plan));
-        }
-        let Json(plan) = sqlx::query_scalar!(
-            r#"select plan as "plan: Json<Plan>"
-                 from workflow_versions where tenant_id = $1 and id = $2"#,
-            self.tenant.0,
-            version.0
-        )
-        .fetch_one(&self.db)
-        .await?;
-        let plan = Arc::new(plan);
-        let mut plans = lock(&self.plans);
-        if plans.len() >= PLANS_KEPT_MAX {
-            plans.clear();
-        }
-        plans.insert(version, Arc::clone(&plan));
-        Ok(plan)
+        let version = self.versions.load(&self.db, VersionId(id)).await?;
+        Ok(version.ok_or(sqlx::Error::RowNotFound)?)
     }
 }
 
@@ -141,12 +116,4 @@ pub(super) fn bytes_of_cursor(cursor: &str) -> Result<Vec<u8>, ReadError> {
 /// A code in a row that no state has: the row was written by a newer version.
 pub(super) fn unknown_code(what: &'static str, code: i16) -> sqlx::Error {
     sqlx::Error::Decode(format!("{code} is not a {what}").into())
-}
-
-/// Bits of `tasks.flags` that the views look at.
-pub(super) mod flags {
-    /// Counted in the session's counters.
-    pub(crate) const EXECUTABLE: i16 = 1;
-    /// The row of an item of a `for_each` group.
-    pub(crate) const ITEM: i16 = 64;
 }

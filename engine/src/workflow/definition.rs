@@ -44,9 +44,6 @@ pub struct Text {
 #[derive(Debug, Clone)]
 pub struct Any(pub Rc<Tree>);
 
-/// What the id of a task looks like.
-const TASK_ID: &str = "^[a-z][a-z0-9_-]{0,63}$";
-
 /// A durable workflow of coding tasks.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Workflow", deny_unknown_fields)]
@@ -74,22 +71,21 @@ pub struct Workflow {
     #[schemars(default)]
     pub inputs: Entries<Input>,
     /// The environment of every command. Values may hold `${{ }}`.
-    #[schemars(default)]
+    #[schemars(default, extend("additionalProperties" = { "type": ["string", "number", "boolean", "null", "array", "object"] }))]
     pub env: Entries<Any>,
     #[schemars(default)]
     pub workspace: Option<Workspace>,
     #[schemars(default)]
     pub defaults: Defaults,
     /// The tasks by their ids.
-    #[schemars(extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
-    pub tasks: At<Entries<Task>>,
+    pub tasks: Entries<Task>,
     /// The outputs of a session. Values may hold `${{ }}`.
     #[schemars(default)]
     pub outputs: Entries<Any>,
 }
 
 /// An input of a workflow.
-#[derive(Debug, Default, JsonSchema)]
+#[derive(Debug, JsonSchema)]
 #[schemars(rename = "Input", deny_unknown_fields)]
 pub struct Input {
     #[schemars(rename = "type", default = "string_type")]
@@ -164,7 +160,7 @@ pub struct Workspace {
 }
 
 /// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep or tasks.
-#[derive(Debug, Default, JsonSchema)]
+#[derive(Debug, JsonSchema)]
 #[schemars(rename = "Task", deny_unknown_fields)]
 pub struct Task {
     /// How it is shown.
@@ -222,7 +218,7 @@ pub struct Task {
     #[schemars(default)]
     pub sleep: Option<Text>,
     /// The tasks of a group.
-    #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
+    #[schemars(default)]
     pub tasks: Option<At<Entries<Task>>>,
     /// A list, or an expression that gives one: the group's tasks run once per item.
     #[schemars(default)]
@@ -236,15 +232,12 @@ pub struct Task {
     /// How many items run at once.
     #[schemars(range(min = 1), default)]
     pub max_parallel: Option<At<u32>>,
-    /// The keys of kinds that were written.
+    /// Where the task starts, and which kinds were written.
     #[schemars(skip)]
     pub kinds: Vec<At<String>>,
-    /// Whether something in it was refused.
+    /// Whether something of a kind was written that could not be read.
     #[schemars(skip)]
     pub is_broken: bool,
-    /// Whether its needs were written in a way that cannot be read.
-    #[schemars(skip)]
-    pub has_broken_needs: bool,
 }
 
 /// What a `run` task executes.

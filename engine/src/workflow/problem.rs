@@ -49,13 +49,13 @@ impl Problem {
 }
 
 /// Collects problems by byte offset; [`Problems::finish`] turns offsets into lines and columns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Problems {
     found: Vec<(usize, String, Option<String>)>,
 }
 
 /// More problems than this are not worth reading.
-const PROBLEMS_MAX: usize = 1_000;
+const PROBLEMS_MAX: usize = 200;
 
 impl Problems {
     pub const fn new() -> Self {

@@ -2,7 +2,6 @@
 //! not read YAML and does not evaluate expressions.
 
 mod kinds;
-mod members;
 mod nodes;
 mod outline;
 mod resolve;
@@ -34,17 +33,16 @@ pub fn compile(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Plan> {
-    if workflow.tasks.value.0.is_empty() && problems.is_empty() {
-        problems.add(workflow.tasks.at, "a workflow needs at least one task under `tasks`");
+    if workflow.tasks.0.is_empty() && problems.is_empty() {
+        problems.add(workflow.name.at, "a workflow needs at least one task under `tasks`");
     }
     check_names(workflow, problems);
     let outline = Outline::new(workflow, limits.tasks, problems)?;
-    let nodes = Compiler::new(workflow, &outline, source, limits).nodes(problems);
+    let nodes = Compiler::new(workflow, &outline, source).nodes(problems);
     let mut outputs = Templates {
         resolver: Resolver::new(&outline, workflow, Viewer::Session),
         source,
         found: Found::default(),
-        handed_to: None,
     };
     for (_, value) in &workflow.outputs.0 {
         outputs.tree(&value.0, problems);

@@ -18,7 +18,6 @@ use crate::{
     plan::{Builtin, Kind, Node, NodeIndex},
     priority::Priority,
     workflow::{
-        Limits,
         definition::{Any, At, Entries, Workflow},
         problem::Problems,
         tree::{self, Scalar, Tree},
@@ -40,19 +39,13 @@ pub(super) struct Compiler<'a, 'w> {
     workflow: &'w Workflow,
     outline: &'a Outline<'w>,
     source: &'a str,
-    limits: &'a Limits,
     /// By task: what it has with everything handed down.
     inherited: Vec<Inherited<'w>>,
     dependents: Vec<Vec<NodeIndex>>,
 }
 
 impl<'a, 'w> Compiler<'a, 'w> {
-    pub(super) fn new(
-        workflow: &'w Workflow,
-        outline: &'a Outline<'w>,
-        source: &'a str,
-        limits: &'a Limits,
-    ) -> Self {
+    pub(super) fn new(workflow: &'w Workflow, outline: &'a Outline<'w>, source: &'a str) -> Self {
         let top = Inherited {
             env: variables(&workflow.env).collect(),
             requires: Vec::new(),
@@ -71,7 +64,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
                 dependents[need.index()].push(index);
             }
         }
-        Self { workflow, outline, source, limits, inherited, dependents }
+        Self { workflow, outline, source, inherited, dependents }
     }
 
     /// All nodes; `None` when some task could not be read.
@@ -87,11 +80,10 @@ impl<'a, 'w> Compiler<'a, 'w> {
         let task = draft.task;
         check_env_names(&task.env, problems);
         check_requires(&task.requires, problems);
-        let kind = kinds::kind(draft, self.source, self.limits, problems);
+        let kind = kinds::kind(draft, self.source, problems);
         let resolver = Resolver::new(self.outline, self.workflow, Viewer::Task(index));
         let from = workspaces::from(draft, self.outline, &resolver, problems);
-        let mut templates =
-            Templates { resolver, source: self.source, found: Found::default(), handed_to: None };
+        let mut templates = Templates { resolver, source: self.source, found: Found::default() };
         self.check_templates(index, &mut templates, problems);
         let mut found = templates.found;
         let kind = kind?;
@@ -178,13 +170,10 @@ impl<'a, 'w> Compiler<'a, 'w> {
         if task.sleep.is_some() {
             return;
         }
-        let is_own = |name: &At<String>| task.env.0.iter().any(|(own, _)| std::ptr::eq(own, name));
-        for (name, value) in &inherited.env {
-            templates.handed_to = (!is_own(name)).then(|| self.outline.path(index));
+        for (_, value) in &inherited.env {
             templates.tree(&value.0, problems);
         }
         let workspace = &inherited.workspace;
-        templates.handed_to = task.workspace.is_none().then(|| self.outline.path(index));
         for text in [workspace.repo, workspace.base].into_iter().flatten() {
             templates.text(text, problems);
         }
@@ -288,10 +277,12 @@ fn variables(env: &Entries<Any>) -> impl Iterator<Item = (&At<String>, &Any)> {
 /// A value of the environment as a template: numbers and booleans as they are spelled.
 fn env_value(value: &Any) -> Value {
     let tree: &Rc<Tree> = &value.0;
-    if let tree::Node::Scalar(Scalar { value: Value::Number(_), text, .. }) = &tree.node {
-        return Value::String(text.clone());
+    match &tree.node {
+        tree::Node::Scalar(Scalar { value: Value::Number(_), text, .. }) => {
+            Value::String(text.clone())
+        }
+        _ => tree.json(),
     }
-    tree.json()
 }
 
 fn check_env_names(env: &Entries<Any>, problems: &mut Problems) {

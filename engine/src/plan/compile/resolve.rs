@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{
-    members::{Members, dashed_cure},
-    outline::{Draft, Outline},
-};
+use super::outline::Outline;
 use crate::{
     expression::names::{Name, Step},
     plan::{InputType, NodeIndex, References},
@@ -38,12 +35,10 @@ impl Found {
 pub(super) struct Unknown {
     pub(super) message: String,
     pub(super) hint: Option<String>,
-    /// It is known, but not to this task.
-    pub(super) is_elsewhere: bool,
 }
 
-pub(super) fn unknown(message: impl Into<String>, hint: impl Into<Option<String>>) -> Unknown {
-    Unknown { message: message.into(), hint: hint.into(), is_elsewhere: false }
+fn unknown(message: impl Into<String>, hint: impl Into<Option<String>>) -> Unknown {
+    Unknown { message: message.into(), hint: hint.into() }
 }
 
 /// Where an expression stands.
@@ -65,18 +60,16 @@ pub(super) struct Resolver<'a, 'w> {
     around: Vec<NodeIndex>,
     /// All tasks that it needs, directly or not, also through its groups.
     needed: HashSet<NodeIndex>,
-    /// Its needs could not be read, so that everything may be one.
-    needs_all: bool,
-    members: Members<'a, 'w>,
 }
 
 const ROOTS: [&str; 5] = ["inputs", "tasks", "needs", "session", "workflow"];
 const FUNCTIONS: [&str; 2] = ["range", "dict"];
+const LISTS: [&str; 4] = ["completed", "failed", "skipped", "cancelled"];
 
 impl<'a, 'w> Resolver<'a, 'w> {
     pub(super) fn new(outline: &'a Outline<'w>, workflow: &'w Workflow, viewer: Viewer) -> Self {
-        let (around, needed, needs_all) = match viewer {
-            Viewer::Session => (Vec::new(), HashSet::new(), true),
+        let (around, needed) = match viewer {
+            Viewer::Session => (Vec::new(), HashSet::new()),
             Viewer::Task(index) | Viewer::Key(index) => {
                 let around = outline.around(index);
                 let mut needed = HashSet::new();
@@ -89,19 +82,16 @@ impl<'a, 'w> Resolver<'a, 'w> {
                         open.extend(&outline.draft(need).needs);
                     }
                 }
-                let is_broken = |at: &NodeIndex| outline.draft(*at).task.has_broken_needs;
-                let needs_all =
-                    std::iter::once(&index).chain(&around).chain(&needed).any(is_broken);
-                (around, needed, needs_all)
+                (around, needed)
             }
         };
-        Self { outline, workflow, viewer, around, needed, needs_all, members: Members { outline } }
+        Self { outline, workflow, viewer, around, needed }
     }
 
     /// Adds to `found` what a name refers to.
     pub(super) fn resolve(&self, name: &Name, found: &mut Found) -> Result<(), Unknown> {
         if name.is_call {
-            return function(&name.root);
+            return self.function(&name.root);
         }
         if self.item_names().any(|item| item == name.root) {
             found.item = true;
@@ -131,7 +121,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
             .chain(self.around.iter().copied())
             .map(|group| self.outline.draft(group))
             .filter(|draft| draft.has_items())
-            .map(Draft::item_name)
+            .map(|draft| draft.item_name())
     }
 
     /// The levels of tasks from inside out.
@@ -152,7 +142,18 @@ impl<'a, 'w> Resolver<'a, 'w> {
     }
 
     fn is_needed(&self, index: NodeIndex) -> bool {
-        self.needs_all || self.needed.contains(&index)
+        self.viewer == Viewer::Session || self.needed.contains(&index)
+    }
+
+    fn function(&self, name: &str) -> Result<(), Unknown> {
+        if FUNCTIONS.contains(&name) {
+            return Ok(());
+        }
+        Err(unknown(
+            format!("there is no function `{name}`"),
+            suggest::did_you_mean(name, FUNCTIONS)
+                .or_else(|| Some(format!("filters are written `x | {name}`"))),
+        ))
     }
 
     fn unknown_root(&self, name: &Name) -> Unknown {
@@ -214,19 +215,16 @@ impl<'a, 'w> Resolver<'a, 'w> {
                 .collect()
         };
         let Some(Step::Key(key)) = name.steps.first() else {
-            return direct().into_iter().try_for_each(|need| self.members.whole(need, found));
+            return direct().into_iter().try_for_each(|need| self.whole(need, found));
         };
         let is_named = |index: &NodeIndex| self.outline.draft(*index).id.value == *key;
         if let Some(index) = direct().into_iter().find(is_named) {
-            return self.members.task(index, name, 1, found);
+            return self.task(index, name, 1, found);
         }
         let ids: Vec<&str> =
             direct().iter().map(|index| self.outline.draft(*index).id.value.as_str()).collect();
         if let Some(cure) = dashed_cure(name, 1, &ids) {
             return Err(cure);
-        }
-        if self.needs_all && self.visible(key).is_some() {
-            return Ok(());
         }
         Err(unknown(
             format!("`{key}` is not among the needs of this task"),
@@ -242,7 +240,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
                 .into_iter()
                 .flat_map(|level| self.outline.level(level))
                 .filter(|index| self.is_needed(**index))
-                .try_for_each(|index| self.members.whole(*index, found));
+                .try_for_each(|index| self.whole(*index, found));
         };
         let Some(index) = self.visible(key) else {
             let all: Vec<&str> = self
@@ -265,9 +263,9 @@ impl<'a, 'w> Resolver<'a, 'w> {
             if let Some(cure) = dashed_cure(name, 1, &all) {
                 return Err(cure);
             }
-            return Err(Unknown { is_elsewhere: true, ..self.not_needed(index) });
+            return Err(self.not_needed(index));
         }
-        self.members.task(index, name, 1, found)
+        self.task(index, name, 1, found)
     }
 
     fn unknown_task(&self, key: &str) -> Unknown {
@@ -314,17 +312,177 @@ impl<'a, 'w> Resolver<'a, 'w> {
             Some(format!("add `{id}` to the `needs` of `{}`", self.outline.path(needer))),
         )
     }
-}
 
-fn function(name: &str) -> Result<(), Unknown> {
-    if FUNCTIONS.contains(&name) {
-        return Ok(());
+    /// Everything of a task: `tasks.plan` alone, or by a key that only a value gives.
+    fn whole(&self, index: NodeIndex, found: &mut Found) -> Result<(), Unknown> {
+        found.tasks.insert(index);
+        if self.outline.draft(index).has_items() {
+            found.items.insert(index);
+        } else {
+            for child in &self.outline.draft(index).children {
+                self.whole(*child, found)?;
+            }
+        }
+        Ok(())
     }
-    Err(unknown(
-        format!("there is no function `{name}`"),
-        suggest::did_you_mean(name, FUNCTIONS)
-            .or_else(|| Some(format!("filters are written `x | {name}`"))),
-    ))
+
+    /// `name` from its look-up number `at` on, in a task or group.
+    fn task(
+        &self,
+        index: NodeIndex,
+        name: &Name,
+        at: usize,
+        found: &mut Found,
+    ) -> Result<(), Unknown> {
+        if let Some(cure) = self.dashed_task(index, name, at) {
+            return Err(cure);
+        }
+        let Some(Step::Key(key)) = name.steps.get(at) else { return self.whole(index, found) };
+        let draft = self.outline.draft(index);
+        match key.as_str() {
+            "status" | "error" | "outputs" => {
+                found.tasks.insert(index);
+                self.value(index, name, at)
+            }
+            "items" if draft.has_items() => self.items(index, name, at + 1, found),
+            list if draft.has_items() && LISTS.contains(&list) => {
+                found.lists.insert(index);
+                Ok(())
+            }
+            "tasks" if draft.is_group() && !draft.has_items() => {
+                self.inner(index, name, at + 1, found)
+            }
+            _ => Err(self.unknown_member(index, name, at)),
+        }
+    }
+
+    /// `tasks.my-task` where `my` is a task too, and `my-task` another.
+    fn dashed_task(&self, index: NodeIndex, name: &Name, at: usize) -> Option<Unknown> {
+        let level = self.outline.level(self.outline.draft(index).parent);
+        let ids: Vec<&str> =
+            level.iter().map(|i| self.outline.draft(*i).id.value.as_str()).collect();
+        (name.steps.len() == at).then(|| dashed_cure(name, at, &ids)).flatten()
+    }
+
+    fn unknown_member(&self, index: NodeIndex, name: &Name, at: usize) -> Unknown {
+        let draft = self.outline.draft(index);
+        let base = name.written(at);
+        let Some(Step::Key(key)) = name.steps.get(at) else { return unknown("undefined", None) };
+        let hint = match key.as_str() {
+            "output" | "result" => Some(format!("write `{base}.outputs`")),
+            "state" | "outcome" | "conclusion" => Some(format!("write `{base}.status`")),
+            "tasks" if draft.has_items() => {
+                Some(format!("write `{base}.items.KEY.ID`: it has `for_each`"))
+            }
+            "items" if draft.is_group() => {
+                Some(format!("write `{base}.tasks.ID`: it has no `for_each`"))
+            }
+            _ if self.outline.find(Some(index), key).is_some() => Some(if draft.has_items() {
+                format!("write `{base}.items.KEY.{key}`")
+            } else {
+                format!("write `{base}.tasks.{key}`")
+            }),
+            _ if draft.has_items() => {
+                suggest::did_you_mean(key, LISTS.into_iter().chain(["items", "status"]))
+            }
+            _ if draft.is_group() => suggest::did_you_mean(key, ["tasks", "status", "error"]),
+            _ => suggest::did_you_mean(key, ["outputs", "status", "error"])
+                .or_else(|| Some(format!("what it wrote is `{base}.outputs.{key}`"))),
+        };
+        unknown(format!("`{}` is undefined", name.written(at + 1)), hint)
+    }
+
+    /// `tasks.group.tasks.…` from the id on.
+    fn inner(
+        &self,
+        group: NodeIndex,
+        name: &Name,
+        at: usize,
+        found: &mut Found,
+    ) -> Result<(), Unknown> {
+        let children = &self.outline.draft(group).children;
+        let Some(Step::Key(key)) = name.steps.get(at) else {
+            return children.iter().try_for_each(|child| self.whole(*child, found));
+        };
+        match self.outline.find(Some(group), key) {
+            Some(child) => self.task(child, name, at + 1, found),
+            None => Err(self.unknown_child(group, name, at)),
+        }
+    }
+
+    /// `tasks.group.items.…` from the key on.
+    fn items(
+        &self,
+        group: NodeIndex,
+        name: &Name,
+        at: usize,
+        found: &mut Found,
+    ) -> Result<(), Unknown> {
+        found.items.insert(group);
+        let Some(Step::Key(key)) = name.steps.get(at + 1) else { return Ok(()) };
+        let Some(child) = self.outline.find(Some(group), key) else {
+            return Err(self.unknown_child(group, name, at + 1));
+        };
+        // The tasks of the items are loaded with their group.
+        let mut inner = Found::default();
+        self.task(child, name, at + 2, &mut inner)?;
+        found.items.extend(inner.items);
+        found.items.extend(inner.lists);
+        Ok(())
+    }
+
+    fn unknown_child(&self, group: NodeIndex, name: &Name, at: usize) -> Unknown {
+        let children = &self.outline.draft(group).children;
+        let ids: Vec<&str> =
+            children.iter().map(|child| self.outline.draft(*child).id.value.as_str()).collect();
+        let Some(Step::Key(key)) = name.steps.get(at) else { return unknown("undefined", None) };
+        dashed_cure(name, at + 1, &ids).unwrap_or_else(|| {
+            let id = &self.outline.draft(group).id.value;
+            unknown(
+                format!("there is no task `{key}` in the group `{id}`"),
+                suggest::did_you_mean(key, ids),
+            )
+        })
+    }
+
+    /// What follows `status`, `error` or `outputs`.
+    fn value(&self, index: NodeIndex, name: &Name, at: usize) -> Result<(), Unknown> {
+        let (Some(Step::Key(member)), Some(Step::Key(key))) =
+            (name.steps.get(at), name.steps.get(at + 1))
+        else {
+            return Ok(());
+        };
+        let draft = self.outline.draft(index);
+        let undefined = |hint: Option<String>| {
+            Err(unknown(format!("`{}` is undefined", name.written(at + 2)), hint))
+        };
+        if member == "status" {
+            return undefined(Some("a status is text, such as 'completed'".to_owned()));
+        }
+        if member == "error" {
+            return match key.as_str() {
+                "class" | "message" => Ok(()),
+                _ => undefined(suggest::did_you_mean(key, ["class", "message"])),
+            };
+        }
+        if draft.is_group() {
+            return undefined(Some(
+                "a group has no outputs of its own, the tasks in it have".to_owned(),
+            ));
+        }
+        match super::kinds::known_outputs(draft.task) {
+            Some(known) if !known.iter().any(|known| known == key) => undefined(
+                suggest::did_you_mean(key, known.iter().map(String::as_str)).or_else(|| {
+                    Some(if known.is_empty() {
+                        "this task has no outputs".to_owned()
+                    } else {
+                        format!("its outputs are {}", known.join(", "))
+                    })
+                }),
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// `session.id`, `workflow.name`.
@@ -337,4 +495,22 @@ fn member(name: &Name, known: &[&'static str]) -> Result<(), Unknown> {
         )),
         _ => Ok(()),
     }
+}
+
+/// The cure for `tasks.my-task`, which subtracts `task` from `tasks.my`. `steps` is how many
+/// look-ups the name has when the dash follows the id.
+fn dashed_cure(name: &Name, steps: usize, ids: &[&str]) -> Option<Unknown> {
+    let dashed = name.dashed.as_ref().filter(|_| name.steps.len() == steps)?;
+    let id = ids.iter().filter(|id| is_prefix(id, &dashed.name)).max_by_key(|id| id.len())?;
+    let base = name.written(steps - 1);
+    Some(unknown(
+        format!("`{base}.{id}` is a subtraction: an id with a dash cannot follow a dot"),
+        Some(format!("write `{base}['{id}']`")),
+    ))
+}
+
+/// Whether a dashed name is `id`, or starts with it up to a dash.
+fn is_prefix(id: &str, dashed: &str) -> bool {
+    id.contains('-')
+        && (dashed == id || dashed.strip_prefix(id).is_some_and(|rest| rest.starts_with('-')))
 }

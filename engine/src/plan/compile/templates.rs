@@ -20,8 +20,6 @@ pub(super) struct Templates<'a, 'w> {
     pub(super) resolver: Resolver<'a, 'w>,
     pub(super) source: &'a str,
     pub(super) found: Found,
-    /// The task that a group or the workflow hands the template down to.
-    pub(super) handed_to: Option<String>,
 }
 
 impl Templates<'_, '_> {
@@ -95,13 +93,7 @@ impl Templates<'_, '_> {
             if let Err(unknown) = self.resolver.resolve(name, &mut self.found) {
                 // What is handed down to many tasks is wrong once.
                 if !problems.has(place(name.at)) {
-                    let message = match &self.handed_to {
-                        Some(task) if unknown.is_elsewhere => {
-                            format!("{} (as handed down to `{task}`)", unknown.message)
-                        }
-                        Some(_) | None => unknown.message,
-                    };
-                    problems.maybe(place(name.at), message, unknown.hint);
+                    problems.maybe(place(name.at), unknown.message, unknown.hint);
                 }
                 skipped.extend(name.dashed.iter().flat_map(|dashed| dashed.tails.iter().copied()));
             }

@@ -100,13 +100,13 @@ pub(super) fn refer(
     from: Option<NodeIndex>,
     found: &mut Found,
 ) {
-    if let Some(from) = from {
-        refer_commits(outline, from, found);
-        return;
-    }
-    for need in levels(outline, index).into_iter().flat_map(|(_, needs)| needs) {
-        if !outline.draft(need).has_items() {
-            refer_commits(outline, need, found);
+    match from {
+        Some(from) => refer_commits(outline, from, found),
+        None => {
+            let needs = levels(outline, index).into_iter().flat_map(|(_, needs)| needs);
+            for need in needs.filter(|need| !outline.draft(*need).has_items()) {
+                refer_commits(outline, need, found);
+            }
         }
     }
 }

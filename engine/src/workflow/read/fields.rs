@@ -50,10 +50,6 @@ impl<'t, 'p> Fields<'t, 'p> {
     pub(super) fn optional<T: Read>(&mut self, key: &'static str) -> Option<T> {
         let entry = self.entry(key)?;
         if entry.value.is_null() {
-            // An alias without an anchor was refused where it stands.
-            if self.problems.has(entry.value.at) {
-                return None;
-            }
             self.problems.hint(
                 entry.at,
                 format!("`{key}` is empty"),
@@ -118,7 +114,7 @@ impl<T: Read> Read for Vec<T> {
         let Node::List(items) = &tree.node else {
             let hint = match &tree.node {
                 Node::Scalar(scalar) if !tree.is_null() => Some(format!("write [{}]", scalar.text)),
-                Node::Scalar(_) | Node::Map(_) | Node::List(_) => None,
+                _ => None,
             };
             problems.maybe(tree.at, format!("{name} must be a list, not {}", tree.noun()), hint);
             return None;

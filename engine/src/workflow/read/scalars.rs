@@ -65,12 +65,15 @@ impl Read for String {
 
 impl Read for Condition {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        if let Node::Scalar(Scalar { value: Value::Bool(_), .. }) = &tree.node {
-            let mut text = Text::spelled(tree, name, problems)?;
-            text.text.make_ascii_lowercase();
-            return Some(Self(text));
+        match &tree.node {
+            Node::Scalar(Scalar { value: Value::Bool(_), .. }) => {
+                Text::spelled(tree, name, problems).map(|mut text| {
+                    text.text.make_ascii_lowercase();
+                    Self(text)
+                })
+            }
+            _ => Text::read(tree, name, problems).map(Self),
         }
-        Text::read(tree, name, problems).map(Self)
     }
 }
 
@@ -141,15 +144,17 @@ impl Read for u32 {
 impl Read for Span {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
         let scalar = scalar(tree, name, "a duration", problems)?;
-        let span = scalar.text.trim().parse().ok();
-        if span.is_none() {
-            problems.hint(
-                tree.at,
-                format!("{name} must be a duration, not `{}`", scalar.text),
-                "write a number with its unit: 250ms, 10s, 5m, 2h, 1d",
-            );
+        match scalar.text.trim().parse() {
+            Ok(span) => Some(span),
+            Err(_) => {
+                problems.hint(
+                    tree.at,
+                    format!("{name} must be a duration, not `{}`", scalar.text),
+                    "write a number with its unit: 250ms, 10s, 5m, 2h, 1d",
+                );
+                None
+            }
         }
-        span
     }
 }
 
@@ -219,15 +224,15 @@ impl Read for ErrorClass {
 
 impl Read for AgentRuntime {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        if let Node::Scalar(Scalar { text, .. }) = &tree.node
-            && matches!(text.as_str(), "opencode" | "acp")
-        {
-            problems.hint(
-                tree.at,
-                format!("the runtime `{text}` is not supported yet"),
-                "use `command` with any agent's command line",
-            );
-            return None;
+        if let Node::Scalar(Scalar { text, .. }) = &tree.node {
+            if matches!(text.as_str(), "opencode" | "acp") {
+                problems.hint(
+                    tree.at,
+                    format!("the runtime `{text}` is not supported yet"),
+                    "use `command` with any agent's command line",
+                );
+                return None;
+            }
         }
         let words = [("scripted", Self::Scripted), ("command", Self::Command)];
         word(tree, name, &words, problems)

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::{
     Read,
     fields::Fields,
@@ -9,8 +11,9 @@ use super::{
 };
 use crate::{
     duration::Span,
+    plan::InputType,
     workflow::{
-        definition::{Any, At, Defaults, Entries, Input, Retry, Workflow, Workspace},
+        definition::{Any, At, Defaults, Input, Retry, Workflow, Workspace},
         inputs::matches_type,
         problem::Problems,
         tree::Tree,
@@ -33,9 +36,7 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
         env: fields.or_default("env"),
         workspace: fields.optional("workspace"),
         defaults: fields.or_default("defaults"),
-        tasks: fields
-            .required("tasks")
-            .unwrap_or_else(|| At { at: tree.at, value: Entries::default() }),
+        tasks: fields.required("tasks").unwrap_or_default(),
         outputs: fields.or_default("outputs"),
     };
     check_name(&workflow.name, fields.problems);
@@ -84,12 +85,9 @@ pub(super) fn positive(fields: &mut Fields<'_, '_>, key: &'static str) -> Option
 
 impl Read for Input {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        let Some(mut fields) = Fields::of(tree, name, &INPUT, problems) else {
-            // It is there, so that who refers to it is not told that it is missing.
-            return Some(Self::default());
-        };
+        let mut fields = Fields::of(tree, name, &INPUT, problems)?;
         let input = Self {
-            kind: fields.or_default("type"),
+            kind: fields.optional("type").unwrap_or(InputType::String),
             required: fields.or_default("required"),
             default: fields.entry("default").map(|entry| Any(Rc::clone(&entry.value))),
             description: fields.optional("description"),
@@ -115,10 +113,11 @@ impl Input {
                         value.0.noun(),
                         self.kind.as_str()
                     ),
-                    if json.is_null() {
-                        "leave `default` out: an input without one is null when it is not given"
-                    } else {
-                        "change the type or the value"
+                    match json {
+                        Value::Null => {
+                            "leave `default` out: an input without one is null when it is not given"
+                        }
+                        _ => "change the type or the value",
                     },
                 );
             }

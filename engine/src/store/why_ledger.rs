@@ -1,0 +1,331 @@
+//! The rules, one row at a time: what holds a task in its state, or what became of it. It looks at
+//! rows and never moves them.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use super::{
+    task_path::Paths,
+    task_view::TaskRow,
+    view::{ReadError, Views},
+    why_rows::{AHEAD_MAX, Neighbour},
+    why_view::{WhyCode, WhyReason},
+};
+use crate::{
+    id::SessionKey,
+    outcome::Failure,
+    plan::Plan,
+    task::{Reason, TaskState},
+};
+
+/// How far causes are followed from need to need.
+const CHAIN_MAX: usize = 32;
+
+/// The reasons found so far.
+pub(super) struct Ledger<'a> {
+    pub(super) views: &'a Views,
+    pub(super) session: SessionKey,
+    pub(super) plan: &'a Plan,
+    pub(super) reasons: Vec<WhyReason>,
+}
+
+impl Ledger<'_> {
+    pub(super) fn add(&mut self, code: WhyCode, task: Option<&str>, message: String, data: Value) {
+        let reason = WhyReason { code, task: task.map(str::to_owned), message, data };
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// Reasons of a task, then of what it waits for, until something moves by itself.
+    pub(super) async fn chain(&mut self, row: TaskRow) -> Result<(), ReadError> {
+        let mut next = Some(row);
+        for _ in 0..CHAIN_MAX {
+            let Some(row) = next.take() else { return Ok(()) };
+            let Some(seq) = self.task(&row).await? else { return Ok(()) };
+            next = self.views.task_row(self.session, seq).await?;
+        }
+        Ok(())
+    }
+
+    /// The reasons of one row; returns the number of the row that has to move first.
+    async fn task(&mut self, row: &TaskRow) -> Result<Option<i32>, ReadError> {
+        use TaskState as T;
+        let key = self.path(row.seq).await?;
+        match row.state()? {
+            T::Pending | T::Paused => self.pending(row, &key).await,
+            T::Ready => self.ready(row, &key).await.map(|()| None),
+            T::Assigned | T::InProgress => {
+                self.running(row, &key);
+                Ok(None)
+            }
+            T::Blocked => self.blocked(row, &key).await,
+            T::Completed => {
+                let data = json!({ "finished_at": row.finished_at });
+                self.add(WhyCode::Completed, Some(&key), format!("`{key}` has completed"), data);
+                Ok(None)
+            }
+            T::Failed => self.failed(row, &key).await.map(|()| None),
+            T::Cancelled | T::Skipped => self.left_out(row, &key).await.map(|()| None),
+        }
+    }
+
+    async fn pending(&mut self, row: &TaskRow, key: &str) -> Result<Option<i32>, ReadError> {
+        if row.undecided {
+            let message = format!("`{key}` waits for the control loop to decide it");
+            self.add(WhyCode::Undecided, Some(key), message, json!({}));
+            return Ok(None);
+        }
+        let open: Vec<Neighbour> =
+            self.needs(row).await?.into_iter().filter(|need| !need.state.is_final()).collect();
+        let first = open.first().map(|need| need.seq);
+        for need in open {
+            let name = self.path(need.seq).await?;
+            let message = format!("`{key}` waits for `{name}`, which is {}", need.state);
+            let data = json!({ "need": name, "status": need.state });
+            self.add(WhyCode::NeedNotEnded, Some(key), message, data);
+        }
+        if first.is_some() {
+            return Ok(first);
+        }
+        let group = self.views.neighbours(self.session, row.parent.as_slice()).await?;
+        if let Some(group) = group.into_iter().find(|group| group.state == TaskState::Pending) {
+            let name = self.path(group.seq).await?;
+            let message = format!("`{key}` waits for its group `{name}` to start");
+            let data = json!({ "group": name, "status": group.state });
+            self.add(WhyCode::GroupNotStarted, Some(key), message, data);
+            return Ok(Some(group.seq));
+        }
+        let message = format!("`{key}` waits for the control loop to let it go");
+        self.add(WhyCode::Undecided, Some(key), message, json!({}));
+        Ok(None)
+    }
+
+    async fn ready(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
+        let required = self.plan.node(row.node_index()).requires.clone();
+        let offers = self.views.offers().await?;
+        let nobody: Vec<&String> = required
+            .iter()
+            .filter(|capability| !offers.iter().any(|offer| offer.has(capability)))
+            .collect();
+        let able: Vec<&str> = offers
+            .iter()
+            .filter(|offer| required.iter().all(|capability| offer.has(capability)))
+            .map(|offer| offer.name.as_str())
+            .collect();
+        if offers.is_empty() {
+            let message = format!("`{key}` is ready, but no agent lives; start `jobshop worker`");
+            self.add(WhyCode::NoAgent, Some(key), message, json!({ "missing": required }));
+        } else if !nobody.is_empty() {
+            let message = format!("`{key}` is ready, but no live agent offers {}", quoted(&nobody));
+            self.add(WhyCode::NoAgent, Some(key), message, json!({ "missing": nobody }));
+        } else if able.is_empty() {
+            let message =
+                format!("`{key}` is ready, but no live agent offers all of {}", quoted(&required));
+            self.add(WhyCode::NoAgentWithAll, Some(key), message, json!({ "requires": required }));
+        } else {
+            let ahead = match row.rank {
+                Some(rank) => self.views.ahead(row.route, rank).await?,
+                None => 0,
+            };
+            let more = if ahead == AHEAD_MAX { "or more " } else { "" };
+            let message = format!(
+                "`{key}` is ready: {ahead} {more}ahead of it in its route, {} live {} it",
+                able.len(),
+                if able.len() == 1 { "agent can run" } else { "agents can run" },
+            );
+            let data = json!({ "ahead": ahead, "agents": able, "ready_at": row.ready_at });
+            self.add(WhyCode::Queued, Some(key), message, data);
+        }
+        Ok(())
+    }
+
+    fn running(&mut self, row: &TaskRow, key: &str) {
+        let agent = row.worker.as_deref().unwrap_or("an agent");
+        let since = row.started_at.map(|at| format!(" since {}", time(at))).unwrap_or_default();
+        let lease =
+            row.lease_until.map(|at| format!(" (lease until {})", time(at))).unwrap_or_default();
+        let message =
+            format!("`{key}` is running on {agent}{since}, attempt {}{lease}", row.attempt);
+        let data = json!({
+            "agent": row.worker, "attempt": row.attempt, "since": row.started_at,
+            "lease_until": row.lease_until,
+        });
+        self.add(WhyCode::Running, Some(key), message, data);
+    }
+
+    async fn blocked(&mut self, row: &TaskRow, key: &str) -> Result<Option<i32>, ReadError> {
+        let until = row.wake_at.map(time).unwrap_or_default();
+        match row.reason()? {
+            Some(Reason::Sleep) => {
+                let message = format!("`{key}` sleeps until {until}");
+                self.add(WhyCode::Sleep, Some(key), message, json!({ "until": row.wake_at }));
+            }
+            Some(Reason::Backoff) => {
+                let most = self.plan.node(row.node_index()).retry.max_attempts;
+                let error = row.error.as_ref().map(|error| format!(" ({})", shown(error)));
+                let message = format!(
+                    "`{key}` is tried again at {until}: {} of {most} attempts failed{}",
+                    row.failures,
+                    error.unwrap_or_default(),
+                );
+                let data = json!({
+                    "until": row.wake_at, "failures": row.failures, "crashes": row.crashes,
+                    "max_attempts": most, "error": row.error.as_deref(),
+                });
+                self.add(WhyCode::Backoff, Some(key), message, data);
+            }
+            _ => return self.children(row, key).await,
+        }
+        Ok(None)
+    }
+
+    async fn children(&mut self, row: &TaskRow, key: &str) -> Result<Option<i32>, ReadError> {
+        const OPEN: &[TaskState] = &[
+            TaskState::InProgress,
+            TaskState::Ready,
+            TaskState::Blocked,
+            TaskState::Assigned,
+            TaskState::Pending,
+        ];
+        let open = self.views.children_in(self.session, row.seq, OPEN, 5).await?;
+        let paths = self.paths(open.iter().map(|child| child.seq)).await?;
+        let names: Vec<String> =
+            open.iter().filter_map(|child| paths.path(self.plan, child.seq)).collect();
+        let noun = if row.blockers == 1 { "task has" } else { "tasks have" };
+        let some = if names.is_empty() { String::new() } else { format!(": {}", quoted(&names)) };
+        let message = format!("{} {noun} not ended directly in `{key}`{some}", row.blockers);
+        let data = json!({ "open": row.blockers, "tasks": names });
+        self.add(WhyCode::Children, Some(key), message, data);
+        let moving = open.iter().find(|child| child.state != TaskState::Pending);
+        Ok(moving.or_else(|| open.first()).map(|child| child.seq))
+    }
+
+    async fn failed(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
+        let error = row.error.as_deref();
+        let because = error.map(|error| format!(": {}", shown(error))).unwrap_or_default();
+        let message = format!("`{key}` failed{because}");
+        let data = json!({ "error": error, "attempt": row.attempt, "failures": row.failures });
+        self.add(WhyCode::Failed, Some(key), message, data);
+        if error.is_none() {
+            self.culprit(row.seq, key).await?;
+        }
+        Ok(())
+    }
+
+    /// Skipped or cancelled.
+    async fn left_out(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
+        let (code, message) = match row.reason()? {
+            Some(Reason::When) => {
+                (WhyCode::WhenFalse, format!("`{key}` was skipped: its `when` was false"))
+            }
+            Some(Reason::NoNeedCompleted) => (
+                WhyCode::NoNeedCompleted,
+                format!("`{key}` was skipped: nothing it needs has completed"),
+            ),
+            Some(Reason::UpstreamFailed) => {
+                let before = self.reasons.len();
+                self.culprit(row.seq, key).await?;
+                if self.reasons.len() > before {
+                    return Ok(());
+                }
+                let message = format!("`{key}` was skipped: something it needs ended badly");
+                (WhyCode::UpstreamFailed, message)
+            }
+            Some(Reason::FailFast) => (
+                WhyCode::Cancelled,
+                format!("`{key}` was cancelled: another task failed under `fail_fast`"),
+            ),
+            Some(Reason::Timeout) => (
+                WhyCode::Cancelled,
+                format!("`{key}` was cancelled: its session or group ran out of time"),
+            ),
+            Some(Reason::SessionCancelled) => {
+                (WhyCode::Cancelled, format!("`{key}` was cancelled with its session"))
+            }
+            _ => (WhyCode::Cancelled, format!("`{key}` was left out")),
+        };
+        self.add(code, Some(key), message, json!({ "finished_at": row.finished_at }));
+        Ok(())
+    }
+
+    /// Names the task whose end made this one be skipped or fail: up along needs and groups, down
+    /// into groups that failed.
+    async fn culprit(&mut self, seq: i32, key: &str) -> Result<(), ReadError> {
+        let mut at = seq;
+        for _ in 0..CHAIN_MAX {
+            let Some(row) = self.views.task_row(self.session, at).await? else { return Ok(()) };
+            let next = match (row.state()?, row.error.as_deref()) {
+                (TaskState::Skipped, _) => self.bad_need(&row).await?.or(row.parent),
+                (_, None) => self.bad_child(at).await?,
+                (state, Some(error)) => {
+                    let name = self.path(at).await?;
+                    let message = format!("`{key}`: because `{name}` {state} ({})", shown(error));
+                    let data = json!({ "task": name, "status": state, "error": error });
+                    self.add(WhyCode::UpstreamFailed, Some(key), message, data);
+                    return Ok(());
+                }
+            };
+            let Some(next) = next else {
+                if at != seq {
+                    let name = self.path(at).await?;
+                    let message = format!("`{key}`: because `{name}` {}", row.state()?);
+                    let data = json!({ "task": name, "status": row.state()? });
+                    self.add(WhyCode::UpstreamFailed, Some(key), message, data);
+                }
+                return Ok(());
+            };
+            at = next;
+        }
+        Ok(())
+    }
+
+    async fn bad_need(&self, row: &TaskRow) -> Result<Option<i32>, ReadError> {
+        let is_bad = |need: &Neighbour| {
+            matches!(need.state, TaskState::Failed | TaskState::Cancelled)
+                || need.reason == Some(Reason::UpstreamFailed)
+        };
+        Ok(self.needs(row).await?.into_iter().find(is_bad).map(|need| need.seq))
+    }
+
+    async fn bad_child(&self, parent: i32) -> Result<Option<i32>, ReadError> {
+        let bad = &[TaskState::Failed, TaskState::Cancelled];
+        let found = self.views.children_in(self.session, parent, bad, 1).await?;
+        Ok(found.first().map(|child| child.seq))
+    }
+
+    /// What a row waits for; an item's own row waits for nothing.
+    async fn needs(&self, row: &TaskRow) -> Result<Vec<Neighbour>, ReadError> {
+        if row.is_item() {
+            return Ok(Vec::new());
+        }
+        let node = self.plan.node(row.node_index());
+        let base = row.seq - node.position;
+        let seqs: Vec<i32> =
+            node.needs.iter().map(|need| base + self.plan.node(*need).position).collect();
+        Ok(self.views.neighbours(self.session, &seqs).await?)
+    }
+
+    pub(super) async fn path(&self, seq: i32) -> Result<String, ReadError> {
+        let paths = self.paths([seq]).await?;
+        Ok(paths.path(self.plan, seq).unwrap_or_else(|| seq.to_string()))
+    }
+
+    async fn paths(&self, seqs: impl IntoIterator<Item = i32>) -> Result<Paths, ReadError> {
+        self.views.paths(self.session, self.plan, seqs, []).await
+    }
+}
+
+fn quoted<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// An error in one line.
+fn shown(error: &Failure) -> String {
+    let line = error.message.lines().next().unwrap_or_default();
+    format!("{}: {line}", error.class)
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,176 @@
+//! What [`super::why_view`] looks at: neighbours of a row, its route, and who could run it.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::view::{ReadError, Views, unknown_code};
+use crate::{
+    id::SessionKey,
+    outcome::Failure,
+    task::{Reason, TaskState},
+};
+
+/// A row seen from another one.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    pub(super) seq: i32,
+    pub(super) state: TaskState,
+    pub(super) reason: Option<Reason>,
+}
+
+struct NeighbourRow {
+    seq: i32,
+    state: i16,
+    reason: Option<i16>,
+}
+
+impl NeighbourRow {
+    fn into_neighbour(self) -> sqlx::Result<Neighbour> {
+        let state = TaskState::from_code(self.state)
+            .ok_or_else(|| unknown_code("state of a task", self.state))?;
+        Ok(Neighbour { seq: self.seq, state, reason: self.reason.and_then(Reason::from_code) })
+    }
+}
+
+/// A live worker and what it offers.
+pub(super) struct Offer {
+    pub(super) name: String,
+    pub(super) capabilities: Vec<String>,
+}
+
+impl Offer {
+    /// Whether the worker offers this capability.
+    pub(super) fn has(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|offered| offered == "*" || offered == capability)
+    }
+}
+
+/// Where a session stands, for the question what holds it up.
+pub(super) struct Standing {
+    pub(super) state: i16,
+    pub(super) sweep: i16,
+    pub(super) error: Option<Json<Failure>>,
+    pub(super) finished_at: Option<DateTime<Utc>>,
+}
+
+/// Live workers that are looked at.
+const OFFERS_MAX: i64 = 1_000;
+/// Tasks ahead in a route are counted up to this many.
+pub(super) const AHEAD_MAX: i64 = 10_000;
+
+impl Views {
+    pub(super) async fn standing(&self, session: SessionKey) -> Result<Standing, ReadError> {
+        let standing = sqlx::query_as!(
+            Standing,
+            r#"select state, sweep, error as "error: Json<Failure>", finished_at
+                 from session_progress
+                where tenant_id = $1 and session_id = $2"#,
+            session.tenant.0,
+            session.id.0,
+        )
+        .fetch_optional(&self.db)
+        .await?;
+        standing.ok_or_else(|| ReadError::NoSession(session.id.to_string()))
+    }
+
+    /// The rows with these numbers, in order.
+    pub(super) async fn neighbours(
+        &self,
+        session: SessionKey,
+        seqs: &[i32],
+    ) -> sqlx::Result<Vec<Neighbour>> {
+        let rows = sqlx::query_as!(
+            NeighbourRow,
+            "select seq, state, reason
+               from tasks
+              where tenant_id = $1 and session_id = $2 and seq = any($3)
+              order by seq",
+            session.tenant.0,
+            session.id.0,
+            seqs,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        rows.into_iter().map(NeighbourRow::into_neighbour).collect()
+    }
+
+    /// Rows directly below a group or item that are in one of these states.
+    pub(super) async fn children_in(
+        &self,
+        session: SessionKey,
+        parent: i32,
+        states: &[TaskState],
+        limit: i64,
+    ) -> sqlx::Result<Vec<Neighbour>> {
+        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
+        let rows = sqlx::query_as!(
+            NeighbourRow,
+            "select seq, state, reason
+               from tasks
+              where tenant_id = $1 and session_id = $2 and seq > $3
+                and parent = $3 and state = any($4)
+              order by seq
+              limit $5",
+            session.tenant.0,
+            session.id.0,
+            parent,
+            &states,
+            limit,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        rows.into_iter().map(NeighbourRow::into_neighbour).collect()
+    }
+
+    /// The first rows of the session that are in one of these states and have all of these flags.
+    pub(super) async fn rows_in(
+        &self,
+        session: SessionKey,
+        states: &[TaskState],
+        flags: i16,
+        limit: i64,
+    ) -> sqlx::Result<Vec<i32>> {
+        let states: Vec<i16> = states.iter().map(|state| state.code()).collect();
+        sqlx::query_scalar!(
+            "select seq
+               from tasks
+              where tenant_id = $1 and session_id = $2 and state = any($3) and flags & $4 = $4
+              order by seq
+              limit $5",
+            session.tenant.0,
+            session.id.0,
+            &states,
+            flags,
+            limit,
+        )
+        .fetch_all(&self.db)
+        .await
+    }
+
+    pub(super) async fn offers(&self) -> sqlx::Result<Vec<Offer>> {
+        sqlx::query_as!(
+            Offer,
+            "select name, capabilities
+               from workers
+              where ended_at is null and lease_until > (select clock())
+              order by id
+              limit $1",
+            OFFERS_MAX,
+        )
+        .fetch_all(&self.db)
+        .await
+    }
+
+    /// How many tasks of the route are served before one of that rank, at most [`AHEAD_MAX`].
+    pub(super) async fn ahead(&self, route: i32, rank: DateTime<Utc>) -> sqlx::Result<i64> {
+        sqlx::query_scalar!(
+            r#"select count(*) as "count!"
+                 from (select from tasks where route = $1 and queued and rank < $2 limit $3) t"#,
+            route,
+            rank,
+            AHEAD_MAX,
+        )
+        .fetch_one(&self.db)
+        .await
+    }
+}

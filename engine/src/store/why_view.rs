@@ -1,0 +1,153 @@
+//! Why a session or a task does not move, in the words of the rules that hold it: the question that
+//! queues answer worst. Each reason names its rule, the task that is held, and by what.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    flags,
+    view::{ReadError, Views, unknown_code},
+    why_ledger::Ledger,
+    why_rows::Standing,
+};
+use crate::{
+    id::{SessionId, SessionKey},
+    session::SessionState,
+    task::TaskState,
+};
+
+/// What holds a session or a task, or what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct WhyObject {
+    #[schema(value_type = Uuid)]
+    pub session: SessionId,
+    /// The key of the task asked about; null for the whole session.
+    pub task: Option<String>,
+    pub status: String,
+    /// The first reason in words.
+    pub summary: String,
+    /// The nearest cause first, then what that one waits for.
+    pub reasons: Vec<WhyReason>,
+}
+
+/// One rule that holds a task, or the session where `task` is null.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct WhyReason {
+    pub code: WhyCode,
+    pub task: Option<String>,
+    pub message: String,
+    /// The values in the message, for programs.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyCode {
+    SessionEnded,
+    SessionNotAdmitted,
+    SessionStopping,
+    NeedNotEnded,
+    GroupNotStarted,
+    /// The control loop decides it next.
+    Undecided,
+    /// Some capability is offered by nobody.
+    NoAgent,
+    /// Every capability is offered, but no agent offers all of them.
+    NoAgentWithAll,
+    /// It waits for its turn.
+    Queued,
+    Running,
+    Sleep,
+    Backoff,
+    Children,
+    Completed,
+    Failed,
+    Cancelled,
+    WhenFalse,
+    UpstreamFailed,
+    NoNeedCompleted,
+}
+
+/// Reasons given at most.
+const REASONS_MAX: usize = 20;
+
+impl Views {
+    /// Why the session, or the task with this key, does not move.
+    pub async fn why(
+        &self,
+        session: SessionKey,
+        task: Option<&str>,
+    ) -> Result<WhyObject, ReadError> {
+        let standing = self.standing(session).await?;
+        let state = SessionState::from_code(standing.state)
+            .ok_or_else(|| unknown_code("state of a session", standing.state))?;
+        let version = self.version_of(session).await?;
+        let mut ledger = Ledger { views: self, session, plan: &version.plan, reasons: Vec::new() };
+        let (task, status) = if let Some(key) = task {
+            let missing = || ReadError::NoTask { session: session.id, key: key.to_owned() };
+            let seq = self.find_task(session, key).await?;
+            let row = self.task_row(session, seq).await?.ok_or_else(missing)?;
+            let status = row.state()?;
+            if !status.is_final() {
+                ledger.session(state, &standing);
+            }
+            let path = ledger.path(seq).await?;
+            ledger.chain(row).await?;
+            (Some(path), status.to_string())
+        } else {
+            ledger.session(state, &standing);
+            ledger.whole(state).await?;
+            (None, state.to_string())
+        };
+        let mut reasons = ledger.reasons;
+        reasons.truncate(REASONS_MAX);
+        let summary = match reasons.first() {
+            Some(reason) => reason.message.clone(),
+            None => format!("the session is {state}"),
+        };
+        Ok(WhyObject { session: session.id, task, status, summary, reasons })
+    }
+}
+
+impl Ledger<'_> {
+    fn session(&mut self, state: SessionState, standing: &Standing) {
+        if state.is_final() {
+            let because = standing.error.as_ref().map(|error| format!(": {}", error.message));
+            let message = format!("the session ended as {state}{}", because.unwrap_or_default());
+            let data = json!({ "status": state, "finished_at": standing.finished_at });
+            self.add(WhyCode::SessionEnded, None, message, data);
+        } else if !state.is_admitted() {
+            let message = format!("the session is {state}: nothing of it starts");
+            self.add(WhyCode::SessionNotAdmitted, None, message, json!({ "status": state }));
+        } else if standing.sweep > 0 {
+            let message =
+                "a task failed and the workflow says `fail_fast`: what is open is being cancelled";
+            self.add(WhyCode::SessionStopping, None, message.to_owned(), json!({}));
+        }
+    }
+
+    /// Reasons of the tasks that matter to the whole session.
+    async fn whole(&mut self, state: SessionState) -> Result<(), ReadError> {
+        use TaskState as T;
+        let limit = i64::try_from(REASONS_MAX).unwrap_or(i64::MAX);
+        let of = |states: &'static [T]| {
+            self.views.rows_in(self.session, states, flags::EXECUTABLE, limit)
+        };
+        let mut seqs = if state.is_final() {
+            of(&[T::Failed]).await?
+        } else {
+            of(&[T::Ready, T::Assigned, T::InProgress, T::Blocked]).await?
+        };
+        if seqs.is_empty() && !state.is_final() {
+            seqs = self.views.rows_in(self.session, &[T::Pending], 0, 3).await?;
+        }
+        for seq in seqs {
+            if let Some(row) = self.views.task_row(self.session, seq).await? {
+                self.chain(row).await?;
+            }
+        }
+        Ok(())
+    }
+}
