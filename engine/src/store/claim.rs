@@ -83,8 +83,5 @@ async fn claim_once(db: &PgPool, ask: Ask<'_>) -> sqlx::Result<(Claimed, i32)> {
 
 /// Forgets receipts of a worker: everything they name has left it.
 pub async fn forget(db: &PgPool, worker: WorkerId, receipts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!("delete from receipts where worker_id = $1 and id = any($2)", worker.0, receipts)
-        .execute(db)
-        .await
-        .map(|_| ())
+    sqlx::query_file!("src/store/sql/forget.sql", worker.0, receipts).execute(db).await.map(|_| ())
 }

@@ -46,21 +46,9 @@ impl Views {
         after: i32,
         limit: i64,
     ) -> sqlx::Result<Vec<EventRow>> {
-        sqlx::query_as!(
+        sqlx::query_file_as!(
             EventRow,
-            r#"select (e.first_seq + u.nth - 1)::int as "seq!",
-                      u.at as "at!", u.kind as "kind!", u.task, u.attempt, e.actor, u.body
-                 from events e
-                cross join lateral unnest(e.kinds, e.tasks, e.attempts, e.ats, e.bodies)
-                           with ordinality as u (kind, task, attempt, at, body, nth)
-                where e.tenant_id = $1 and e.session_id = $2
-                  and e.first_seq >= coalesce((select max(p.first_seq)
-                                                 from events p
-                                                where p.tenant_id = $1 and p.session_id = $2
-                                                  and p.first_seq <= $3 + 1), 0)
-                  and e.first_seq + u.nth - 1 > $3
-                order by e.first_seq, u.nth
-                limit $4"#,
+            "src/store/sql/event_view.sql",
             session.tenant.0,
             session.id.0,
             after.clamp(0, i32::MAX - 1),

@@ -9,6 +9,7 @@ pub mod control;
 pub mod event_view;
 pub mod flags;
 pub mod hints;
+pub mod hot;
 pub mod load_view;
 pub mod log_view;
 pub mod logs;

@@ -72,18 +72,14 @@ impl SessionInfos {
 async fn read(store: &Store, keys: &[SessionKey]) -> sqlx::Result<Vec<SessionInfo>> {
     let tenants: Vec<Uuid> = keys.iter().map(|key| key.tenant.0).collect();
     let sessions: Vec<Uuid> = keys.iter().map(|key| key.id.0).collect();
-    let rows = sqlx::query!(
-        r#"select k.slot as "slot!", s.version_id, s.title, s.inputs, s.file_dir
-             from unnest($1::uuid[], $2::uuid[]) with ordinality as k (tenant_id, id, slot)
-             join sessions s on s.tenant_id = k.tenant_id and s.id = k.id"#,
-        &tenants,
-        &sessions
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let rows = sqlx::query_file!("src/store/sql/session_info.sql", &tenants, &sessions)
+        .fetch_all(&store.pool)
+        .await?;
     let mut infos = Vec::with_capacity(rows.len());
     for row in rows {
-        let Some(version) = store.versions.load(&store.pool, VersionId(row.version_id)).await?
+        let slot = usize::try_from(row.slot - 1).expect("slots count from 1");
+        let Some(version) =
+            store.versions.load(&store.pool, keys[slot].tenant, VersionId(row.version_id)).await?
         else {
             continue;
         };
@@ -91,7 +87,6 @@ async fn read(store: &Store, keys: &[SessionKey]) -> sqlx::Result<Vec<SessionInf
             Value::Object(inputs) => inputs,
             _ => Map::new(),
         };
-        let slot = usize::try_from(row.slot - 1).expect("slots count from 1");
         infos.push(SessionInfo {
             key: keys[slot],
             version,

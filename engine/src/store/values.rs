@@ -291,20 +291,9 @@ async fn rows(store: &Store, keys: &HashSet<RowKey>) -> sqlx::Result<HashMap<Row
         return Ok(HashMap::new());
     }
     let (tenants, sessions, seqs, keys) = columns(keys.iter().copied());
-    let rows = sqlx::query!(
-        r#"select k.slot as "slot!", t.node, t.parent, t.state, t.flags,
-                  coalesce(t.output, b.body)::text as output, t.error, t.item_key, t.item
-             from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
-                  as k (tenant_id, session_id, seq, slot)
-             join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
-                         and t.seq = k.seq
-             left join blobs b on b.tenant_id = t.tenant_id and b.hash = t.output_blob"#,
-        &tenants,
-        &sessions,
-        &seqs
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let rows = sqlx::query_file!("src/store/sql/value_rows.sql", &tenants, &sessions, &seqs)
+        .fetch_all(&store.pool)
+        .await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -327,18 +316,9 @@ async fn rows(store: &Store, keys: &HashSet<RowKey>) -> sqlx::Result<HashMap<Row
 
 async fn spans(store: &Store, groups: &[RowKey]) -> sqlx::Result<HashMap<RowKey, (i32, i32, i32)>> {
     let (tenants, sessions, seqs, keys) = columns(groups.iter().copied());
-    let spans = sqlx::query!(
-        r#"select k.slot as "slot!", e.base, e.block_rows, e.laid
-             from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
-                  as k (tenant_id, session_id, seq, slot)
-             join expansions e on e.tenant_id = k.tenant_id and e.session_id = k.session_id
-                              and e.seq = k.seq"#,
-        &tenants,
-        &sessions,
-        &seqs
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let spans = sqlx::query_file!("src/store/sql/value_spans.sql", &tenants, &sessions, &seqs)
+        .fetch_all(&store.pool)
+        .await?;
     Ok(spans
         .into_iter()
         .map(|row| (nth(&keys, row.slot), (row.base, row.block_rows, row.laid)))
@@ -355,21 +335,10 @@ async fn ranges(
     let from: Vec<i32> = keys.iter().map(|key| span(key).0).collect();
     let until: Vec<i32> =
         keys.iter().map(|key| span(key)).map(|(base, rows, laid)| base + rows * laid).collect();
-    let rows = sqlx::query!(
-        r#"select k.slot as "slot!", t.seq, t.node, t.parent, t.state, t.flags,
-                  coalesce(t.output, b.body)::text as output, t.error, t.item_key, t.item
-             from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) with ordinality
-                  as k (tenant_id, session_id, first, until, slot)
-             join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
-                         and t.seq >= k.first and t.seq < k.until
-             left join blobs b on b.tenant_id = t.tenant_id and b.hash = t.output_blob"#,
-        &tenants,
-        &sessions,
-        &from,
-        &until
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let rows =
+        sqlx::query_file!("src/store/sql/value_ranges.sql", &tenants, &sessions, &from, &until)
+            .fetch_all(&store.pool)
+            .await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -397,15 +366,9 @@ async fn facts(
 ) -> sqlx::Result<HashMap<SessionKey, SessionFacts>> {
     let keys: HashSet<RowKey> = requests.iter().map(|request| (request.info.key, 0)).collect();
     let (tenants, sessions, _, keys) = columns(keys.into_iter());
-    let rows = sqlx::query!(
-        r#"select k.slot as "slot!", p.retry, p.started_at
-             from unnest($1::uuid[], $2::uuid[]) with ordinality as k (tenant_id, session_id, slot)
-             join session_progress p on p.tenant_id = k.tenant_id and p.session_id = k.session_id"#,
-        &tenants,
-        &sessions
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let rows = sqlx::query_file!("src/store/sql/session_facts.sql", &tenants, &sessions)
+        .fetch_all(&store.pool)
+        .await?;
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     Ok(rows
         .into_iter()

@@ -37,24 +37,20 @@ const KEPT_MAX: usize = 1_000;
 
 impl Versions {
     /// The version of that id, from memory or from the database; `None` when there is none.
-    pub async fn load(&self, db: &PgPool, id: VersionId) -> sqlx::Result<Option<Arc<Version>>> {
+    pub async fn load(
+        &self,
+        db: &PgPool,
+        tenant: TenantId,
+        id: VersionId,
+    ) -> sqlx::Result<Option<Arc<Version>>> {
         if let Some(version) = lock(&self.by_id).get(&id) {
             return Ok(Some(Arc::clone(version)));
         }
-        let row = sqlx::query!(
-            r#"select tenant_id, version, plan as "plan: sqlx::types::Json<Plan>"
-                 from workflow_versions where id = $1"#,
-            id.0
-        )
-        .fetch_optional(db)
-        .await?;
+        let row = sqlx::query_file!("src/store/sql/version.sql", tenant.0, id.0)
+            .fetch_optional(db)
+            .await?;
         Ok(row.map(|row| {
-            let version = Arc::new(Version {
-                id,
-                tenant: TenantId(row.tenant_id),
-                number: row.version,
-                plan: row.plan.0,
-            });
+            let version = Arc::new(Version { id, tenant, number: row.version, plan: row.plan.0 });
             keep(&self.by_id, id, &version);
             version
         }))

@@ -53,16 +53,10 @@ pub async fn register(db: &PgPool, worker: &NewWorker<'_>) -> sqlx::Result<()> {
 
 /// Renews the lease. False when it has run out or was ended: it is never renewed then.
 pub async fn renew(db: &PgPool, id: WorkerId, lease_secs: i32) -> sqlx::Result<bool> {
-    sqlx::query!(
-        "update workers
-            set lease_until = clock() + make_interval(secs => $2)
-          where id = $1 and ended_at is null and lease_until > clock()",
-        id.0,
-        f64::from(lease_secs),
-    )
-    .execute(db)
-    .await
-    .map(|done| done.rows_affected() == 1)
+    sqlx::query_file!("src/store/sql/renew.sql", id.0, f64::from(lease_secs),)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected() == 1)
 }
 
 /// Ends a worker's row: it stopped by itself and holds nothing.
@@ -75,28 +69,15 @@ pub async fn end(db: &PgPool, id: WorkerId) -> sqlx::Result<()> {
 
 /// Marks workers whose lease ran out as ended, and returns how many there were.
 pub async fn end_expired(db: &PgPool) -> sqlx::Result<u64> {
-    sqlx::query!(
-        "update workers set ended_at = clock()
-          where id = any (array(select w.id from workers w
-                                 where w.ended_at is null and w.lease_until <= (select clock())
-                                 order by w.id limit 100 for update skip locked))
-            and ended_at is null and lease_until <= clock()"
-    )
-    .execute(db)
-    .await
-    .map(|done| done.rows_affected())
+    sqlx::query_file!("src/store/sql/end_expired.sql")
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected())
 }
 
 /// The routes that a worker with these capabilities can serve; `*` among them serves all.
 pub async fn routes(db: &PgPool, capabilities: &[String]) -> sqlx::Result<Vec<i32>> {
-    sqlx::query_scalar!(
-        "select id from routes
-          where capabilities <@ $1 or '*' = any($1)
-          order by id limit 10000",
-        capabilities
-    )
-    .fetch_all(db)
-    .await
+    sqlx::query_file_scalar!("src/store/sql/routes.sql", capabilities).fetch_all(db).await
 }
 
 /// Which of the fences hold no longer: their attempt was ended by somebody else, or their session
@@ -107,16 +88,8 @@ pub async fn void_fences(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<usiz
     let seqs: Vec<i32> = fences.iter().map(|fence| fence.task.seq).collect();
     let attempts: Vec<i32> = fences.iter().map(|fence| fence.attempt).collect();
     let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker.0).collect();
-    let slots = sqlx::query_scalar!(
-        r#"select k.slot as "slot!"
-             from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::uuid[])
-                  with ordinality as k (tenant_id, session_id, seq, attempt, worker, slot)
-             left join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
-                              and t.seq = k.seq
-             left join session_progress p on p.tenant_id = k.tenant_id
-                                         and p.session_id = k.session_id
-            where (t.state = 3 and t.attempt = k.attempt and t.worker = k.worker
-                   and p.state < 5 and p.sweep = 0) is not true"#,
+    let slots = sqlx::query_file_scalar!(
+        "src/store/sql/void_fences.sql",
         &tenants,
         &sessions,
         &seqs,

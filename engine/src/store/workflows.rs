@@ -83,7 +83,7 @@ pub async fn named(
     .fetch_optional(&store.pool)
     .await?;
     match id {
-        Some(id) => store.versions.load(&store.pool, VersionId(id)).await,
+        Some(id) => store.versions.load(&store.pool, tenant, VersionId(id)).await,
         None => Ok(None),
     }
 }

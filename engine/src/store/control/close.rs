@@ -17,14 +17,7 @@ use crate::{
 
 /// Ends what is to be closed, and returns how many sessions that were.
 pub(super) async fn close(store: &Store) -> sqlx::Result<usize> {
-    let open = sqlx::query!(
-        "select tenant_id, session_id, bad, allowed from session_progress
-          where undecided and open = 0 and state in (1, 2, 4)
-          order by tenant_id, session_id
-          limit 100"
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let open = sqlx::query_file!("src/store/sql/closing.sql").fetch_all(&store.pool).await?;
     let keys: Vec<SessionKey> = open
         .iter()
         .map(|row| SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) })

@@ -58,18 +58,8 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
 }
 
 async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {
-    let rows = sqlx::query!(
-        r#"select t.tenant_id, t.session_id, t.seq, t.node, t.flags, t.state, t.blockers, t.bad,
-                  t.attempt, t.error, p.retry
-             from tasks t
-             join session_progress p on p.tenant_id = t.tenant_id and p.session_id = t.session_id
-            where t.undecided and p.state in (1, 2, 4) and p.sweep = 0
-            order by t.tenant_id, t.session_id, t.seq
-            limit $1"#,
-        BATCH
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let rows =
+        sqlx::query_file!("src/store/sql/undecided.sql", BATCH).fetch_all(&store.pool).await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -118,24 +108,10 @@ async fn all_children_skipped(store: &Store, items: &[TaskKey]) -> sqlx::Result<
     let tenants: Vec<Uuid> = items.iter().map(|task| task.session.tenant.0).collect();
     let sessions: Vec<Uuid> = items.iter().map(|task| task.session.id.0).collect();
     let seqs: Vec<i32> = items.iter().map(|task| task.seq).collect();
-    let slots = sqlx::query_scalar!(
-        r#"select k.slot as "slot!"
-             from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
-                  as k (tenant_id, session_id, seq, slot)
-             join tasks i on i.tenant_id = k.tenant_id and i.session_id = k.session_id
-                         and i.seq = k.seq
-             join expansions e on e.tenant_id = i.tenant_id and e.session_id = i.session_id
-                              and e.seq = i.parent
-            where not exists (select from tasks c
-                               where c.tenant_id = k.tenant_id and c.session_id = k.session_id
-                                 and c.seq > k.seq and c.seq < k.seq + e.block_rows
-                                 and c.parent = k.seq and c.state <> 9)"#,
-        &tenants,
-        &sessions,
-        &seqs
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let slots =
+        sqlx::query_file_scalar!("src/store/sql/all_skipped.sql", &tenants, &sessions, &seqs)
+            .fetch_all(&store.pool)
+            .await?;
     Ok(slots
         .into_iter()
         .filter_map(|slot| usize::try_from(slot - 1).ok().and_then(|n| items.get(n)).copied())

@@ -84,24 +84,11 @@ pub(super) async fn reserve(
 
 /// Lays down the next chunk of every group that has room for more; returns how many chunks.
 pub(super) async fn expand(store: &Store) -> sqlx::Result<usize> {
-    let groups = sqlx::query!(
-        r#"select e.tenant_id, e.session_id, e.seq, e.version_id, e.block_rows, e.items, e.laid,
-                  e.max_parallel, g.node, e.items - g.blockers as "ended!"
-             from expansions e
-             join tasks g on g.tenant_id = e.tenant_id and g.session_id = e.session_id
-                         and g.seq = e.seq
-             join session_progress p on p.tenant_id = e.tenant_id and p.session_id = e.session_id
-            where e.unfinished and g.state = 4 and g.reason = 0 and p.state in (1, 2, 4)
-              and p.sweep = 0
-              and (e.max_parallel is null or e.laid - (e.items - g.blockers) < e.max_parallel)
-            order by e.tenant_id, e.session_id, e.seq
-            limit 200"#
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let groups = sqlx::query_file!("src/store/sql/unfinished.sql").fetch_all(&store.pool).await?;
     for group in &groups {
         let key = SessionKey { tenant: TenantId(group.tenant_id), id: SessionId(group.session_id) };
-        let Some(version) = store.versions.load(&store.pool, VersionId(group.version_id)).await?
+        let Some(version) =
+            store.versions.load(&store.pool, key.tenant, VersionId(group.version_id)).await?
         else {
             continue;
         };

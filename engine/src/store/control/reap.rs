@@ -22,11 +22,7 @@ const BATCH: i64 = 200;
 /// Ends dead workers and gives back what they held; returns how many tasks that were.
 pub(super) async fn reap(store: &Store) -> sqlx::Result<usize> {
     workers::end_expired(&store.pool).await?;
-    let dead = sqlx::query_scalar!(
-        "select id from workers where ended_at is not null and not swept order by ended_at limit 50"
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let dead = sqlx::query_file_scalar!("src/store/sql/unswept.sql").fetch_all(&store.pool).await?;
     let mut given_back = 0;
     for id in dead {
         given_back += reap_worker(store, WorkerId(id)).await?;
@@ -37,14 +33,9 @@ pub(super) async fn reap(store: &Store) -> sqlx::Result<usize> {
 async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
     let mut given_back = 0;
     loop {
-        let receipts = sqlx::query!(
-            "select id, tenants, sessions, seqs from receipts
-              where worker_id = $1 order by at, id limit $2",
-            dead.0,
-            BATCH
-        )
-        .fetch_all(&store.pool)
-        .await?;
+        let receipts = sqlx::query_file!("src/store/sql/receipts.sql", dead.0, BATCH)
+            .fetch_all(&store.pool)
+            .await?;
         if receipts.is_empty() {
             break;
         }
@@ -122,39 +113,24 @@ async fn held(
     seqs: Option<&[i32]>,
 ) -> sqlx::Result<Vec<Held>> {
     let rows = match seqs {
-        Some(seqs) => sqlx::query!(
-            r#"select t.tenant_id, t.session_id, t.seq, t.attempt, t.crashes,
-                      t.noted >= t.attempt as "started!"
-                 from unnest($1::uuid[], $2::uuid[], $3::int[]) as k (tenant_id, session_id, seq)
-                 join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
-                             and t.seq = k.seq
-                where t.state = 3 and t.worker = $4"#,
-            tenants,
-            sessions,
-            seqs,
-            dead.0
-        )
-        .fetch_all(&store.pool)
-        .await?
-        .into_iter()
-        .map(|row| (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started))
-        .collect::<Vec<_>>(),
-        None => sqlx::query!(
-            r#"select t.tenant_id, t.session_id, t.seq, t.attempt, t.crashes,
-                      t.noted >= t.attempt as "started!"
-                 from unnest($1::uuid[], $2::uuid[]) as k (tenant_id, session_id)
-                 join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
-                where t.state = 3 and t.worker = $3
-                limit 10000"#,
-            tenants,
-            sessions,
-            dead.0
-        )
-        .fetch_all(&store.pool)
-        .await?
-        .into_iter()
-        .map(|row| (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started))
-        .collect(),
+        Some(seqs) => {
+            sqlx::query_file!("src/store/sql/held_rows.sql", tenants, sessions, seqs, dead.0)
+                .fetch_all(&store.pool)
+                .await?
+                .into_iter()
+                .map(|row| {
+                    (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started)
+                })
+                .collect::<Vec<_>>()
+        }
+        None => sqlx::query_file!("src/store/sql/held_sessions.sql", tenants, sessions, dead.0)
+            .fetch_all(&store.pool)
+            .await?
+            .into_iter()
+            .map(|row| {
+                (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started)
+            })
+            .collect(),
     };
     Ok(rows
         .into_iter()

@@ -16,14 +16,7 @@ const BATCH: i64 = 1_000;
 
 /// Sweeps every session that needs it to its end, and returns how many rows were cancelled.
 pub(super) async fn sweep(store: &Store) -> sqlx::Result<usize> {
-    let sessions = sqlx::query!(
-        "select tenant_id, session_id, state from session_progress
-          where sweep > 0
-          order by tenant_id, session_id
-          limit 100"
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let sessions = sqlx::query_file!("src/store/sql/sweeping.sql").fetch_all(&store.pool).await?;
     let mut swept = 0;
     for row in sessions {
         let key = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
@@ -41,18 +34,10 @@ async fn sweep_session(store: &Store, key: SessionKey, reason: Reason) -> sqlx::
     let mut after = 0;
     let mut swept = 0;
     loop {
-        let open = sqlx::query!(
-            "select seq, attempt, state from tasks
-              where tenant_id = $1 and session_id = $2 and seq > $3 and state < 6
-              order by seq
-              limit $4",
-            key.tenant.0,
-            key.id.0,
-            after,
-            BATCH
-        )
-        .fetch_all(&store.pool)
-        .await?;
+        let open =
+            sqlx::query_file!("src/store/sql/open_rows.sql", key.tenant.0, key.id.0, after, BATCH)
+                .fetch_all(&store.pool)
+                .await?;
         let Some(last) = open.last() else { break };
         after = last.seq;
         let moves: Vec<Move> = open

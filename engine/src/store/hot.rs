@@ -1,0 +1,55 @@
+//! The statements whose cost must not depend on how much history there is, by name. Each is the
+//! very file that its function sends, so that what is measured is what runs. Why a statement is
+//! written as it is stands in its file.
+
+/// A statement as it is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement {
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+macro_rules! statements {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Statement { name: $name, sql: include_str!(concat!("sql/", $name, ".sql")) }),+]
+    };
+}
+
+/// Every statement that runs all the time or on a user's every look.
+pub const STATEMENTS: &[Statement] = statements![
+    "all_skipped",
+    "claim",
+    "closing",
+    "create",
+    "due",
+    "end_expired",
+    "event_view",
+    "expand",
+    "forget",
+    "held_rows",
+    "held_sessions",
+    "inside",
+    "next_due",
+    "note_starts",
+    "open_rows",
+    "overdue",
+    "promote",
+    "receipts",
+    "renew",
+    "reopen",
+    "routes",
+    "session_facts",
+    "session_info",
+    "session_view",
+    "sweeping",
+    "task_view",
+    "transition",
+    "undecided",
+    "unfinished",
+    "unswept",
+    "value_ranges",
+    "value_rows",
+    "value_spans",
+    "version",
+    "void_fences",
+];

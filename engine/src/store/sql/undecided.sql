@@ -1,0 +1,8 @@
+-- Rows that the control loop has to decide. $1 rows at most
+select t.tenant_id, t.session_id, t.seq, t.node, t.flags, t.state, t.blockers, t.bad,
+       t.attempt, t.error, p.retry
+  from tasks t
+  join session_progress p on p.tenant_id = t.tenant_id and p.session_id = t.session_id
+ where t.undecided and p.state in (1, 2, 4) and p.sweep = 0
+ order by t.tenant_id, t.session_id, t.seq
+ limit $1
