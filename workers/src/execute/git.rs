@@ -118,6 +118,10 @@ impl Git {
         for name in LOCAL {
             command.env_remove(name);
         }
+        // There is nobody to ask for a passphrase, not even on a terminal.
+        if std::env::var_os("SSH_ASKPASS_REQUIRE").is_none() {
+            command.env("SSH_ASKPASS_REQUIRE", "force").env("SSH_ASKPASS", "false");
+        }
         // An interrupted fetch must not leave a commit without what it refers to.
         command.args(["-c", "fetch.unpackLimit=1"]);
         Self::new(command, name)

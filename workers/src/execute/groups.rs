@@ -5,31 +5,30 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use nix::{
-    sys::signal::{Signal, kill, killpg},
+    sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use tokio::time::Instant;
 
-use super::{environment, proc};
-
-/// How long killed processes may take to be gone; they hang in the kernel beyond it.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+use super::{
+    environment, proc,
+    sweep::{Sweep, Wanted},
+};
 
 /// The folder of records, a file per group named by its leader.
 #[derive(Debug, Clone)]
 pub(crate) struct Groups {
     dir: PathBuf,
     boot_id: String,
+    sweep: Sweep,
 }
 
 /// A group that runs. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Group {
+    sweep: Sweep,
     leader: Pid,
     record: PathBuf,
     is_ended: bool,
@@ -38,14 +37,14 @@ pub(crate) struct Group {
 impl Groups {
     pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
-        Ok(Self { dir, boot_id: proc::boot_id() })
+        Ok(Self { dir, boot_id: proc::boot_id(), sweep: Sweep::default() })
     }
 
     /// Records the group that `leader` leads. A child that has ended already still has its entry
     /// in `/proc`, because nobody has waited for it.
     pub(crate) fn record(&self, leader: Pid) -> io::Result<Group> {
         let record = self.dir.join(leader.to_string());
-        let group = Group { leader, record, is_ended: false };
+        let group = Group { sweep: self.sweep.clone(), leader, record, is_ended: false };
         let started = proc::started(leader).unwrap_or(0);
         fs::write(&group.record, format!("{started} {}\n", self.boot_id))?;
         Ok(group)
@@ -63,7 +62,7 @@ impl Groups {
             fs::remove_file(&path)?;
         }
         let wanted = format!("{}={}/", environment::WORKSPACE, workspaces.display()).into_bytes();
-        Ok(kill_all(move |entry| entry.starts_with(&wanted)).await)
+        Ok(self.sweep.kill(Wanted::Beginning(wanted)).await)
     }
 
     fn leftover(&self, record: &Path) -> Option<Pid> {
@@ -90,7 +89,7 @@ impl Group {
         self.signal(Signal::SIGKILL);
         self.is_ended = true;
         let wanted = format!("{}={fence}", environment::FENCE).into_bytes();
-        let is_gone = kill_all(move |entry| entry == wanted).await;
+        let is_gone = self.sweep.kill(Wanted::Entry(wanted)).await;
         let _ = fs::remove_file(&self.record);
         is_gone
     }
@@ -102,27 +101,5 @@ impl Drop for Group {
         if !self.is_ended {
             self.signal(Signal::SIGKILL);
         }
-    }
-}
-
-/// Kills the processes whose environment holds a wanted entry until none is found, or gives up.
-async fn kill_all(wanted: impl Fn(&[u8]) -> bool + Clone + Send + 'static) -> bool {
-    let deadline = Instant::now() + GONE_WITHIN;
-    loop {
-        let wanted = wanted.clone();
-        let found = tokio::task::spawn_blocking(move || {
-            let found = proc::with_environment(wanted);
-            for pid in &found {
-                let _ = kill(*pid, Signal::SIGKILL);
-            }
-            found.len()
-        });
-        if found.await.is_ok_and(|found| found == 0) {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -18,6 +18,7 @@ mod repository;
 mod run;
 pub mod scripted;
 mod spawner;
+mod sweep;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -162,6 +163,9 @@ impl Inner {
         log: &LogWriter,
         stop: CancellationToken,
     ) -> Done<Value> {
+        if stop.is_cancelled() {
+            return Err(Halt::Released);
+        }
         let limits = Limits {
             timeout: attempt.timeout,
             deadline: attempt.timeout.map(|timeout| Instant::now() + timeout.to_std()),

@@ -1,20 +1,26 @@
 //! What `/proc` says about processes: enough to find those of an attempt and never to mistake a
 //! recycled number for one of them. It kills nothing.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::Read as _,
+};
 
 use nix::unistd::Pid;
 
-/// The processes whose environment, as it was when their program started, holds `wanted`.
-pub(crate) fn with_environment(wanted: impl Fn(&[u8]) -> bool) -> Vec<Pid> {
-    let own = Pid::this();
-    pids()
-        .filter(|pid| *pid != own)
-        .filter(|pid| {
-            fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(&wanted))
-        })
-        .collect()
+/// Calls `visit` with each process other than this one and the entries of its environment as it
+/// was when its program started.
+pub(crate) fn visit_environments(mut visit: impl FnMut(Pid, &[u8])) {
+    let mut environ = Vec::new();
+    for pid in pids().filter(|pid| *pid != Pid::this()) {
+        environ.clear();
+        // Gone meanwhile, or not ours: nothing to see either way.
+        let read = File::open(format!("/proc/{pid}/environ"))
+            .and_then(|mut file| file.read_to_end(&mut environ));
+        if read.is_ok() {
+            environ.split(|byte| *byte == 0).for_each(|entry| visit(pid, entry));
+        }
+    }
 }
 
 fn pids() -> impl Iterator<Item = Pid> {

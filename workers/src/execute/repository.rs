@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{
-    git::{Git, GitFailure, make_bare},
+    git::{Git, GitFailure, make_bare, text},
     halt::{Done, Halt},
 };
 
@@ -159,24 +159,43 @@ impl Repository {
         Err(Halt::error(format!("{} does not have the commit {commit}", self.name())))
     }
 
-    /// Makes `path` a private clone at `commit`, its objects shared with the cache and its
-    /// `origin` the repository itself.
+    /// Makes `path` a private clone at `commit`: its objects shared with the cache, its `origin` the
+    /// repository itself, with the branches and tags of the last refresh. Not by `git clone`, which
+    /// copies from a shallow cache, and only what has a name there.
     pub(crate) async fn clone_to(&self, path: &Path, commit: &str) -> Done<()> {
-        Git::isolated("clone")
-            .args(["--quiet", "--shared", "--no-checkout", "--template="])
-            .arg("--")
-            .arg(&self.cache)
-            .arg(path)
+        let listed = self
+            .git("for-each-ref")
+            .args(["--format=%(objectname) %(refname)", "refs/heads", "refs/tags"])
             .bytes()
             .await?;
-        // Templates would bring these folders, and hooks with them; programs expect the folders.
-        for folder in ["hooks", "info"] {
-            fs::create_dir(path.join(".git").join(folder)).context("cloning")?;
-        }
-        let git = |name| Git::isolated(name).dir(&path.join(".git")).work_tree(path);
-        git("config").args(["remote.origin.url", &self.url]).bytes().await?;
-        git("checkout").args(["--quiet", "--detach", commit]).bytes().await?;
+        let refs = text(&listed).replace(" refs/heads/", " refs/remotes/origin/");
+        let git_dir = path.join(".git");
+        self.lay_out(&git_dir, &refs).context("cloning")?;
+        let checkout = Git::isolated("checkout").dir(&git_dir).work_tree(path);
+        checkout.args(["--quiet", "--detach", commit]).bytes().await?;
         Ok(())
+    }
+
+    fn lay_out(&self, git_dir: &Path, refs: &str) -> std::io::Result<()> {
+        for folder in ["hooks", "info", "objects/info", "refs"] {
+            fs::create_dir_all(git_dir.join(folder))?;
+        }
+        let url = self.url.replace('\\', "\\\\").replace('"', "\\\"");
+        let config = format!(
+            "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\
+             \tlogallrefupdates = true\n\
+             [remote \"origin\"]\n\turl = \"{url}\"\n\
+             \tfetch = +refs/heads/*:refs/remotes/origin/*\n"
+        );
+        fs::write(git_dir.join("config"), config)?;
+        fs::write(git_dir.join("HEAD"), "ref: refs/heads/none\n")?;
+        fs::write(git_dir.join("packed-refs"), refs)?;
+        let objects = format!("{}\n", self.objects().display());
+        fs::write(git_dir.join("objects/info/alternates"), objects)?;
+        match fs::copy(self.cache.join("shallow"), git_dir.join("shallow")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn head(&self) -> Done<String> {
@@ -213,6 +232,7 @@ impl Repository {
             "--quiet",
             "--no-tags",
             "--prune",
+            "--update-shallow",
             "--no-write-fetch-head",
             "--no-recurse-submodules",
             "--",
@@ -243,7 +263,7 @@ impl Repository {
 /// A URL as it is; a path made absolute, and if a folder inside a repository is named, that
 /// repository.
 fn absolute(repo: &str, file_dir: Option<&str>) -> Done<String> {
-    if repo.is_empty() || repo.starts_with('-') {
+    if repo.is_empty() || repo.starts_with('-') || repo.contains(char::is_control) {
         return Err(Halt::error(format!("`{repo}` is not a repository")));
     }
     if is_url(repo) {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use jobshop_engine::{
-    attempt::{AgentWork, Attempt, Work, Workspace},
+    attempt::{AgentWork, Attempt, CapturedCommit, MergeWork, Work, Workspace},
     outcome::ErrorClass,
     plan::AgentRuntime,
 };
@@ -212,4 +212,48 @@ async fn a_failed_turn_publishes_nothing() {
     attempt.workspace = repo.workspace();
     assert_eq!(bench.execute(&attempt).await.failure(ErrorClass::Error), "exit code 4: sorry");
     assert_eq!(repo.git(&["for-each-ref", "refs/jobshop"]), "");
+}
+
+#[tokio::test]
+async fn shallow_clones_bare_repositories_and_worktrees_will_do() {
+    let bench = Bench::new();
+    let dir = bench.dir.path();
+    let repo = Repo::new(dir.join("repo"), &[("a", "1")]);
+    repo.commit(&[("a", "2")]);
+    let url = format!("file://{}", repo.url());
+    repo.git(&["clone", "-q", "--depth=1", &url, &dir.join("shallow").display().to_string()]);
+    repo.git(&["clone", "-q", "--bare", &url, &dir.join("bare").display().to_string()]);
+    repo.git(&["worktree", "add", "-q", "--detach", &dir.join("tree").display().to_string()]);
+    for name in ["shallow", "bare", "tree"] {
+        let here = Repo { path: dir.join(name) };
+        let mut attempt = command_agent("echo b > b");
+        attempt.workspace = here.workspace();
+        let ended = bench.execute(&attempt).await;
+        let commit = commit_of(ended.outputs());
+        assert_eq!(here.git(&["rev-parse", &published(&attempt)]), commit);
+        let mut next = script("ls");
+        next.workspace = here.at(commit);
+        for bench in [&bench, &Bench::new()] {
+            let ended = bench.execute(&next).await;
+            ended.outputs();
+            assert_eq!(ended.stream(Stream::Stdout), "a\nb\n", "{name}");
+        }
+        let into = Some(format!("result-{name}"));
+        let commits = vec![CapturedCommit { task: "t".to_owned(), commit: commit.to_owned() }];
+        let mut merge = crate::support::attempt(Work::Merge(MergeWork { into, commits }));
+        merge.workspace = here.workspace();
+        bench.execute(&merge).await.outputs();
+        assert_eq!(here.names(&format!("result-{name}")), ["a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn a_repository_without_commits_says_so() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("repo");
+    fs::create_dir(&path).unwrap();
+    crate::git::git(&path, &["init", "-q"]);
+    let mut attempt = script("true");
+    attempt.workspace = Repo { path }.workspace();
+    assert!(bench.execute(&attempt).await.failure(ErrorClass::Error).contains("HEAD"));
 }

@@ -53,6 +53,12 @@ impl Repo {
         self.files(commit).into_iter().map(|(name, _)| name).collect()
     }
 
+    /// The entries of a commit, each in a format of `git ls-tree`.
+    pub(crate) fn tree(&self, commit: &str, format: &str) -> Vec<String> {
+        let tree = self.git(&["ls-tree", "-r", &format!("--format={format}"), commit]);
+        tree.lines().map(str::to_owned).collect()
+    }
+
     pub(crate) fn url(&self) -> String {
         self.path.display().to_string()
     }

@@ -2,13 +2,18 @@
 //! is captured is the files. Each trap would create the file `sprung`, and the first test shows
 //! that they work on a git that is called carelessly.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use jobshop_engine::{
-    attempt::{CapturedCommit, MergeWork, Work},
+    attempt::{Attempt, CapturedCommit, MergeWork, Work},
     outcome::ErrorClass,
 };
 use jobshop_workers::execute::log::Stream;
+use serde_json::json;
 
 use crate::{
     agent::command_agent,
@@ -16,91 +21,125 @@ use crate::{
     support::{Bench, attempt, script},
 };
 
-/// Bash that defines `trap FILE`, which writes a program that springs.
-fn armed(bench: &Bench, text: &str) -> String {
-    let sprung = bench.dir.path().join("sprung");
-    format!(
-        "arm() {{ printf '#!/bin/sh\\ntouch {}\\ncat\\n' > \"$1\"; chmod +x \"$1\"; }}\n\
+/// Traps by name; each is bash that uses `arm FILE`, which writes a program that springs.
+const TRAPS: [(&str, &str); 5] = [
+    (
+        "hooks",
+        "for hook in applypatch-msg pre-commit prepare-commit-msg commit-msg post-commit \
+             pre-rebase post-checkout post-merge pre-push pre-receive update post-receive \
+             reference-transaction post-index-change fsmonitor-watchman; do\n\
+         arm .git/hooks/$hook; done; mkdir evil; cp .git/hooks/* evil\n\
+         git config core.hooksPath evil",
+    ),
+    (
+        "fsmonitor",
+        "arm .git/monitor; git config core.fsmonitor \"$PWD/.git/monitor\"\n\
+         git update-index --fsmonitor",
+    ),
+    (
+        "filters",
+        "arm .git/filter; for key in clean smudge process; do\n\
+         git config filter.evil.$key \"$PWD/.git/filter\"; done\n\
+         git config filter.evil.required true; git config diff.external \"$PWD/.git/filter\"\n\
+         git config diff.evil.textconv \"$PWD/.git/filter\"\n\
+         git config diff.evil.command \"$PWD/.git/filter\"\n\
+         git config merge.evil.driver \"$PWD/.git/filter %A\"\n\
+         echo '* filter=evil diff=evil merge=evil' > .gitattributes\n\
+         cp .gitattributes .git/info/attributes",
+    ),
+    (
+        "nested repositories",
+        "mkdir -p evil plain lib; (cd evil; git init -q; arm .git/m; echo 1 > f\n\
+         git add -A; git -c user.name=A -c user.email=a@b commit -qm evil; echo 2 > f\n\
+         echo '* filter=evil' > .gitattributes; git config core.fsmonitor \"$PWD/.git/m\"\n\
+         git config filter.evil.clean \"$PWD/.git/m\")\n\
+         (cd plain; git init -q; echo 1 > f); echo 2 > lib/x; echo 2 > lib/y\n\
+         git add -A -- evil 2> /dev/null; cp -r evil/.git lib/.git",
+    ),
+    (
+        "submodules",
+        "git -c protocol.file.allow=always submodule --quiet update --init sub\n\
+         (cd sub; git_dir=$(git rev-parse --absolute-git-dir); arm $git_dir/m\n\
+         git config core.fsmonitor $git_dir/m; echo 2 > l)\n\
+         git config submodule.sub.update '!touch SPRUNG'\n\
+         printf '[submodule \"sub\"]\\n path = sub\\n url = .\\n update = !touch SPRUNG\\n' \
+             > .gitmodules\n\
+         rmdir gone; echo 1 > filled/f",
+    ),
+];
+
+const SUBMODULES: [&str; 3] = ["sub", "gone", "filled"];
+
+/// A repository with something for every trap.
+fn victim(bench: &Bench) -> Repo {
+    let library = Repo::new(bench.dir.path().join("library"), &[("l", "1\n")]);
+    let head = library.head();
+    let submodules: String = SUBMODULES
+        .map(|it| format!("[submodule \"{it}\"]\n path = {it}\n url = {}\n", library.url()))
+        .concat();
+    let files = [("a", "1\n"), ("b", "1\n"), ("lib/x", "1\n"), (".gitmodules", &submodules)];
+    let repo = Repo::new(bench.dir.path().join("repo"), &files);
+    let [sub, gone, filled] = SUBMODULES.map(|it| format!("160000,{head},{it}"));
+    let put = ["update-index", "--add", "--cacheinfo", &sub, "--cacheinfo", &gone];
+    repo.git(&[&put[..], &["--cacheinfo", &filled]].concat());
+    for name in SUBMODULES {
+        fs::create_dir(repo.path.join(name)).unwrap();
+    }
+    repo.git(&["commit", "--quiet", "-m", "submodules"]);
+    repo
+}
+
+/// An agent that lays a trap in its clone, then does `work`.
+fn trapper(bench: &Bench, repo: &Repo, trap: &str, work: &str) -> Attempt {
+    let sprung = bench.dir.path().join("sprung").display().to_string();
+    let text = format!(
+        "arm() {{ printf '#!/bin/sh\\ntouch SPRUNG\\ncat\\n' > \"$1\"; chmod +x \"$1\"; }}\n\
          export GIT_CONFIG_GLOBAL=/dev/null\n\
-         git config user.name A; git config user.email a@example.org\n{text}",
-        sprung.display()
-    )
+         git config user.name A; git config user.email a@example.org\n\
+         {trap}\nrm -f SPRUNG; {work}"
+    );
+    let mut attempt = command_agent(&text.replace("SPRUNG", &sprung));
+    attempt.workspace = repo.workspace();
+    attempt
 }
 
 fn is_sprung(bench: &Bench) -> bool {
     fs::exists(bench.dir.path().join("sprung")).unwrap()
 }
 
-const HOOKS: &str = "for hook in applypatch-msg pre-commit prepare-commit-msg commit-msg \
-        post-commit pre-rebase post-checkout post-merge pre-push pre-receive update \
-        post-receive reference-transaction post-index-change fsmonitor-watchman; do\n\
-        arm .git/hooks/$hook; done; mkdir -p evil; cp .git/hooks/* evil\n\
-        git config core.hooksPath evil";
-const FSMONITOR: &str = "arm .git/monitor; git config core.fsmonitor \"$PWD/.git/monitor\"\n\
-        git update-index --fsmonitor || true";
-const FILTERS: &str = "arm .git/filter; for key in clean smudge process; do\n\
-        git config filter.evil.$key \"$PWD/.git/filter\"; done\n\
-        git config filter.evil.required true; git config diff.evil.textconv \"$PWD/.git/filter\"\n\
-        git config diff.evil.command \"$PWD/.git/filter\"\n\
-        git config merge.evil.driver \"$PWD/.git/filter %A\"\n\
-        git config diff.external \"$PWD/.git/filter\"\n\
-        echo '* filter=evil diff=evil merge=evil' > .gitattributes\n\
-        cp .gitattributes .git/info/attributes";
-
-fn traps() -> [(&'static str, &'static str); 3] {
-    [("hooks", HOOKS), ("fsmonitor", FSMONITOR), ("filters", FILTERS)]
-}
-
 #[tokio::test]
 async fn the_traps_work_on_a_careless_git() {
-    for (name, trap) in traps() {
+    for (name, trap) in TRAPS {
         let bench = Bench::with(|config| config.keep_failed = true);
-        let repo = Repo::new(bench.dir.path().join("repo"), &[("a", "1\n")]);
-        let mut attempt = command_agent(&armed(
-            &bench,
-            &format!(
-                "mkdir -p .git/hooks; {trap}\nrm -f {}/sprung; echo 2 > a; exit 1",
-                bench.dir.path().display()
-            ),
-        ));
-        attempt.workspace = repo.workspace();
+        let repo = victim(&bench);
+        let attempt = trapper(&bench, &repo, trap, "echo 2 > a; pwd; exit 1");
         let ended = bench.execute(&attempt).await;
         ended.failure(ErrorClass::Error);
+        // Back to where its own configuration says it is.
+        let clone = PathBuf::from(ended.stream(Stream::Stdout).trim_end());
         let said = ended.stream(Stream::System);
         let kept = said.lines().find_map(|line| line.strip_prefix("kept in ")).unwrap();
-        let clone = Path::new(kept).join("work");
-        let relocated = fs::read_to_string(clone.join(".git/config")).unwrap().replace(
-            &bench.dir.path().join("data/workspaces").display().to_string(),
-            &bench.dir.path().join("data/kept").display().to_string(),
-        );
-        fs::write(clone.join(".git/config"), relocated).unwrap();
+        fs::create_dir_all(clone.parent().unwrap()).unwrap();
+        fs::rename(Path::new(kept).join("work"), &clone).unwrap();
         for args in [&["add", "--all"][..], &["commit", "--quiet", "-m", "careless"]] {
             let mut git = std::process::Command::new("git");
             git.args(args).current_dir(&clone).output().unwrap();
         }
-        assert!(is_sprung(&bench), "{name} does not spring");
+        assert!(is_sprung(&bench), "{name} do not spring");
     }
 }
 
 #[tokio::test]
 async fn nothing_of_an_agents_clone_runs_when_it_is_captured() {
-    for (name, trap) in traps() {
+    for (name, trap) in TRAPS {
         let bench = Bench::new();
-        let repo = Repo::new(bench.dir.path().join("repo"), &[("a", "1\n"), ("b", "1\n")]);
-        let mut attempt = command_agent(&armed(
-            &bench,
-            &format!(
-                "mkdir -p .git/hooks; {trap}\nrm -f {}/sprung; echo 2 > a; echo 3 > c",
-                bench.dir.path().display()
-            ),
-        ));
-        attempt.workspace = repo.workspace();
-        let ended = bench.execute(&attempt).await;
+        let repo = victim(&bench);
+        let trapped = trapper(&bench, &repo, trap, "echo 2 > a; echo 3 > c");
+        let ended = bench.execute(&trapped).await;
         let commit = ended.outputs()["commit"].as_str().unwrap().to_owned();
         assert!(!is_sprung(&bench), "{name} sprang at capture");
-        let files = repo.files(&commit);
-        for file in [("a", "2"), ("b", "1"), ("c", "3")] {
-            assert!(files.contains(&(file.0.to_owned(), file.1.to_owned())), "{name}: {files:?}");
+        for (path, text) in [("a", "2"), ("b", "1"), ("c", "3")] {
+            assert_eq!(repo.git(&["cat-file", "-p", &format!("{commit}:{path}")]), text, "{name}");
         }
 
         // A later task in that commit, and a merge of it, are no better chances.
@@ -109,15 +148,12 @@ async fn nothing_of_an_agents_clone_runs_when_it_is_captured() {
         assert_eq!(bench.execute(&next).await.stream(Stream::Stdout), "2\n");
         repo.commit(&[("b", "other\n")]);
         let commits = vec![CapturedCommit { task: "evil".to_owned(), commit }];
-        let mut merge = attempt_to_merge(commits);
+        let into = Some("result".to_owned());
+        let mut merge = attempt(Work::Merge(MergeWork { into, commits }));
         merge.workspace = repo.workspace();
-        assert_eq!(bench.execute(&merge).await.outputs()["conflicts"], serde_json::json!([]));
+        assert_eq!(bench.execute(&merge).await.outputs()["conflicts"], json!([]));
         assert!(!is_sprung(&bench), "{name} sprang later");
     }
-}
-
-fn attempt_to_merge(commits: Vec<CapturedCommit>) -> jobshop_engine::attempt::Attempt {
-    attempt(Work::Merge(MergeWork { into: Some("result".to_owned()), commits }))
 }
 
 #[tokio::test]
@@ -140,63 +176,31 @@ async fn attributes_change_no_byte() {
 #[tokio::test]
 async fn nested_repositories_are_left_alone() {
     let bench = Bench::new();
-    let repo = Repo::new(bench.dir.path().join("repo"), &[("a", "1\n"), ("lib/x", "1\n")]);
-    let nested = "mkdir -p evil plain lib/.git; (cd evil; git init -q; arm .git/m\n\
-         git config core.fsmonitor \"$PWD/.git/m\"; echo '* filter=evil' > .gitattributes\n\
-         git config filter.evil.clean \"$PWD/.git/m\"; echo 1 > f; git add -A\n\
-         git -c user.name=A -c user.email=a@b commit -qm evil; echo 2 > f)\n\
-         (cd plain; git init -q; echo 1 > f)\n\
-         cp -r evil/.git/. lib/.git/; echo 2 > lib/x; echo new > lib/y\n\
-         git add evil 2>/dev/null || true";
-    let mut attempt = command_agent(&armed(
-        &bench,
-        &format!("{nested}\nrm -f {}/sprung; echo 2 > a", bench.dir.path().display()),
-    ));
-    attempt.workspace = repo.workspace();
-    let ended = bench.execute(&attempt).await;
-    let commit = ended.outputs()["commit"].as_str().unwrap();
-    assert!(!is_sprung(&bench));
-    let names = repo.names(commit);
-    assert!(names.contains(&"lib/x".to_owned()) && names.contains(&"a".to_owned()), "{names:?}");
-    assert!(!names.iter().any(|name| name.starts_with("evil") || name.starts_with("plain")));
-    assert!(ended.stream(Stream::System).contains("not captured: evil/"));
+    let repo = victim(&bench);
+    let ended = bench.execute(&trapper(&bench, &repo, TRAPS[3].1, "echo 2 > a")).await;
+    let names = repo.tree(ended.outputs()["commit"].as_str().unwrap(), "%(objecttype) %(path)");
+    let expected =
+        "blob .gitmodules|blob a|blob b|commit filled|commit gone|blob lib/x|blob lib/y|commit sub";
+    assert_eq!(names, expected.split('|').collect::<Vec<_>>());
+    assert!(ended.stream(Stream::System).contains("not captured: evil/ is a repository"));
 }
 
 #[tokio::test]
-async fn a_submodule_stays_as_it_was_and_never_runs() {
+async fn a_submodule_stays_as_it_was() {
     let bench = Bench::new();
-    let library = Repo::new(bench.dir.path().join("library"), &[("l", "1\n")]);
-    let repo = Repo::new(bench.dir.path().join("repo"), &[("a", "1\n")]);
-    for name in ["sub", "gone", "filled"] {
-        repo.git(&["submodule", "--quiet", "add", &library.url(), name]);
-    }
-    repo.commit(&[]);
-    let mut attempt = command_agent(&armed(
-        &bench,
-        &format!(
-            "git -c protocol.file.allow=always submodule --quiet update --init sub\n\
-             cd sub; arm \"$(git rev-parse --absolute-git-dir)/m\"\n\
-             git config core.fsmonitor \"$(git rev-parse --absolute-git-dir)/m\"; echo 2 > l; cd ..\n\
-             rmdir gone; echo 1 > filled/f; git config submodule.sub.update '!touch sprung'\n\
-             printf '[submodule \"sub\"]\\n path = sub\\n url = {}\\n update = !touch {}/sprung\\n' \
-                > .gitmodules\n\
-             rm -f {}/sprung; echo 2 > a",
-            library.url(),
-            bench.dir.path().display(),
-            bench.dir.path().display(),
-        ),
-    ));
-    attempt.workspace = repo.workspace();
-    let ended = bench.execute(&attempt).await;
+    let repo = victim(&bench);
+    let ended = bench.execute(&trapper(&bench, &repo, TRAPS[4].1, "echo 2 > a")).await;
     let commit = ended.outputs()["commit"].as_str().unwrap();
-    assert!(!is_sprung(&bench));
-    let tree = repo.git(&["ls-tree", "-r", "--format=%(objecttype) %(path)", commit]);
-    assert_eq!(tree, "blob .gitmodules\nblob a\nblob filled/f\ncommit sub");
-    assert_eq!(repo.git(&["rev-parse", &format!("{commit}:sub")]), library.head());
+    let names = repo.tree(commit, "%(objecttype) %(path)");
+    let expected = "blob .gitmodules|blob a|blob b|blob filled/f|blob lib/x|commit sub";
+    assert_eq!(names, expected.split('|').collect::<Vec<_>>());
+    assert_eq!(
+        repo.git(&["rev-parse", &format!("{commit}:sub")]),
+        repo.git(&["rev-parse", "main:sub"])
+    );
     let mut next = script("cat a; ls -A sub");
     next.workspace = repo.at(commit);
     assert_eq!(bench.execute(&next).await.stream(Stream::Stdout), "2\n");
-    assert!(!is_sprung(&bench));
 }
 
 #[tokio::test]
@@ -215,8 +219,11 @@ async fn links_are_captured_as_links_and_lead_nowhere() {
     attempt.workspace = repo.workspace();
     let ended = bench.execute(&attempt).await;
     let commit = ended.outputs()["commit"].as_str().unwrap().to_owned();
-    let tree = repo.git(&["ls-tree", "-r", "--format=%(objectmode) %(path)", &commit]);
-    assert_eq!(tree, "120000 chain\n120000 dir\n120000 file\n120000 loop\n120000 up/root");
+    let tree = repo.tree(&commit, "%(objectmode) %(path)");
+    assert_eq!(
+        tree,
+        ["120000 chain", "120000 dir", "120000 file", "120000 loop", "120000 up/root"]
+    );
     assert_eq!(
         repo.git(&["cat-file", "-p", &format!("{commit}:dir")]),
         outside.display().to_string()
