@@ -202,7 +202,11 @@ async fn watch(
 ) -> Done<ExitStatus> {
     let halt = tokio::select! {
         biased;
-        ended = child.wait() => return Ok(ended.context("waiting for a command")?),
+        ended = child.wait() => {
+            let status = ended.context("waiting for a command")?;
+            let is_killed = limits.stop.is_cancelled() && !status.success();
+            return if is_killed { Err(Halt::Released) } else { Ok(status) };
+        }
         () = limits.stop.cancelled() => Halt::Released,
         () = limits.passed() => limits.timed_out(),
         halt = limits.silence(|| output.seen().last) => halt,

@@ -3,8 +3,10 @@
 //! It does not know what the groups execute.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
@@ -17,37 +19,51 @@ use super::{
     sweep::{Sweep, Wanted},
 };
 
+/// The leaders of the groups that run now.
+type Live = Arc<Mutex<BTreeSet<Pid>>>;
+
 /// The folder of records, a file per group named by its leader.
 #[derive(Debug, Clone)]
 pub(crate) struct Groups {
     dir: PathBuf,
     boot_id: String,
     sweep: Sweep,
+    live: Live,
 }
 
 /// A group that runs. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Group {
     sweep: Sweep,
+    live: Live,
     leader: Pid,
     record: PathBuf,
-    is_ended: bool,
 }
 
 impl Groups {
     pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
-        Ok(Self { dir, boot_id: proc::boot_id(), sweep: Sweep::default() })
+        let (sweep, live) = (Sweep::default(), Live::default());
+        Ok(Self { dir, boot_id: proc::boot_id(), sweep, live })
     }
 
     /// Records the group that `leader` leads. A child that has ended already still has its entry
     /// in `/proc`, because nobody has waited for it.
     pub(crate) fn record(&self, leader: Pid) -> io::Result<Group> {
         let record = self.dir.join(leader.to_string());
-        let group = Group { sweep: self.sweep.clone(), leader, record, is_ended: false };
+        let (sweep, live) = (self.sweep.clone(), Arc::clone(&self.live));
+        locked(&live).insert(leader);
+        let group = Group { sweep, live, leader, record };
         let started = proc::started(leader).unwrap_or(0);
         fs::write(&group.record, format!("{started} {}\n", self.boot_id))?;
         Ok(group)
+    }
+
+    /// Kills every group that runs, at once and without waiting for anything.
+    pub(crate) fn kill_all(&self) {
+        for leader in locked(&self.live).iter() {
+            let _ = killpg(*leader, Signal::SIGKILL);
+        }
     }
 
     /// Kills what an earlier life of the data directory left: the recorded groups whose leader is
@@ -85,21 +101,25 @@ impl Group {
     ///
     /// Call it right after the leader was waited for: its number cannot have been given away yet,
     /// or still names its group.
-    pub(crate) async fn end(mut self, fence: &str) -> bool {
-        self.signal(Signal::SIGKILL);
-        self.is_ended = true;
+    pub(crate) async fn end(self, fence: &str) -> bool {
+        let (sweep, record) = (self.sweep.clone(), self.record.clone());
+        drop(self);
         let wanted = format!("{}={fence}", environment::FENCE).into_bytes();
-        let is_gone = self.sweep.kill(Wanted::Entry(wanted)).await;
-        let _ = fs::remove_file(&self.record);
+        let is_gone = sweep.kill(Wanted::Entry(wanted)).await;
+        // Until here a crash would have left something to look for.
+        let _ = fs::remove_file(record);
         is_gone
     }
 }
 
 impl Drop for Group {
+    /// The record stays: what left the group is found at the next start.
     fn drop(&mut self) {
-        // The record stays: what left the group is found at the next start.
-        if !self.is_ended {
-            self.signal(Signal::SIGKILL);
-        }
+        self.signal(Signal::SIGKILL);
+        locked(&self.live).remove(&self.leader);
     }
+}
+
+fn locked(live: &Live) -> MutexGuard<'_, BTreeSet<Pid>> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -129,6 +129,12 @@ impl Executor {
             .context("removing the workspaces of an earlier worker")
     }
 
+    /// Kills the process groups of all attempts at once, for a worker that may no longer hold them.
+    /// Stop their tokens first; then their executions end as [`Outcome::Released`].
+    pub fn kill_all(&self) {
+        self.inner.programs.groups.kill_all();
+    }
+
     /// Removes what is left of an ended session's workspaces.
     pub async fn cleanup(&self, session: SessionId) -> anyhow::Result<()> {
         let directories = self.inner.directories.clone();

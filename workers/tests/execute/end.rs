@@ -90,6 +90,34 @@ async fn an_order_to_stop_ends_everything_and_counts_nothing() {
 }
 
 #[tokio::test]
+async fn all_attempts_can_be_killed_without_grace() {
+    let bench = Bench::with(|config| config.grace = SOON);
+    let stop = CancellationToken::new();
+    let attempts: Vec<_> = (0..3)
+        .map(|number| {
+            let file = bench.dir.path().join(format!("pid{number}"));
+            script(&format!(
+                "trap '' TERM; echo $$ > {}; while :; do sleep 1; done",
+                file.display()
+            ))
+        })
+        .collect();
+    let running = attempts.iter().map(|it| bench.execute_until(it, stop.clone()));
+    let kill = async {
+        for number in 0..3 {
+            pid_in(&bench.dir.path().join(format!("pid{number}"))).await;
+        }
+        let began = Instant::now();
+        stop.cancel();
+        bench.executor.kill_all();
+        began
+    };
+    let (ended, began) = tokio::join!(futures::future::join_all(running), kill);
+    assert!(ended.iter().all(|it| it.outcome == Outcome::Released));
+    assert!(began.elapsed() < SOON);
+}
+
+#[tokio::test]
 async fn a_dropped_execution_kills_its_group() {
     let bench = Bench::new();
     let file = bench.dir.path().join("pid");
