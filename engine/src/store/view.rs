@@ -79,7 +79,7 @@ impl Views {
         .fetch_optional(&self.db)
         .await?
         .ok_or_else(|| ReadError::NoSession(session.id.to_string()))?;
-        let version = self.versions.load(&self.db, VersionId(id)).await?;
+        let version = self.versions.load(&self.db, session.tenant, VersionId(id)).await?;
         Ok(version.ok_or(sqlx::Error::RowNotFound)?)
     }
 }
