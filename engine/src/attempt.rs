@@ -76,3 +76,6 @@ pub enum Workspace {
     /// tag or commit; without one the repository's HEAD).
     Clone { repo: String, base: Option<String>, at: Option<String> },
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ impl fmt::Display for Span {
         let (unit, unit_ms) = UNITS
             .into_iter()
             .rev()
-            .find(|(_, ms)| self.ms % ms == 0 && self.ms > 0)
+            .find(|(_, ms)| self.ms.is_multiple_of(*ms) && self.ms > 0)
             .unwrap_or(("s", 1_000));
         write!(f, "{}{unit}", self.ms / unit_ms)
     }

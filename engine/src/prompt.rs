@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     plan::{AgentRuntime, Plan},
-    workflow::{self, Problem},
+    workflow::{Limits, Problem, compile_within},
 };
 
 /// The name that sessions of a prompt show as their workflow.
@@ -50,7 +50,9 @@ pub fn definition(agent: &Agent) -> Result<(String, Plan), Vec<Problem>> {
     }
     definition["outputs"] = outputs();
     let text = format!("{definition:#}\n");
-    let mut plan = workflow::compile(&text)?;
+    // Without a command the worker's JOBSHOP_AGENT_COMMAND is taken.
+    let limits = Limits { default_command: true, ..Limits::default() };
+    let mut plan = compile_within(&text, &limits)?;
     NAME.clone_into(&mut plan.name);
     Ok((text, plan))
 }

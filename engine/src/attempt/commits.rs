@@ -26,7 +26,10 @@ pub(super) fn start(
     let mut at = Some(node);
     while let Some(inner) = at {
         let chosen = from(plan, inner).filter(|_| inner != node);
-        let needs = chosen.as_ref().map_or(plan.node(inner).needs.as_slice(), std::slice::from_ref);
+        let needs = match &chosen {
+            Some(need) => std::slice::from_ref(need),
+            None => plan.node(inner).needs.as_slice(),
+        };
         let found: Vec<CapturedCommit> =
             needs.iter().filter_map(|need| commits.of_need(*need)).collect();
         match found.as_slice() {

@@ -28,8 +28,7 @@ pub fn prepare(
 ) -> Result<Attempt, Failure> {
     let spec = plan.node(node);
     let scope = values.scope(plan, Some(node));
-    let env = spec.env.iter().map(|(name, value)| Ok((name.clone(), text(value, &scope)?)));
-    let env = env.collect::<Result<Vec<_>, Failure>>()?;
+    let env = env(plan, node, &scope)?;
     let work = work(plan, node, values, &scope)?;
     let workspace = workspace(plan, node, values, &scope, identity.file_dir.as_deref())?;
     let idempotency_key = match &spec.idempotency_key {
@@ -50,6 +49,17 @@ pub fn prepare(
     })
 }
 
+/// The environment of a command; a built-in task has no use for one.
+fn env(plan: &Plan, node: NodeIndex, scope: &Scope) -> Result<Vec<(String, String)>, Failure> {
+    match plan.node(node).kind {
+        Kind::Run(_) | Kind::Agent(_) => {
+            let env = plan.environment(node).into_iter();
+            env.map(|(name, value)| Ok((name.to_owned(), text(value, scope)?))).collect()
+        }
+        Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => Ok(Vec::new()),
+    }
+}
+
 /// How long a `sleep` task sleeps.
 pub fn sleep(plan: &Plan, node: NodeIndex, values: &Values) -> Result<Span, Failure> {
     let Kind::Sleep(source) = &plan.node(node).kind else { return Ok(Span { ms: 0 }) };
@@ -59,9 +69,9 @@ pub fn sleep(plan: &Plan, node: NodeIndex, values: &Values) -> Result<Span, Fail
 
 /// A value as text: every text in it rendered, then the rule for text.
 fn text(value: &serde_json::Value, scope: &Scope) -> Result<String, Failure> {
-    match value {
-        serde_json::Value::String(source) => expression::render_text(source, scope),
-        other => Ok(expression::to_text(&expression::render_value(other, scope)?)),
+    match value.as_str() {
+        Some(source) => expression::render_text(source, scope),
+        None => Ok(expression::to_text(&expression::render_value(value, scope)?)),
     }
 }
 
@@ -110,7 +120,9 @@ fn workspace(
     file_dir: Option<&str>,
 ) -> Result<Workspace, Failure> {
     let Node { workspace, kind, .. } = plan.node(node);
-    let Some(spec) = workspace.as_ref().filter(|spec| spec.mode == WorkspaceMode::Clone) else {
+    let needs_none = matches!(kind, Kind::Builtin(Builtin::Noop | Builtin::Fail { .. }));
+    let spec = workspace.as_ref().filter(|spec| spec.mode == WorkspaceMode::Clone && !needs_none);
+    let Some(spec) = spec else {
         return Ok(Workspace::Empty);
     };
     let Some(repo) = optional(spec.repo.as_ref(), scope)?.filter(|repo| !repo.is_empty()) else {

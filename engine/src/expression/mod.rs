@@ -2,6 +2,7 @@
 //! in text; a value that is nothing but `${{ … }}` keeps its type. It knows values, not where they
 //! come from: [`values`] builds the names.
 
+mod filters;
 mod lexer;
 pub mod names;
 mod scope;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use self::scope::{Scope, from_json};
 use self::{
+    lexer::Token,
     scope::{NotJson, to_json},
     template::{Part, Unclosed},
 };
@@ -27,6 +29,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
+    filters::install(&mut environment);
     environment.remove_global("debug");
     environment.remove_global("namespace");
     environment
@@ -39,8 +42,15 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// Checks the syntax of one expression.
+/// How long an expression may be, how many operators it may have (each may be one level of nesting
+/// to minijinja, which recurses), and how often it may multiply: `*` repeats text and lists.
+const BYTES_MAX: usize = 16 * 1024;
+const OPERATORS_MAX: usize = 300;
+const PRODUCTS_MAX: usize = 8;
+
+/// Checks the syntax of one expression, and that its size is reasonable.
 pub fn check(source: &str) -> Result<(), SyntaxError> {
+    refuse_excess(source).map_err(|message| SyntaxError { at: 0, message: message.to_owned() })?;
     match ENVIRONMENT.compile_expression(source) {
         Ok(_) => Ok(()),
         Err(error) => Err(SyntaxError {
@@ -48,6 +58,29 @@ pub fn check(source: &str) -> Result<(), SyntaxError> {
             message: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
         }),
     }
+}
+
+fn refuse_excess(source: &str) -> Result<(), &'static str> {
+    if source.len() > BYTES_MAX {
+        return Err("it is longer than 16 KiB");
+    }
+    let mut operators = 0;
+    let mut products = 0;
+    for (token, span) in lexer::Lexer::new(source, 0) {
+        operators += usize::from(match token {
+            Token::Sign(sign) => sign != ',' && sign != ':',
+            Token::Name => names::is_word(&source[span]),
+            Token::Number | Token::Text => false,
+        });
+        products += usize::from(token == Token::Sign('*'));
+    }
+    if operators > OPERATORS_MAX {
+        return Err("it has more than 300 operators");
+    }
+    if products > PRODUCTS_MAX {
+        return Err("it multiplies more than 8 times");
+    }
+    Ok(())
 }
 
 /// Renders text that may hold `${{ }}`. A lone `${{ x }}` keeps its type, everything else is text.
@@ -99,14 +132,11 @@ pub fn render_value(value: &Value, scope: &Scope) -> Result<Value, Failure> {
 /// Decides a `when`: a bare expression, or one in `${{ }}`. What is not a boolean fails.
 pub fn condition(source: &str, scope: &Scope) -> Result<bool, Failure> {
     let (expression, _) = template::condition(source).map_err(|open| unclosed(source, open))?;
-    match evaluate(expression, scope)? {
-        Value::Bool(decided) => Ok(decided),
-        other => Err(failure(format!(
-            "`{}` must give true or false, not {}",
-            shortened(expression.trim()),
-            noun(&other)
-        ))),
-    }
+    let decided = evaluate(expression, scope)?;
+    decided.as_bool().ok_or_else(|| {
+        let shown = shortened(expression.trim());
+        failure(format!("`{shown}` must give true or false, not {}", noun(&decided)))
+    })
 }
 
 /// A value as it stands in text and in the environment: text as it is, null as nothing, everything
@@ -120,6 +150,7 @@ pub fn to_text(value: &Value) -> String {
 }
 
 fn evaluate(source: &str, scope: &Scope) -> Result<Value, Failure> {
+    refuse_excess(source).map_err(|message| failure(message.to_owned()))?;
     let result = ENVIRONMENT
         .compile_expression(source)
         .and_then(|expression| expression.eval(scope.context()))
@@ -135,16 +166,15 @@ fn evaluate(source: &str, scope: &Scope) -> Result<Value, Failure> {
 }
 
 fn explain(source: &str, scope: &Scope, error: &minijinja::Error) -> Failure {
-    match error.kind() {
-        ErrorKind::UndefinedError => failure(undefined(source, scope)),
-        ErrorKind::OutOfFuel => {
-            failure(format!("`{}` takes more than {FUEL} steps", shortened(source.trim())))
-        }
-        kind => {
-            let what = error.detail().map_or_else(|| kind.to_string(), str::to_owned);
-            failure(format!("`{}`: {what}", shortened(source.trim())))
-        }
+    let shown = shortened(source.trim());
+    if error.kind() == ErrorKind::UndefinedError {
+        return failure(undefined(source, scope));
     }
+    if error.kind() == ErrorKind::OutOfFuel {
+        return failure(format!("`{shown}` takes more than {FUEL} steps"));
+    }
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    failure(format!("`{shown}`: {what}"))
 }
 
 /// Says which name of an expression is undefined.
@@ -199,3 +229,6 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

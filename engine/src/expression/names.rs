@@ -93,10 +93,10 @@ fn tokens(source: &str) -> Vec<(Token, Range<usize>)> {
     let mut tokens = Vec::new();
     while let Some((token, span)) = lexer.next() {
         tokens.push((token, span));
-        if token == Token::Sign('.') {
-            if let Some(span) = lexer.index() {
-                tokens.push((Token::Number, span));
-            }
+        if token == Token::Sign('.')
+            && let Some(span) = lexer.index()
+        {
+            tokens.push((Token::Number, span));
         }
     }
     tokens

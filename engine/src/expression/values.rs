@@ -160,12 +160,10 @@ impl<'a> View<'a> {
             let error =
                 value.error.as_ref().map(|e| json!({ "class": e.class, "message": e.message }));
             object.set("error", from_json(&error.unwrap_or_default()));
-            let outputs = match &value.outputs {
-                outputs @ Value::Object(_) if self.shows_outputs(index, value.status) => {
-                    from_json(outputs)
-                }
-                _ => Keyed::default().into_value(),
-            };
+            let is_shown = value.outputs.is_object()
+                && self.plan.group(index).is_none()
+                && self.shows_outputs(index, value.status);
+            let outputs = if is_shown { from_json(&value.outputs) } else { nothing() };
             object.set("outputs", outputs);
         }
         let Some(group) = self.plan.group(index) else { return object.into_value() };
@@ -242,6 +240,11 @@ impl<'a> View<'a> {
         };
         status == TaskState::Completed || (status == TaskState::Failed && allowed())
     }
+}
+
+/// An empty map.
+fn nothing() -> Eval {
+    Keyed::default().into_value()
 }
 
 /// Where rows are looked up: among what was loaded, or in one item.

@@ -25,11 +25,10 @@ pub fn expand(
         return Err(template("the group has no `for_each`".to_owned()));
     };
     let scope = values.scope(plan, Some(group));
-    let list = match expression::render_value(&each.items, &scope)? {
-        Value::Array(list) => list,
-        other => {
-            return Err(template(format!("`for_each` must give a list, not {}", noun(&other))));
-        }
+    let given = expression::render_value(&each.items, &scope)?;
+    let what = noun(&given);
+    let Value::Array(list) = given else {
+        return Err(template(format!("`for_each` must give a list, not {what}")));
     };
     if list.len() > ITEMS_MAX {
         let message =

@@ -8,6 +8,8 @@
 //! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
 
 pub mod compile;
+mod environment;
+pub mod graph;
 mod items;
 
 use schemars::JsonSchema;
@@ -61,6 +63,8 @@ pub struct Plan {
     pub timeout: Option<Span>,
     pub fail_fast: bool,
     pub inputs: Vec<(String, Input)>,
+    /// The environment of every command, as in [`Node::env`].
+    pub env: Vec<(String, Value)>,
     /// Name and expression of each of the session's outputs, in the order written.
     pub outputs: Vec<(String, Value)>,
     /// What the outputs refer to.
@@ -117,9 +121,10 @@ pub struct Input {
     pub choices: Option<Vec<Value>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputType {
+    #[default]
     String,
     Integer,
     Number,
@@ -182,7 +187,8 @@ pub struct Node {
     pub timeout: Option<Span>,
     pub heartbeat: Option<Span>,
     pub retry: RetryPolicy,
-    /// Merged from workflow, groups and task, in order of first mention; text may hold `${{ }}`.
+    /// Its own alone: what the workflow and its groups hand down comes before it, in
+    /// [`Plan::environment`]. Text may hold `${{ }}`.
     pub env: Vec<(String, Value)>,
     pub workspace: Option<WorkspaceSpec>,
     /// The JSON Schema of what it writes.
@@ -381,3 +387,6 @@ impl Node {
         needs + i32::from(needs == 0 && in_plain_group)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! A workflow as it is written: the types of the YAML language. The JSON Schema comes from them,
-//! [`super::read`] fills them. Whether names and needs make sense is decided when a plan is
+//! the readers beside them fill them. Whether names and needs make sense is decided when a plan is
 //! compiled from them.
 
 use std::{borrow::Cow, ops::Range, rc::Rc};
@@ -44,6 +44,9 @@ pub struct Text {
 #[derive(Debug, Clone)]
 pub struct Any(pub Rc<Tree>);
 
+/// What the id of a task looks like.
+const TASK_ID: &str = "^[a-z][a-z0-9_-]{0,63}$";
+
 /// A durable workflow of coding tasks.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Workflow", deny_unknown_fields)]
@@ -71,21 +74,22 @@ pub struct Workflow {
     #[schemars(default)]
     pub inputs: Entries<Input>,
     /// The environment of every command. Values may hold `${{ }}`.
-    #[schemars(default, extend("additionalProperties" = { "type": ["string", "number", "boolean", "null", "array", "object"] }))]
+    #[schemars(default)]
     pub env: Entries<Any>,
     #[schemars(default)]
     pub workspace: Option<Workspace>,
     #[schemars(default)]
     pub defaults: Defaults,
     /// The tasks by their ids.
-    pub tasks: Entries<Task>,
+    #[schemars(extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
+    pub tasks: At<Entries<Task>>,
     /// The outputs of a session. Values may hold `${{ }}`.
     #[schemars(default)]
     pub outputs: Entries<Any>,
 }
 
 /// An input of a workflow.
-#[derive(Debug, JsonSchema)]
+#[derive(Debug, Default, JsonSchema)]
 #[schemars(rename = "Input", deny_unknown_fields)]
 pub struct Input {
     #[schemars(rename = "type", default = "string_type")]
@@ -160,7 +164,7 @@ pub struct Workspace {
 }
 
 /// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep or tasks.
-#[derive(Debug, JsonSchema)]
+#[derive(Debug, Default, JsonSchema)]
 #[schemars(rename = "Task", deny_unknown_fields)]
 pub struct Task {
     /// How it is shown.
@@ -216,9 +220,9 @@ pub struct Task {
     pub with: Option<Entries<Any>>,
     /// A durable timer: a duration.
     #[schemars(default)]
-    pub sleep: Option<Text>,
+    pub sleep: Option<Timer>,
     /// The tasks of a group.
-    #[schemars(default)]
+    #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,
     /// A list, or an expression that gives one: the group's tasks run once per item.
     #[schemars(default)]
@@ -232,12 +236,15 @@ pub struct Task {
     /// How many items run at once.
     #[schemars(range(min = 1), default)]
     pub max_parallel: Option<At<u32>>,
-    /// Where the task starts, and which kinds were written.
+    /// The keys of kinds that were written.
     #[schemars(skip)]
     pub kinds: Vec<At<String>>,
-    /// Whether something of a kind was written that could not be read.
+    /// Whether something in it was refused.
     #[schemars(skip)]
     pub is_broken: bool,
+    /// Whether its needs were written in a way that cannot be read.
+    #[schemars(skip)]
+    pub has_broken_needs: bool,
 }
 
 /// What a `run` task executes.
@@ -250,6 +257,10 @@ pub enum Run {
 /// A `when`.
 #[derive(Debug, Clone)]
 pub struct Condition(pub Text);
+
+/// The duration of a `sleep`, or a template that gives one.
+#[derive(Debug, Clone)]
+pub struct Timer(pub Text);
 
 /// The JSON Schema of a task's outputs.
 #[derive(Debug, Clone)]
@@ -318,6 +329,7 @@ macro_rules! inline_schema {
 }
 
 inline_schema!(Text, "Text", { "type": "string" });
+inline_schema!(Timer, "Timer", { "type": "string" });
 inline_schema!(Any, "Any", {});
 inline_schema!(Condition, "Condition", { "type": ["string", "boolean"] });
 inline_schema!(OutputSchema, "OutputSchema", { "type": ["object", "boolean"] });

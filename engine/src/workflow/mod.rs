@@ -1,6 +1,7 @@
 //! The workflow language: from YAML to a checked workflow, with every problem reported at once and
 //! each with its line and column. It does not read files.
 
+mod builder;
 pub mod definition;
 mod inputs;
 pub mod problem;
@@ -8,6 +9,7 @@ mod read;
 mod scalar;
 mod schema;
 pub mod suggest;
+mod syntax;
 pub mod tree;
 
 use self::problem::Problems;
@@ -29,11 +31,20 @@ pub struct Limits {
     pub depth: usize,
     /// Tasks and groups.
     pub tasks: usize,
+    /// Whether an agent may leave its command to the worker, as only built-in workflows may.
+    pub default_command: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { yaml_bytes: 1024 * 1024, aliases: 200, nodes: 100_000, depth: 32, tasks: 10_000 }
+        Self {
+            yaml_bytes: 1024 * 1024,
+            aliases: 200,
+            nodes: 100_000,
+            depth: 32,
+            tasks: 10_000,
+            default_command: false,
+        }
     }
 }
 
@@ -44,8 +55,8 @@ pub fn compile(yaml: &str) -> Result<Plan, Vec<Problem>> {
 
 /// Compiles a workflow within other limits than the usual ones.
 pub fn compile_within(yaml: &str, limits: &Limits) -> Result<Plan, Vec<Problem>> {
-    let mut problems = Problems::new();
-    let plan = tree::parse(yaml, limits, &mut problems)
+    let mut problems = Problems::default();
+    let plan = builder::parse(yaml, limits, &mut problems)
         .and_then(|tree| read::workflow(&tree, &mut problems))
         .and_then(|workflow| plan::compile::compile(&workflow, yaml, limits, &mut problems));
     match plan {
@@ -55,61 +66,4 @@ pub fn compile_within(yaml: &str, limits: &Limits) -> Result<Plan, Vec<Problem>>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = r#"
-version: 1
-name: ship-batch
-inputs:
-  goal: { type: string, required: true }
-  repo: { type: string, default: "." }
-env: { CI: "true" }
-workspace: { repo: "${{ inputs.repo }}", base: main }
-defaults:
-  timeout: 30m
-  retry: { initial: 10s }
-tasks:
-  plan:
-    requires: [planning]
-    run: ./plan.sh
-    outputs: { type: object, required: [components] }
-  build:
-    needs: [plan]
-    for_each: ${{ tasks.plan.outputs.components }}
-    as: component
-    key: ${{ component }}
-    max_parallel: 6
-    tasks:
-      implement:
-        agent:
-          runtime: command
-          command: [my-agent]
-          prompt: "Implement ${{ component }} for: ${{ inputs.goal }}"
-      check:
-        needs: [implement]
-        run: [cargo, test]
-  ship:
-    needs: [build]
-    when: tasks.build.completed | length > 0
-    run: ./land.sh
-    env: { DONE: "${{ tasks.build.completed | length }}" }
-outputs:
-  components: ${{ tasks.plan.outputs.components }}
-"#;
-
-    #[test]
-    fn the_example_of_the_language_compiles() {
-        let plan = compile(EXAMPLE).unwrap();
-        let ids: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).collect();
-        assert_eq!(ids, ["plan", "build", "implement", "check", "ship"]);
-        assert_eq!(plan.blocks.len(), 2);
-        assert_eq!(plan.nodes[2].position, 1);
-        assert_eq!(plan.nodes[4].position, 2);
-        assert_eq!(plan.nodes[1].references.tasks, [plan::NodeIndex(0)]);
-        assert!(plan.nodes[2].references.item);
-        assert_eq!(plan.nodes[3].references.tasks, [plan::NodeIndex(0), plan::NodeIndex(2)]);
-        assert_eq!(plan.nodes[4].references.lists, [plan::NodeIndex(1)]);
-        assert_eq!(plan.nodes[0].retry.initial.ms, 10_000);
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! What is wrong with a workflow, and where. It does not know the language: whoever finds a problem
 //! words it.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -49,30 +51,36 @@ impl Problem {
 }
 
 /// Collects problems by byte offset; [`Problems::finish`] turns offsets into lines and columns.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<(usize, String, Option<String>)>,
+    places: HashSet<usize>,
 }
 
 /// More problems than this are not worth reading.
-const PROBLEMS_MAX: usize = 200;
+const PROBLEMS_MAX: usize = 1_000;
 
 impl Problems {
-    pub const fn new() -> Self {
-        Self { found: Vec::new() }
-    }
-
     pub fn add(&mut self, at: usize, message: impl Into<String>) {
-        self.found.push((at, message.into(), None));
+        self.maybe(at, message, None);
     }
 
     pub fn hint(&mut self, at: usize, message: impl Into<String>, hint: impl Into<String>) {
-        self.found.push((at, message.into(), Some(hint.into())));
+        self.maybe(at, message, Some(hint.into()));
     }
 
     /// Adds with a hint where there is one.
     pub fn maybe(&mut self, at: usize, message: impl Into<String>, hint: Option<String>) {
+        self.places.insert(at);
         self.found.push((at, message.into(), hint));
+    }
+
+    /// Adds unless something was found at this offset already: a template without quotes is one
+    /// problem, not also one of types.
+    pub fn unless_known(&mut self, at: usize, message: impl Into<String>, hint: Option<String>) {
+        if !self.has(at) {
+            self.maybe(at, message, hint);
+        }
     }
 
     pub const fn count(&self) -> usize {
@@ -85,7 +93,12 @@ impl Problems {
 
     /// Whether something was found at this offset already.
     pub fn has(&self, at: usize) -> bool {
-        self.found.iter().any(|(found, _, _)| *found == at)
+        self.places.contains(&at)
+    }
+
+    /// Whether more problems would not be shown: then looking for more is not worth the time.
+    pub const fn is_full(&self) -> bool {
+        self.found.len() > PROBLEMS_MAX
     }
 
     /// All problems in the order of the text, without repetition.

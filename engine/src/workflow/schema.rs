@@ -37,5 +37,23 @@ impl Transform for Finish {
         if object.get("default").is_some_and(Value::is_null) {
             object.remove("default");
         }
+        if let Some(types) = object.get_mut("type").and_then(Value::as_array_mut) {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                object.insert("type".to_owned(), only);
+            }
+        }
+        let is_null = |schema: &Value| *schema == json!({ "type": "null" });
+        if let Some(Value::Array(choices)) = object.get("anyOf")
+            && let [Value::Object(value), null] = choices.as_slice()
+            && is_null(null)
+        {
+            let value = value.clone();
+            object.remove("anyOf");
+            for (key, part) in value {
+                object.entry(key).or_insert(part);
+            }
+        }
     }
 }

@@ -4,8 +4,9 @@ use super::outline::Draft;
 use crate::{
     duration::Span,
     expression::template,
-    plan::{AgentSpec, Builtin, Command, ForEach, Group, Kind},
+    plan::{AgentRuntime, AgentSpec, Builtin, Command, ForEach, Group, Kind},
     workflow::{
+        Limits,
         definition::{Agent, Any, At, Entries, Run, Task, Text},
         problem::Problems,
         suggest,
@@ -14,19 +15,32 @@ use crate::{
 };
 
 /// The kind of a task. `None` when it has none that can be read; the problem is kept then.
-pub(super) fn kind(draft: &Draft<'_>, source: &str, problems: &mut Problems) -> Option<Kind> {
+pub(super) fn kind(
+    draft: &Draft<'_>,
+    source: &str,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Kind> {
     let task = draft.task;
     if let Some(run) = &task.run {
         return Some(Kind::Run(command(&run.value, source, problems)));
     }
     if let Some(agent) = &task.agent {
+        let has_command = agent.value.command.is_some() || limits.default_command;
+        if agent.value.runtime == AgentRuntime::Command && !has_command && !task.is_broken {
+            problems.hint(
+                agent.at,
+                "the runtime `command` needs `command`, the agent's command line",
+                "write the command and its arguments as a list: [my-agent, --print]",
+            );
+        }
         return Some(Kind::Agent(agent_spec(&agent.value, source, problems)));
     }
     if let Some(uses) = &task.uses {
         return builtin(uses, task.with.as_ref(), problems).map(Kind::Builtin);
     }
     if let Some(sleep) = &task.sleep {
-        return Some(Kind::Sleep(self::sleep(sleep, problems)));
+        return Some(Kind::Sleep(self::sleep(&sleep.0, problems)));
     }
     task.tasks.as_ref().map(|tasks| {
         if tasks.value.0.is_empty() {

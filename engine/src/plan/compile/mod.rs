@@ -1,12 +1,16 @@
 //! From a workflow as it is written to a [`Plan`]: every id, need and name is checked here. It does
 //! not read YAML and does not evaluate expressions.
 
+mod handed;
 mod kinds;
+mod members;
 mod nodes;
 mod outline;
 mod resolve;
 mod templates;
 mod workspaces;
+
+use serde_json::Value;
 
 use self::{
     nodes::Compiler,
@@ -20,8 +24,9 @@ use crate::{
     retry::RetryPolicy,
     workflow::{
         Limits,
-        definition::{At, Entries, Retry, Workflow},
+        definition::{Any, At, Entries, Retry, Workflow},
         problem::Problems,
+        tree::{self, Scalar},
     },
 };
 
@@ -33,12 +38,12 @@ pub fn compile(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Plan> {
-    if workflow.tasks.0.is_empty() && problems.is_empty() {
-        problems.add(workflow.name.at, "a workflow needs at least one task under `tasks`");
+    if workflow.tasks.value.0.is_empty() && problems.is_empty() {
+        problems.add(workflow.tasks.at, "a workflow needs at least one task under `tasks`");
     }
     check_names(workflow, problems);
     let outline = Outline::new(workflow, limits.tasks, problems)?;
-    let nodes = Compiler::new(workflow, &outline, source).nodes(problems);
+    let nodes = Compiler::new(workflow, &outline, source, limits, problems).nodes(problems);
     let mut outputs = Templates {
         resolver: Resolver::new(&outline, workflow, Viewer::Session),
         source,
@@ -55,6 +60,7 @@ pub fn compile(
         timeout: workflow.timeout,
         fail_fast: workflow.fail_fast,
         inputs: inputs(workflow),
+        env: environment(&workflow.env),
         outputs: workflow
             .outputs
             .0
@@ -65,6 +71,17 @@ pub fn compile(
         nodes: nodes?,
         blocks: outline.blocks,
     })
+}
+
+/// An `env` as templates: numbers as they are spelled.
+fn environment(env: &Entries<Any>) -> Vec<(String, Value)> {
+    let spelled = |value: &Any| match &value.0.node {
+        tree::Node::Scalar(Scalar { value: Value::Number(_), text, .. }) => {
+            Value::String(text.clone())
+        }
+        tree::Node::Scalar(_) | tree::Node::List(_) | tree::Node::Map(_) => value.0.json(),
+    };
+    handed::variables(env).map(|(name, value)| (name.value.clone(), spelled(value))).collect()
 }
 
 fn inputs(workflow: &Workflow) -> Vec<(String, Input)> {

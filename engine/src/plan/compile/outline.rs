@@ -65,7 +65,7 @@ impl<'w> Outline<'w> {
             roots: Vec::new(),
             by_id: HashMap::new(),
         };
-        outline.roots = outline.add_level(&workflow.tasks, None, BlockIndex::ROOT);
+        outline.roots = outline.add_level(&workflow.tasks.value, None, BlockIndex::ROOT);
         if outline.drafts.len() > tasks_max {
             let at = outline.drafts[tasks_max].id.at;
             problems.add(at, format!("more than {tasks_max} tasks"));
@@ -243,6 +243,7 @@ impl<'w> Outline<'w> {
                         problems.add(need.at, format!("`{}` is needed twice", need.value));
                     }
                     Some(found) => needs.push(found),
+                    None if problems.has(need.at) || problems.is_full() => {}
                     None => {
                         let (message, hint) = self.unknown_need(index, &need.value);
                         problems.maybe(need.at, message, hint);
@@ -301,7 +302,7 @@ impl<'w> Outline<'w> {
             let circle = self.circle(NodeIndex(first), &members);
             let ids: Vec<&str> =
                 circle.iter().map(|index| self.draft(*index).id.value.as_str()).collect();
-            let next = ids.get(1).or(ids.first()).copied().unwrap_or_default();
+            let next = ids.get(1 % ids.len()).copied().unwrap_or_default();
             let draft = self.draft(NodeIndex(first));
             let at = draft
                 .task

@@ -76,6 +76,9 @@ impl Templates<'_, '_> {
 
     /// One expression, which starts at byte `at` of `text`.
     fn expression(&mut self, source: &str, at: usize, text: &Text, problems: &mut Problems) {
+        if problems.is_full() {
+            return;
+        }
         let place = |inside: usize| locate(text, self.source, at + inside);
         if let Err(error) = expression::check(source) {
             let first = source.len() - source.trim_start().len();
@@ -91,10 +94,7 @@ impl Templates<'_, '_> {
                 continue;
             }
             if let Err(unknown) = self.resolver.resolve(name, &mut self.found) {
-                // What is handed down to many tasks is wrong once.
-                if !problems.has(place(name.at)) {
-                    problems.maybe(place(name.at), unknown.message, unknown.hint);
-                }
+                problems.maybe(place(name.at), unknown.message, unknown.hint);
                 skipped.extend(name.dashed.iter().flat_map(|dashed| dashed.tails.iter().copied()));
             }
         }

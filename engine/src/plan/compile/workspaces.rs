@@ -8,7 +8,7 @@ use super::{
 use crate::{
     plan::{NodeIndex, WorkspaceMode, WorkspaceSpec},
     workflow::{
-        definition::{Text, Workflow, Workspace},
+        definition::{Text, Workspace},
         problem::Problems,
     },
 };
@@ -22,10 +22,6 @@ pub(super) struct Handed<'w> {
 }
 
 impl<'w> Handed<'w> {
-    pub(super) fn of(workflow: &'w Workflow) -> Self {
-        Self::default().with(workflow.workspace.as_ref())
-    }
-
     /// What a group or task adds. Another repository starts anew: its branches are others.
     pub(super) fn with(&self, own: Option<&'w Workspace>) -> Self {
         let Some(own) = own else { return self.clone() };
@@ -100,13 +96,13 @@ pub(super) fn refer(
     from: Option<NodeIndex>,
     found: &mut Found,
 ) {
-    match from {
-        Some(from) => refer_commits(outline, from, found),
-        None => {
-            let needs = levels(outline, index).into_iter().flat_map(|(_, needs)| needs);
-            for need in needs.filter(|need| !outline.draft(*need).has_items()) {
-                refer_commits(outline, need, found);
-            }
+    if let Some(from) = from {
+        refer_commits(outline, from, found);
+        return;
+    }
+    for need in levels(outline, index).into_iter().flat_map(|(_, needs)| needs) {
+        if !outline.draft(need).has_items() {
+            refer_commits(outline, need, found);
         }
     }
 }

@@ -28,7 +28,7 @@ impl<'t, 'p> Fields<'t, 'p> {
         problems: &'p mut Problems,
     ) -> Option<Self> {
         let Node::Map(entries) = &tree.node else {
-            problems.maybe(
+            problems.unless_known(
                 tree.at,
                 format!("{name} must be a map, not {}", tree.noun()),
                 vocabulary.example.map(|example| format!("write {example}")),
@@ -50,6 +50,10 @@ impl<'t, 'p> Fields<'t, 'p> {
     pub(super) fn optional<T: Read>(&mut self, key: &'static str) -> Option<T> {
         let entry = self.entry(key)?;
         if entry.value.is_null() {
+            // An alias without an anchor was refused where it stands.
+            if self.problems.has(entry.value.at) {
+                return None;
+            }
             self.problems.hint(
                 entry.at,
                 format!("`{key}` is empty"),
@@ -114,9 +118,10 @@ impl<T: Read> Read for Vec<T> {
         let Node::List(items) = &tree.node else {
             let hint = match &tree.node {
                 Node::Scalar(scalar) if !tree.is_null() => Some(format!("write [{}]", scalar.text)),
-                _ => None,
+                Node::Scalar(_) | Node::Map(_) | Node::List(_) => None,
             };
-            problems.maybe(tree.at, format!("{name} must be a list, not {}", tree.noun()), hint);
+            let message = format!("{name} must be a list, not {}", tree.noun());
+            problems.unless_known(tree.at, message, hint);
             return None;
         };
         let one = format!("each of {name}");
@@ -127,7 +132,8 @@ impl<T: Read> Read for Vec<T> {
 impl<T: Read> Read for Entries<T> {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
         let Node::Map(entries) = &tree.node else {
-            problems.add(tree.at, format!("{name} must be a map, not {}", tree.noun()));
+            let message = format!("{name} must be a map, not {}", tree.noun());
+            problems.unless_known(tree.at, message, None);
             return None;
         };
         let read = entries.iter().filter_map(|entry| {

@@ -12,7 +12,7 @@ use crate::{
     priority::Priority,
     retry::Backoff,
     workflow::{
-        definition::{Any, Condition, OutputSchema, Text},
+        definition::{Any, Condition, OutputSchema, Text, Timer},
         problem::Problems,
         suggest,
         tree::{Node, Scalar, Tree},
@@ -28,10 +28,8 @@ fn scalar<'t>(
     match &tree.node {
         Node::Scalar(scalar) => Some(scalar),
         Node::List(_) | Node::Map(_) => {
-            // A template without quotes was refused where it stands.
-            if !problems.has(tree.at) {
-                problems.add(tree.at, format!("{name} must be {what}, not {}", tree.noun()));
-            }
+            let message = format!("{name} must be {what}, not {}", tree.noun());
+            problems.unless_known(tree.at, message, None);
             None
         }
     }
@@ -65,15 +63,18 @@ impl Read for String {
 
 impl Read for Condition {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        match &tree.node {
-            Node::Scalar(Scalar { value: Value::Bool(_), .. }) => {
-                Text::spelled(tree, name, problems).map(|mut text| {
-                    text.text.make_ascii_lowercase();
-                    Self(text)
-                })
-            }
-            _ => Text::read(tree, name, problems).map(Self),
+        if let Node::Scalar(Scalar { value: Value::Bool(_), .. }) = &tree.node {
+            let mut text = Text::spelled(tree, name, problems)?;
+            text.text.make_ascii_lowercase();
+            return Some(Self(text));
         }
+        Text::read(tree, name, problems).map(Self)
+    }
+}
+
+impl Read for Timer {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        Text::spelled(tree, name, problems).map(Self)
     }
 }
 
@@ -144,17 +145,15 @@ impl Read for u32 {
 impl Read for Span {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
         let scalar = scalar(tree, name, "a duration", problems)?;
-        match scalar.text.trim().parse() {
-            Ok(span) => Some(span),
-            Err(_) => {
-                problems.hint(
-                    tree.at,
-                    format!("{name} must be a duration, not `{}`", scalar.text),
-                    "write a number with its unit: 250ms, 10s, 5m, 2h, 1d",
-                );
-                None
-            }
+        let span = scalar.text.trim().parse().ok();
+        if span.is_none() {
+            problems.hint(
+                tree.at,
+                format!("{name} must be a duration, not `{}`", scalar.text),
+                "write a number with its unit: 250ms, 10s, 5m, 2h, 1d",
+            );
         }
+        span
     }
 }
 
@@ -224,15 +223,15 @@ impl Read for ErrorClass {
 
 impl Read for AgentRuntime {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        if let Node::Scalar(Scalar { text, .. }) = &tree.node {
-            if matches!(text.as_str(), "opencode" | "acp") {
-                problems.hint(
-                    tree.at,
-                    format!("the runtime `{text}` is not supported yet"),
-                    "use `command` with any agent's command line",
-                );
-                return None;
-            }
+        if let Node::Scalar(Scalar { text, .. }) = &tree.node
+            && matches!(text.as_str(), "opencode" | "acp")
+        {
+            problems.hint(
+                tree.at,
+                format!("the runtime `{text}` is not supported yet"),
+                "use `command` with any agent's command line",
+            );
+            return None;
         }
         let words = [("scripted", Self::Scripted), ("command", Self::Command)];
         word(tree, name, &words, problems)

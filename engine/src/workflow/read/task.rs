@@ -24,7 +24,10 @@ const KINDS: [&str; 8] =
 impl Read for Task {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
         let before = problems.count();
-        let mut fields = Fields::of(tree, name, &TASK, problems)?;
+        let Some(mut fields) = Fields::of(tree, name, &TASK, problems) else {
+            // It is there, so that who needs it is not told that it is missing.
+            return Some(Self { is_broken: true, has_broken_needs: true, ..Self::default() });
+        };
         let mut task = Self {
             title: fields.optional("title"),
             needs: fields.or_default("needs"),
@@ -52,9 +55,11 @@ impl Read for Task {
             max_parallel: fields.optional("max_parallel"),
             kinds: Vec::new(),
             is_broken: false,
+            has_broken_needs: false,
         };
         check_kind(tree, name, &mut task, &mut fields);
         check_keys(tree, &task, fields.problems);
+        task.has_broken_needs = has_broken_needs(tree, &task);
         fields.finish();
         task.is_broken = problems.count() > before;
         Some(task)
@@ -100,6 +105,18 @@ fn check_kind(tree: &Tree, name: &str, task: &mut Task, fields: &mut Fields<'_, 
             }
         }
     }
+}
+
+/// Whether needs are written that were not read, or in the words of another tool.
+fn has_broken_needs(tree: &Tree, task: &Task) -> bool {
+    let Node::Map(entries) = &tree.node else { return true };
+    entries.iter().any(|entry| match entry.key.as_str() {
+        "needs" => match &entry.value.node {
+            Node::List(needs) => needs.len() != task.needs.len(),
+            Node::Map(_) | Node::Scalar(_) => true,
+        },
+        key => TASK.habit(key) == Some("needs"),
+    })
 }
 
 /// Refuses keys that mean nothing for this kind of task.
@@ -184,13 +201,6 @@ impl Read for Agent {
                 }
             }
             Some(AgentRuntime::Command) => {
-                if command_at.is_none() {
-                    problems.hint(
-                        tree.at,
-                        "the runtime `command` needs `command`, the agent's command line",
-                        "write the command and its arguments as a list: [my-agent, --print]",
-                    );
-                }
                 if !has_prompt {
                     problems.add(tree.at, "the runtime `command` needs `prompt`");
                 }

@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use serde_json::Value;
-
 use super::{
     Read,
     fields::Fields,
@@ -11,9 +9,8 @@ use super::{
 };
 use crate::{
     duration::Span,
-    plan::InputType,
     workflow::{
-        definition::{Any, At, Defaults, Input, Retry, Workflow, Workspace},
+        definition::{Any, At, Defaults, Entries, Input, Retry, Workflow, Workspace},
         inputs::matches_type,
         problem::Problems,
         tree::Tree,
@@ -36,7 +33,9 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
         env: fields.or_default("env"),
         workspace: fields.optional("workspace"),
         defaults: fields.or_default("defaults"),
-        tasks: fields.required("tasks").unwrap_or_default(),
+        tasks: fields
+            .required("tasks")
+            .unwrap_or_else(|| At { at: tree.at, value: Entries::default() }),
         outputs: fields.or_default("outputs"),
     };
     check_name(&workflow.name, fields.problems);
@@ -85,9 +84,12 @@ pub(super) fn positive(fields: &mut Fields<'_, '_>, key: &'static str) -> Option
 
 impl Read for Input {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(tree, name, &INPUT, problems)?;
+        let Some(mut fields) = Fields::of(tree, name, &INPUT, problems) else {
+            // It is there, so that who refers to it is not told that it is missing.
+            return Some(Self::default());
+        };
         let input = Self {
-            kind: fields.optional("type").unwrap_or(InputType::String),
+            kind: fields.or_default("type"),
             required: fields.or_default("required"),
             default: fields.entry("default").map(|entry| Any(Rc::clone(&entry.value))),
             description: fields.optional("description"),
@@ -113,11 +115,10 @@ impl Input {
                         value.0.noun(),
                         self.kind.as_str()
                     ),
-                    match json {
-                        Value::Null => {
-                            "leave `default` out: an input without one is null when it is not given"
-                        }
-                        _ => "change the type or the value",
+                    if json.is_null() {
+                        "leave `default` out: an input without one is null when it is not given"
+                    } else {
+                        "change the type or the value"
                     },
                 );
             }
