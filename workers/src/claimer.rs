@@ -75,7 +75,7 @@ async fn claim_once(
     }
     let was_full = claimed.tasks.len() == room;
     life.claim_was(was_full);
-    claimed.tasks.retain(|task| life.held.take(task.fence, &life.lost));
+    claimed.tasks.retain(|task| life.take(task.fence));
     // The dispatcher ends only when every sender is gone.
     let _ = held.send(claimed.tasks);
     Ok(was_full)

@@ -111,7 +111,7 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     let mut handed = moved.handed;
     let fences: Vec<_> = handed.iter().map(|task| task.fence).collect();
     life.receipts.handed(moved.receipt, &fences);
-    handed.retain(|task| life.held.take(task.fence, &life.lost));
+    handed.retain(|task| life.take(task.fence));
     for (fence, accepted) in recorded.iter().zip(&moved.accepted) {
         if !accepted {
             tracing::warn!(%fence, "a finish was lost: the fence holds no longer");
@@ -188,7 +188,7 @@ async fn send(life: &Life, moves: &[Move], routes: &[i32], room: usize) -> store
     if moved.ready > 0 || moves.iter().any(|m| m.to == TaskState::Ready) {
         hints.send(Hint::Ready);
     }
-    let decided = moved.undecided > 0 || !moved.ended.is_empty();
+    let decided = moved.undecided > 0 || !moved.closing.is_empty();
     if decided || moves.iter().any(|m| m.to != TaskState::Completed) {
         hints.send(Hint::Undecided);
     }

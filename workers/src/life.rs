@@ -114,6 +114,15 @@ impl Life {
         self.window.store(next, Ordering::Relaxed);
     }
 
+    /// Takes an attempt in; false when it runs here already, and then goes on.
+    pub(crate) fn take(&self, fence: Fence) -> bool {
+        let is_new = self.held.take(fence, &self.lost);
+        if !is_new {
+            self.receipts.left(&fence);
+        }
+        is_new
+    }
+
     /// Takes a place of the concurrency, if one is free.
     pub(crate) fn take_place(&self) -> bool {
         let most = self.config.concurrency;
@@ -219,7 +228,14 @@ impl Execute for Runner {
                 () = self.life.lost.cancelled() => {}
             }
         };
-        let (outcome, ()) = tokio::join!(self.executor.execute(&attempt, log, stop), stored);
+        // Dropped, the execution kills its processes at once: they must be gone before the lease is.
+        let executed = async {
+            tokio::select! {
+                outcome = self.executor.execute(&attempt, log, stop) => outcome,
+                () = self.life.lost.cancelled() => Outcome::Released,
+            }
+        };
+        let (outcome, ()) = tokio::join!(executed, stored);
         self.life.free_place();
         outcome
     }

@@ -150,7 +150,7 @@ impl Worker {
 
         tokio::select! {
             () = stop.cancelled() => self.stop(&life).await,
-            () = life.lost.cancelled() => {}
+            () = life.lost.cancelled() => self.executor.kill_all(),
         }
         life.stopping.cancel();
         life.done.cancel();

@@ -39,6 +39,7 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio_util::sync::CancellationToken;
 
 pub use hints::{Hint, Hints};
 pub use sqlx::{Error, PgPool as Pool};
@@ -129,6 +130,17 @@ impl Store {
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options))
+    }
+
+    /// Carries hints to other processes and receives theirs, until cancelled.
+    pub async fn share_hints(&self, stop: CancellationToken) -> sqlx::Result<()> {
+        // A hint that is lost in a crash is no loss, so its commit does not wait for the disk.
+        let pool = self.own_pool(1, SynchronousCommit::Off)?;
+        tokio::join!(
+            self.hints.notify(pool, stop.clone()),
+            self.hints.listen(self.direct_url(), stop)
+        );
+        Ok(())
     }
 
     /// The connection string that may carry LISTEN, if any connection may.

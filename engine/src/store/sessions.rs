@@ -8,7 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use super::session_retry::retry;
-use super::{Hint, Store, Version, blobs};
+use super::{Hint, Store, Version, blobs, flags};
 use crate::{
     id::{SessionId, SessionKey},
     plan::BlockIndex,
@@ -82,16 +82,17 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
     let idempotency = new.idempotency.clone();
     let rows = Rows::of(&[new])?;
     let key = SessionKey { tenant, id: SessionId(rows.ids[0]) };
-    let mut tx = store.pool.begin().await?;
     if let Some(idempotency) = idempotency {
+        let mut tx = store.pool.begin().await?;
         if let Some(first) = first_with_key(&mut tx, key, &idempotency).await? {
             return Ok(Created { key: SessionKey { tenant, id: first }, existing: true });
         }
+        rows.insert(&mut *tx).await?;
+        tx.commit().await?;
+    } else {
+        rows.insert(&store.pool).await?;
     }
-    rows.insert(&mut tx).await?;
-    tx.commit().await?;
-    store.hints.send(Hint::Ready);
-    store.hints.send(Hint::Undecided);
+    tell(store, rows.undecided);
     Ok(Created { key, existing: false })
 }
 
@@ -101,16 +102,20 @@ pub async fn create_many(
     sessions: &[NewSession],
 ) -> Result<Vec<SessionKey>, CreateError> {
     let rows = Rows::of(sessions)?;
-    let mut tx = store.pool.begin().await?;
-    rows.insert(&mut tx).await?;
-    tx.commit().await?;
-    store.hints.send(Hint::Ready);
-    store.hints.send(Hint::Undecided);
+    rows.insert(&store.pool).await?;
+    tell(store, rows.undecided);
     Ok(sessions
         .iter()
         .zip(&rows.ids)
         .map(|(new, id)| SessionKey { tenant: new.version.tenant, id: SessionId(*id) })
         .collect())
+}
+
+fn tell(store: &Store, undecided: bool) {
+    store.hints.send(Hint::Ready);
+    if undecided {
+        store.hints.send(Hint::Undecided);
+    }
 }
 
 /// Takes the key for this session, or finds the session that has it.
@@ -169,6 +174,8 @@ struct Rows {
     fail_fast: Vec<bool>,
     closing: Vec<bool>,
     timeouts: Vec<Option<i64>>,
+    /// Some task has to be decided by the control loop from the start.
+    undecided: bool,
 }
 
 impl Rows {
@@ -208,10 +215,13 @@ impl Rows {
         self.fail_fast.push(plan.fail_fast);
         self.closing.push(!plan.outputs.is_empty());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
+        self.undecided |= root.nodes.iter().any(|node| {
+            plan.node(*node).blockers(plan) == 0 && flags::of_node(plan, *node) & flags::PLAIN == 0
+        });
         Ok(())
     }
 
-    async fn insert(&self, tx: &mut PgConnection) -> sqlx::Result<()> {
+    async fn insert(&self, db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<()> {
         sqlx::query_file!(
             "src/store/sql/create.sql",
             &self.tenants,
@@ -234,7 +244,7 @@ impl Rows {
             &self.closing,
             &self.timeouts as _,
         )
-        .execute(tx)
+        .execute(db)
         .await
         .map(|_| ())
     }

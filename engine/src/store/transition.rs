@@ -108,8 +108,8 @@ pub struct Moved {
     pub ready: i32,
     /// Rows the control loop has to decide now.
     pub undecided: i32,
-    /// Sessions with nothing open any more.
-    pub ended: Vec<SessionKey>,
+    /// Sessions with nothing open any more that the control loop has to end.
+    pub closing: Vec<SessionKey>,
     /// Tasks handed to the worker.
     pub handed: Vec<Held>,
     /// The receipt written for them, if one was needed.
@@ -224,7 +224,7 @@ pub async fn transition(
         leased: row.leased,
         ready: row.ready,
         undecided: row.undecided,
-        ended: row.ended.into_iter().map(at).collect(),
+        closing: row.closing.into_iter().map(at).collect(),
         handed,
         receipt: row.receipt,
     })

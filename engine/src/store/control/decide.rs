@@ -54,7 +54,7 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
     retries.dedup();
     let moved = transition(&store.pool, Mover::Control, &moves, &retries, None).await?;
     super::tell(store, &moves, &moved);
-    Ok(candidates.len())
+    Ok(moved.accepted.iter().filter(|accepted| **accepted).count())
 }
 
 async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {

@@ -85,6 +85,7 @@ pub(super) async fn reserve(
 /// Lays down the next chunk of every group that has room for more; returns how many chunks.
 pub(super) async fn expand(store: &Store) -> sqlx::Result<usize> {
     let groups = sqlx::query_file!("src/store/sql/unfinished.sql").fetch_all(&store.pool).await?;
+    let mut chunks = 0;
     for group in &groups {
         let key = SessionKey { tenant: TenantId(group.tenant_id), id: SessionId(group.session_id) };
         let Some(version) =
@@ -96,9 +97,9 @@ pub(super) async fn expand(store: &Store) -> sqlx::Result<usize> {
         let running = group.laid - group.ended;
         let room = group.max_parallel.map_or(i32::MAX, |most| most - running);
         let items = (CHUNK_ROWS / group.block_rows).max(1).min(room).min(group.items - group.laid);
-        lay(store, key, (group.seq, group.laid, items), &version.plan, node).await?;
+        chunks += lay(store, key, (group.seq, group.laid, items), &version.plan, node).await?;
     }
-    Ok(groups.len())
+    Ok(chunks)
 }
 
 /// Lays down `items` more items of the group at `seq`, of which `laid` are there.
@@ -108,7 +109,7 @@ async fn lay(
     (seq, laid, items): (i32, i32, i32),
     plan: &Plan,
     node: NodeIndex,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<usize> {
     let children = plan.group(node).map_or(0, |group| group.children.len());
     let row = sqlx::query_file!(
         "src/store/sql/expand.sql",
@@ -129,5 +130,5 @@ async fn lay(
     if row.laid > 0 {
         store.hints.send(Hint::Event(key.id));
     }
-    Ok(())
+    Ok(usize::from(row.laid > 0))
 }

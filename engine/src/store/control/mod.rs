@@ -109,7 +109,7 @@ fn tell(store: &Store, moves: &[Move], moved: &Moved) {
     if moved.ready > 0 || moves.iter().any(|m| m.to == crate::task::TaskState::Ready) {
         store.hints.send(Hint::Ready);
     }
-    if moved.undecided > 0 || !moved.ended.is_empty() {
+    if moved.undecided > 0 || !moved.closing.is_empty() {
         store.hints.send(Hint::Undecided);
     }
     let mut sessions: Vec<SessionKey> = moves.iter().map(|m| m.task.session).collect();

@@ -176,6 +176,7 @@ with locked as materialized (
                                          and not b.ending[n.slot]),
            sweep       = case when p.sweep = 0 and p.fail_fast and n.bad > 0 then 1 else p.sweep end,
            started_at  = coalesce(p.started_at, least(n.started_at, b.at)),
+           timed       = p.timed and not (b.ending[n.slot] and p.open = n.roots),
            deadline_at = case when p.timed and p.started_at is null
                               then b.at + p.timeout_ms * interval '1 millisecond'
                               else p.deadline_at end,
@@ -236,7 +237,7 @@ select (select leased from book)                                            as "
        (select count(*)::int from freed where state = 1)                    as "ready!",
        (select count(*)::int from freed where undecided)                    as "undecided!",
        (select coalesce(array_agg(n.slot), '{}') from tally n cross join book b
-         where b.open[n.slot] = n.roots)                                    as "ended!",
+         where b.open[n.slot] = n.roots and not b.ending[n.slot])           as "closing!",
        (select id from receipt)                                             as "receipt?",
        h.slots as "slots!", h.seqs as "seqs!", h.nodes as "nodes!", h.attempts as "attempts!",
        h.failures as "failures!", h.crashes as "crashes!"
