@@ -5,10 +5,16 @@ mod completion;
 mod doctor;
 mod follow;
 mod graph;
+mod host;
+mod prompt;
 mod request;
+mod run;
 mod schema;
+mod serve;
 mod session;
+mod up;
 mod validate;
+mod worker;
 mod workflow;
 
 use std::path::PathBuf;
@@ -54,6 +60,16 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start everything in one process
+    Up(up::Up),
+    /// Run a workflow file to its end, on the running server or without one
+    Run(run::Run),
+    /// Have a coding agent do one thing
+    Prompt(prompt::Prompt),
+    /// Start API and control loop, for fleets
+    Serve(serve::Serve),
+    /// Start a worker, for fleets
+    Worker(worker::Worker),
     /// Report every problem of workflow files
     Validate(validate::Validate),
     /// Draw the graph of a workflow file
@@ -103,7 +119,12 @@ impl Command {
     /// The settings that the flags of this command carry.
     fn flags(&self, flags: Flags) -> Flags {
         match self {
-            Self::Validate(_)
+            Self::Up(command) => command.flags(flags),
+            Self::Serve(command) => command.flags(flags),
+            Self::Worker(command) => command.flags(flags),
+            Self::Run(_)
+            | Self::Prompt(_)
+            | Self::Validate(_)
             | Self::Graph(_)
             | Self::Schema
             | Self::Session(_)
@@ -117,6 +138,11 @@ impl Command {
 
     fn execute(self, app: &App) -> Result<Exit, Failure> {
         match self {
+            Self::Up(command) => run(command.execute(app)),
+            Self::Run(command) => run(command.execute(app)),
+            Self::Prompt(command) => run(command.execute(app)),
+            Self::Serve(command) => run(command.execute(app)),
+            Self::Worker(command) => run(command.execute(app)),
             Self::Validate(command) => command.execute(app),
             Self::Graph(command) => command.execute(app),
             Self::Schema => schema::execute(app),

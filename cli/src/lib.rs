@@ -14,11 +14,15 @@ pub mod data_dir;
 pub mod exec;
 pub mod exit;
 pub mod graph;
+pub mod logging;
 pub mod output;
 pub mod process;
 pub mod progress;
+pub mod service;
 pub mod signals;
 pub mod table;
+pub mod token;
+pub mod words;
 
 /// Runs what the arguments of this process ask for.
 pub fn main() -> ExitCode {

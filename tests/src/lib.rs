@@ -2,11 +2,13 @@
 //! themselves are in `tests/`, one file a subject.
 
 pub mod app;
+pub mod command_line;
 pub mod database;
 pub mod fleet;
 pub mod server;
 pub mod wait;
 
 pub use app::{Answer, TestApp};
+pub use command_line::CommandLine;
 pub use database::TestDb;
 pub use fleet::Fleet;

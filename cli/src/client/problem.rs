@@ -30,8 +30,9 @@ pub struct WorkflowProblem {
 pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     let exit = exit_of(status);
-    let mut message = problem.detail.or(problem.title).unwrap_or_else(|| match status {
-        401 | 403 => "the server refused the token".to_owned(),
+    let told = problem.detail.or(problem.title).filter(|_| status != 401);
+    let mut message = told.unwrap_or_else(|| match status {
+        401 | 403 => format!("the server at {} refuses the token", server.url),
         404 => "the server has no such thing".to_owned(),
         _ => format!("the server answered with status {status}"),
     });
@@ -43,7 +44,7 @@ pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
     }
     let failure = Failure::new(exit, message);
     match (exit, problem.code.as_deref()) {
-        (Exit::Auth, _) => failure.hint(server.token_advice()),
+        (Exit::Auth, _) if status == 401 => failure.hint(server.token_advice()),
         (Exit::Temporary, _) => failure.hint("try again in a moment; the server's log says more"),
         (Exit::NotFound, Some(code)) if code.contains("session") => {
             failure.hint("`jobshop session list` shows the sessions")

@@ -22,7 +22,7 @@ pub(in crate::commands) struct Logs {
     name: SessionName,
     /// The key of a task, such as `plan` or `build[api].check`; without it all tasks
     task: Option<String>,
-    /// Go on until the session ends
+    /// Go on until the session or the task ends
     #[arg(short, long)]
     follow: bool,
     /// Only the tasks that failed
@@ -55,14 +55,24 @@ impl Logs {
         };
         loop {
             // Asked before the log: what was written before the end is not missed.
-            let session: Session = objects::read(&client.session(&id).await?)?;
+            let is_over = !self.follow || is_over(&client, &id, self.task.as_deref()).await?;
             stream.drain(&mut printer).await?;
-            if !self.follow || session.status.is_final() {
+            if is_over {
                 return Ok(Exit::Done);
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether nothing more will be written: the session has ended, or the one task.
+async fn is_over(client: &Client, id: &str, task: Option<&str>) -> Result<bool, Failure> {
+    let session: Session = objects::read(&client.session(id).await?)?;
+    let Some(task) = task.filter(|_| !session.status.is_final()) else {
+        return Ok(session.status.is_final());
+    };
+    let task: Task = objects::read(&client.get(&["sessions", id, "tasks", task], &[]).await?)?;
+    Ok(task.status.is_final())
 }
 
 async fn failed_tasks(client: &Client, id: &str) -> Result<Vec<String>, Failure> {

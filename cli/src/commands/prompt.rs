@@ -1,0 +1,73 @@
+//! `jobshop prompt`: one task of a coding agent as a session.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::host::run_to_end;
+use super::request::{LabelArgs, read_text};
+use crate::app::App;
+use crate::exit::{Exit, Failure};
+use crate::words;
+
+#[derive(Debug, Args)]
+pub(super) struct Prompt {
+    /// What the agent shall do; - reads it from standard input
+    text: String,
+    /// The repository that it works on a clone of
+    #[arg(long, value_name = "PATH|URL")]
+    repo: Option<String>,
+    /// How the agent is run
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
+    /// The command line of the agent, which reads the prompt on its standard input; the setting
+    /// `agent_command` when absent
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// A script that has to succeed in the agent's result
+    #[arg(long, value_name = "SCRIPT")]
+    verify: Option<String>,
+    #[command(flatten)]
+    label: LabelArgs,
+    /// Count allowed failures as failures
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Runtime {
+    /// Any command line
+    Command,
+}
+
+impl Prompt {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let body = self.body(app.config.values.agent_command.as_deref())?;
+        run_to_end(app, &body, self.strict.into()).await
+    }
+
+    fn body(&self, usual_command: Option<&str>) -> Result<Value, Failure> {
+        let text = if self.text == "-" { read_text(Path::new("-"))? } else { self.text.clone() };
+        let command = match (&self.command, usual_command) {
+            (Some(text), _) => words::argv("--command", text)?,
+            (None, Some(text)) => words::argv("JOBSHOP_AGENT_COMMAND", text)?,
+            (None, None) => {
+                return Err(Failure::usage("no agent: there is neither --command nor JOBSHOP_AGENT_COMMAND")
+                    .hint("set JOBSHOP_AGENT_COMMAND to a coding agent that reads its prompt on standard input"));
+            }
+        };
+        let mut body = Map::new();
+        body.insert("prompt".into(), json!(text));
+        body.insert("runtime".into(), json!(self.runtime.unwrap_or(Runtime::Command)));
+        body.insert("command".into(), json!(command));
+        // Relative paths start here.
+        body.insert("file_dir".into(), json!(std::env::current_dir()?));
+        body.extend(self.repo.as_ref().map(|repo| ("repo".to_owned(), json!(repo))));
+        body.extend(self.verify.as_ref().map(|script| ("verify".to_owned(), json!(script))));
+        self.label.add_to(&mut body);
+        Ok(Value::Object(body))
+    }
+}

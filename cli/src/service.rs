@@ -1,0 +1,189 @@
+//! The parts of a Jobshop process that stays: database, API, control loop, worker. They are started
+//! in this order and stopped in the other one. It does not know which command wants which parts.
+
+mod database;
+mod part;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use jobshop_engine::store::{Store, control};
+use jobshop_workers::execute::{Executor, ExecutorConfig};
+use jobshop_workers::{Worker, WorkerConfig};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::data_dir::{DataDir, ServerFile};
+use crate::exec;
+use crate::exit::{Exit, Failure};
+use crate::signals::Signals;
+
+pub use database::Database;
+use part::Part;
+
+/// A running process; [`Service::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Service {
+    pub store: Store,
+    database: Database,
+    upkeep: Part,
+    api: Part,
+    worker: Part,
+}
+
+impl Service {
+    /// Brings the schema up to date and runs the control loop.
+    pub async fn start(database: Database, store: Store) -> Result<Self, Failure> {
+        store.migrate().await.context("cannot bring the database up to date")?;
+        let mut upkeep = Part::new("the control loop");
+        let stop = upkeep.stop.clone();
+        let (hints, pool) = (store.hints.clone(), store.pool.clone());
+        upkeep.run(async move {
+            hints.notify(pool, stop).await;
+            Ok(())
+        });
+        let (hints, stop) = (store.hints.clone(), upkeep.stop.clone());
+        let url = store.direct_url().to_owned();
+        upkeep.run(async move {
+            hints.listen(&url, stop).await;
+            Ok(())
+        });
+        let (looping, stop) = (store.clone(), upkeep.stop.clone());
+        upkeep.run(async move {
+            control::run(looping, stop).await;
+            Ok(())
+        });
+        Ok(Self {
+            store,
+            database,
+            upkeep,
+            api: Part::new("the API"),
+            worker: Part::new("the worker"),
+        })
+    }
+
+    /// Answers requests that bring `token`.
+    pub fn serve(&mut self, listener: TcpListener, token: SecretString) {
+        let app = jobshop_api::App::new(self.store.clone(), token);
+        let stop = self.api.stop.clone();
+        self.api.run(jobshop_api::serve(listener, app, stop));
+    }
+
+    /// Executes tasks.
+    pub fn work(&mut self, executor: Executor, config: WorkerConfig) {
+        let worker = Worker::new(self.store.clone(), config, executor);
+        let stop = self.worker.stop.clone();
+        self.worker.run(worker.run(stop));
+    }
+
+    /// Returns, with the reason, once a part ended that should not have.
+    pub async fn failed(&mut self) -> Failure {
+        tokio::select! {
+            failure = self.worker.ended() => failure,
+            failure = self.api.ended() => failure,
+            failure = self.upkeep.ended() => failure,
+            failure = self.database.given_up() => failure,
+        }
+    }
+
+    /// Runs until a signal comes or a part fails, then stops in order; a second signal stops at
+    /// once. `published` is taken back first: nobody should come any more.
+    pub async fn stay(
+        mut self,
+        mut signals: Signals,
+        published: Option<Published>,
+    ) -> Result<Exit, Failure> {
+        let failure = tokio::select! {
+            () = signals.next() => None,
+            failure = self.failed() => Some(failure),
+        };
+        drop(published);
+        tracing::info!("stopping; a second signal stops at once");
+        signals.or_die(self.stop()).await?;
+        failure.map_or(Ok(Exit::Done), Err)
+    }
+
+    /// Hands back what the worker holds, lets requests finish, closes the pools, then stops the
+    /// database if it is ours.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        self.worker.end().await;
+        self.api.end().await;
+        self.upkeep.end().await;
+        self.store.pool.close().await;
+        self.database.stop().await
+    }
+}
+
+/// `server.json` while it stands; dropped, it is removed.
+#[derive(Debug)]
+pub struct Published {
+    dir: DataDir,
+}
+
+impl Published {
+    pub fn new(dir: &DataDir, server: &ServerFile) -> std::io::Result<Self> {
+        server.write(dir)?;
+        Ok(Self { dir: dir.clone() })
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if let Err(error) = ServerFile::remove(&self.dir) {
+            tracing::warn!("server.json stays behind: {error}");
+        }
+    }
+}
+
+/// Listens on `address`; port 0 picks one.
+pub async fn listen(address: SocketAddr) -> Result<(TcpListener, String), Failure> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        Ok::<_, std::io::Error>((listener, url))
+    };
+    bound.await.map_err(|error| {
+        Failure::temporary(format!("cannot listen on {address}: {error}"))
+            .hint("set JOBSHOP_LISTEN to another address; port 0 picks a free one")
+    })
+}
+
+/// What executes attempts, with the folder that is this process's own.
+pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
+    let values = &app.config.values;
+    let launcher = exec::launcher().context("cannot find this binary")?;
+    let argv = |text| crate::words::argv("JOBSHOP_AGENT_COMMAND", text);
+    let agent_command = values.agent_command.as_deref().map(argv).transpose()?;
+    let config = ExecutorConfig {
+        pass_env: values.pass_env.clone(),
+        agent_command,
+        ..ExecutorConfig::new(folder, launcher)
+    };
+    Ok(Executor::new(config).context("cannot prepare the executor")?)
+}
+
+/// A worker as the settings describe it, with these capabilities, in `folder`.
+pub fn worker_config(
+    app: &App,
+    capabilities: Vec<String>,
+    folder: &std::path::Path,
+) -> WorkerConfig {
+    let values = &app.config.values;
+    let name = values.worker_name.clone().unwrap_or_else(host);
+    let usual = WorkerConfig::new(name);
+    WorkerConfig {
+        capabilities,
+        concurrency: values.concurrency.map_or(usual.concurrency, |it| it.max(1) as usize),
+        grace: values.grace.to_std(),
+        lease: values.lease.to_std(),
+        data_dir: Some(folder.display().to_string()),
+        ..usual
+    }
+}
+
+fn host() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "worker".to_owned())
+}

@@ -1,0 +1,98 @@
+//! Which database a process uses: the one that is named, its own embedded one, or that of the
+//! process which holds the data directory.
+
+use std::future::pending;
+
+use jobshop_engine::store::{Store, StoreConfig};
+use secrecy::ExposeSecret as _;
+
+use crate::app::App;
+use crate::cluster::{Cluster, ClusterConfig, ClusterError};
+use crate::data_dir::{DataDir, DataLock};
+use crate::exec;
+use crate::exit::{Exit, Failure};
+
+/// A database, and who stops it.
+#[derive(Debug)]
+pub enum Database {
+    /// It is somebody else's.
+    External,
+    /// It is our child.
+    Embedded(Box<Cluster>),
+}
+
+impl Database {
+    /// The external one when it is named, else one of our own on the held directory.
+    pub async fn open(app: &App, lock: &DataLock) -> Result<(Self, Store), Failure> {
+        if let Some(config) = external(app) {
+            return Ok((Self::External, store(app, config)?));
+        }
+        let config =
+            ClusterConfig { data: lock.clone(), launcher: exec::launcher()?, settings: Vec::new() };
+        let cluster = Cluster::start(config).await?;
+        let store = store(app, StoreConfig::new(cluster.url()))?;
+        Ok((Self::Embedded(Box::new(cluster)), store))
+    }
+
+    /// The external one when it is named, else that of the process which holds the directory.
+    pub fn join(app: &App, dir: &DataDir) -> Result<(Self, Store), Failure> {
+        let neighbour = || Some(StoreConfig::new(dir.holder()?.database_url?));
+        let Some(config) = external(app).or_else(neighbour) else {
+            return Err(Failure::usage(
+                "no database: DATABASE_URL is not set and no `jobshop up` runs here",
+            )
+            .hint("set DATABASE_URL to a Postgres that all processes share"));
+        };
+        Ok((Self::External, store(app, config)?))
+    }
+
+    /// Returns, with the reason, once our database does not come back.
+    pub(super) async fn given_up(&self) -> Failure {
+        match self {
+            Self::External => pending().await,
+            Self::Embedded(cluster) => {
+                Failure::temporary(format!("Postgres is gone: {}", cluster.given_up().await))
+            }
+        }
+    }
+
+    pub(super) async fn stop(self) -> Result<(), Failure> {
+        match self {
+            Self::External => Ok(()),
+            Self::Embedded(cluster) => Ok(cluster.stop().await?),
+        }
+    }
+}
+
+fn external(app: &App) -> Option<StoreConfig> {
+    let values = &app.config.values;
+    let url = values.database_url.as_ref()?.expose_secret();
+    let direct_url = values.database_direct_url.as_ref().map(|url| url.expose_secret().to_owned());
+    Some(StoreConfig { direct_url, ..StoreConfig::new(url) })
+}
+
+fn store(app: &App, config: StoreConfig) -> Result<Store, Failure> {
+    let connections = app.config.values.database_connections.max(2);
+    Store::new(StoreConfig { connections, ..config })
+        .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        use std::error::Error as _;
+        let exit = match &error {
+            ClusterError::NoBinaries { .. }
+            | ClusterError::WrongBinaries { .. }
+            | ClusterError::OtherMajor { .. } => Exit::Usage,
+            ClusterError::Owner(_)
+            | ClusterError::Io { .. }
+            | ClusterError::Init { .. }
+            | ClusterError::Start { .. }
+            | ClusterError::KeepsStopping { .. }
+            | ClusterError::Leftover { .. }
+            | ClusterError::Unreachable(_) => Exit::Temporary,
+        };
+        let source = error.source().map_or_else(String::new, |source| format!(": {source}"));
+        Self::new(exit, format!("{error}{source}"))
+    }
+}

@@ -1,0 +1,242 @@
+//! The command line with a server: the whole way of a session, as a user sees it.
+
+use jobshop_tests::CommandLine;
+use jobshop_tests::command_line::shipped;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_jobshop-cli");
+
+const FAILING: &str = "\
+version: 1
+name: failing
+tasks:
+  good: { run: \"echo fine\" }
+  bad: { run: \"echo broken >&2; exit 3\" }
+  later: { needs: [bad], uses: builtin/noop }
+";
+
+const ALLOWED: &str = "\
+version: 1
+name: allowed
+tasks:
+  bad: { run: \"exit 3\", continue_on_failure: true }
+";
+
+const WAITING: &str = "\
+version: 1
+name: waiting
+tasks:
+  nap: { sleep: 1h }
+  after: { needs: [nap], uses: builtin/noop }
+";
+
+fn user() -> CommandLine {
+    CommandLine::new(PROGRAM)
+}
+
+fn hello() -> String {
+    shipped("workflows/hello.yaml").display().to_string()
+}
+
+#[test]
+fn a_workflow_runs_to_its_end_without_a_server() {
+    let user = user();
+    let told = user.run(&["run", &hello()]).expect(0).stdout;
+    assert!(told.contains("greet[Ada].say"), "{told}");
+    assert!(told.contains("count: 3"), "{told}");
+    assert!(!told.contains('\u{1b}'), "no colours in a pipe: {told}");
+    assert!(!user.path("data/server.json").exists(), "the server was for this session only");
+
+    let run = user.run(&["run", &hello(), "--json", "-i", "names=[\"Ada\"]", "--tag", "t"]);
+    let session = run.expect(0).json();
+    assert_eq!(session["status"], "completed");
+    assert_eq!(session["outputs"], json!({"count": 1}));
+    assert_eq!(session["inputs"], json!({"names": ["Ada"]}));
+    assert_eq!(session["tags"], json!(["t"]));
+}
+
+#[test]
+fn a_failed_session_says_where_to_look() {
+    let user = user();
+    user.write("failing.yaml", FAILING);
+    let answer = user.run(&["run", "failing.yaml"]).expect(1);
+    assert!(answer.stderr.contains("jobshop session logs"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("jobshop session retry"), "{}", answer.stderr);
+    user.write("allowed.yaml", ALLOWED);
+    let session = user.run(&["run", "allowed.yaml", "--json"]).expect(0).json();
+    assert_eq!(session["status"], "partially_completed");
+    user.run(&["run", "allowed.yaml", "--strict"]).expect(1);
+}
+
+#[tokio::test]
+async fn a_server_answers_every_question_about_a_session() {
+    let user = user();
+    let mut up = user.up().await;
+    user.write("failing.yaml", FAILING);
+    let new = user.run(&["submit", "failing.yaml", "--json", "--title", "Try"]).expect(0).json();
+    assert_eq!(new["title"], "Try");
+    let id = new["id"].as_str().unwrap();
+    let tail = &id[id.len() - 8..];
+
+    let watched = user.run(&["session", "watch", tail, "--json"]).expect(1).json_lines();
+    let seqs: Vec<i64> = watched.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
+    assert_eq!(seqs, (1..).take(seqs.len()).collect::<Vec<_>>(), "without gap or repetition");
+    assert_eq!(watched.last().unwrap()["kind"], "session.failed");
+    let events = user.run(&["session", "events", tail, "--json"]).expect(0).json();
+    assert_eq!(events, Value::Array(watched));
+    user.run(&["session", "watch", tail]).expect(1);
+
+    let shown = user.run(&["session", "show", "@latest", "--json"]).expect(0).json();
+    assert_eq!((&shown["id"], &shown["status"]), (&new["id"], &json!("failed")));
+    let listed = user.run(&["session", "list", "--status", "failed", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["id"], new["id"]);
+    let tasks = user.run(&["session", "tasks", "@latest:failing", "--json"]).expect(0).json();
+    let status = |key: &str| {
+        let tasks = tasks.as_array().unwrap().iter();
+        tasks.clone().find(|task| task["key"] == key).unwrap()["status"].clone()
+    };
+    assert_eq!((status("good"), status("bad")), (json!("completed"), json!("failed")));
+    assert_eq!(status("later"), "skipped");
+
+    let log = user.run(&["session", "logs", tail, "bad"]).expect(0).stdout;
+    assert!(log.contains("broken"), "{log}");
+    let log = user.run(&["session", "logs", tail, "--failed"]).expect(0).stdout;
+    assert!(log.contains("broken") && !log.contains("fine"), "{log}");
+    let log = user.run(&["session", "logs", tail, "-f", "--json"]).expect(0).json_lines();
+    assert!(log.iter().any(|piece| piece["task"] == "good"), "{log:?}");
+    let why = user.run(&["session", "why", tail, "later", "--json"]).expect(0).json();
+    assert!(why["reasons"].as_array().is_some_and(|it| !it.is_empty()), "{why}");
+    let why = user.run(&["session", "why", tail, "later"]).expect(0).stdout;
+    assert!(why.contains("bad"), "{why}");
+
+    let again = user.run(&["session", "retry", tail, "--json"]).expect(0).json();
+    assert_eq!(again["retry"], 1);
+    user.run(&["session", "watch", tail]).expect(1);
+    user.run(&["session", "cancel", tail]).expect(5);
+    up.send(Signal::SIGTERM);
+    assert_eq!(up.end().await, Some(0), "{}", up.output());
+    assert!(!user.path("data/server.json").exists());
+}
+
+#[tokio::test]
+async fn refusals_have_their_own_exit_codes() {
+    let user = user();
+    let _up = user.up().await;
+    user.run(&["session", "show", "00000000"]).expect(4);
+    user.run(&["session", "show", "@latest:nothing"]).expect(4);
+    user.run(&["workflow", "show", "nothing"]).expect(4);
+    user.run(&["submit", "nothing"]).expect(4);
+    user.run(&["session", "show", "xyz"]).expect(2);
+    let url: Value =
+        serde_json::from_slice(&std::fs::read(user.path("data/server.json")).unwrap()).unwrap();
+    let url = url["url"].as_str().unwrap();
+    user.write("waiting.yaml", WAITING);
+    let key = ["--idempotency-key", "once", "--json"];
+    let submit = |file: &str, title: &str| {
+        user.run(&[&["submit", file, "--title", title], &key[..]].concat())
+    };
+    let first = submit("waiting.yaml", "a").expect(0).json();
+    assert_eq!(submit("waiting.yaml", "a").expect(0).json()["id"], first["id"]);
+    submit("waiting.yaml", "b").expect(5);
+    user.run(&["up", "--listen", "127.0.0.1:0"]).expect(5);
+    let user = user.with("JOBSHOP_TOKEN", "wrong");
+    user.run(&["session", "list"]).expect(3);
+    user.run(&["session", "watch", "@latest", "--json"]).expect(3);
+    let user = user.with("JOBSHOP_SERVER", url).with("JOBSHOP_TOKEN", "");
+    user.run(&["session", "list", "--json"]).expect(0);
+}
+
+#[tokio::test]
+async fn workflows_are_registered_and_submitted_by_name() {
+    let user = user();
+    let _up = user.up().await;
+    let applied = user.run(&["workflow", "apply", &hello(), "--json"]).expect(0).json();
+    assert_eq!((&applied["name"], &applied["version"]), (&json!("hello"), &json!(1)));
+    let again = user.run(&["workflow", "apply", &hello(), "--json"]).expect(0).json();
+    assert_eq!(again["version"], 1);
+    let listed = user.run(&["workflow", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["name"], "hello");
+    let versions = user.run(&["workflow", "versions", "hello", "--json"]).expect(0).json();
+    assert_eq!(versions.as_array().unwrap().len(), 1);
+    let shown = user.run(&["workflow", "show", "hello@1"]).expect(0).stdout;
+    assert!(shown.starts_with("version: 1\n"), "{shown}");
+    let arguments = ["submit", "hello", "-i", "names=[\"Ada\", \"Alan\"]", "--watch", "--json"];
+    let session = user.run(&arguments).expect(0).json();
+    assert_eq!(session["outputs"], json!({"count": 2}));
+    let agents = user.run(&["agent", "list", "--json"]).expect(0).json();
+    assert_eq!(agents[0]["capabilities"], json!(["*"]));
+}
+
+#[tokio::test]
+async fn run_uses_the_running_server() {
+    let user = user();
+    let _up = user.up().await;
+    let session = user.run(&["run", &hello(), "--json"]).expect(0).json();
+    let known = user.run(&["session", "show", "@latest", "--json"]).expect(0).json();
+    assert_eq!(known, session);
+}
+
+#[tokio::test]
+async fn a_session_is_cancelled_once() {
+    let user = user();
+    let _up = user.up().await;
+    user.write("waiting.yaml", WAITING);
+    user.run(&["submit", "waiting.yaml"]).expect(0);
+    let why = user.run(&["session", "why", "@latest", "after"]).expect(0).stdout;
+    assert!(why.contains("nap"), "{why}");
+    let gone = user.run(&["session", "cancel", "@latest", "--json"]).expect(0).json();
+    assert_eq!(gone["status"], "cancelled");
+    user.run(&["session", "watch", "@latest"]).expect(1);
+    user.run(&["session", "retry", "@latest"]).expect(5);
+}
+
+#[tokio::test]
+async fn an_interrupted_run_goes_on_when_the_server_starts() {
+    let user = user();
+    user.write(
+        "slow.yaml",
+        "version: 1\nname: slow\ntasks:\n  nap: { sleep: 2s }\n  end: { needs: [nap], uses: builtin/noop }\n",
+    );
+    let mut run = user.start(&["run", "slow.yaml"]);
+    jobshop_tests::wait::until("the nap", std::time::Duration::from_secs(20), async || {
+        run.output().contains("nap").then_some(())
+    })
+    .await;
+    run.send(Signal::SIGINT);
+    assert_eq!(run.end().await, Some(130), "{}", run.output());
+    assert!(run.output().contains("jobshop up"), "{}", run.output());
+    let _up = user.up().await;
+    user.run(&["session", "watch", "@latest"]).expect(0);
+}
+
+#[tokio::test]
+async fn a_fleet_shares_one_database() {
+    let user = user();
+    let _up = user.up().await;
+    let mut workers = [
+        user.start(&["worker", "--capability", "rust", "--name", "one"]),
+        user.start(&["worker", "--name", "two", "--concurrency", "3"]),
+    ];
+    jobshop_tests::wait::until("three agents", std::time::Duration::from_secs(20), async || {
+        let agents = user.run(&["agent", "list", "--json"]).expect(0).json();
+        (agents.as_array()?.len() == 3).then_some(())
+    })
+    .await;
+    for worker in &mut workers {
+        worker.send(Signal::SIGTERM);
+        assert_eq!(worker.end().await, Some(0), "{}", worker.output());
+    }
+}
+
+#[test]
+fn a_prompt_is_done_by_the_agents_command() {
+    let user = user();
+    let agent = "sh -c 'cat > done.txt; echo \"summary=did it\" >> \"$JOBSHOP_OUTPUT\"'";
+    let arguments = ["prompt", "write a poem", "--command", agent, "--json"];
+    let session = user.run(&arguments).expect(0).json();
+    assert_eq!(session["prompt"], "write a poem");
+    assert_eq!(session["workflow"]["name"], "builtin/prompt");
+    let user = user.with("JOBSHOP_AGENT_COMMAND", "sh -c 'exit 4'");
+    user.run(&["prompt", "write a poem"]).expect(1);
+}
