@@ -1,12 +1,16 @@
 //! From a node of a plan and the values it refers to, to an attempt with everything rendered.
 
+use std::cell::OnceCell;
+
+use serde_json::Value;
+
 use super::{AgentWork, Attempt, MergeWork, Work, Workspace, commits};
 use crate::{
     duration::Span,
-    expression::{self, Scope, values::Values},
+    expression::{self, Scope, template::has_expression, values::Values},
     id::Fence,
     outcome::{ErrorClass, Failure},
-    plan::{AgentSpec, Builtin, Command, Kind, Node, NodeIndex, Plan, WorkspaceMode},
+    plan::{AgentSpec, Builtin, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec},
 };
 
 /// Whose attempt it is.
@@ -26,13 +30,13 @@ pub fn prepare(
     values: &Values,
     identity: Identity,
 ) -> Result<Attempt, Failure> {
+    let rendering = Rendering { plan, node, values, scope: OnceCell::new() };
     let spec = plan.node(node);
-    let scope = values.scope(plan, Some(node));
-    let env = env(plan, node, &scope)?;
-    let work = work(plan, node, values, &scope)?;
-    let workspace = workspace(plan, node, values, &scope, identity.file_dir.as_deref())?;
+    let env = rendering.env()?;
+    let work = rendering.work()?;
+    let workspace = rendering.workspace(identity.file_dir.as_deref())?;
     let idempotency_key = match &spec.idempotency_key {
-        Some(source) => expression::render_text(source, &scope)?,
+        Some(source) => rendering.text(source)?,
         None => format!("{}/{}", identity.fence.task.session.id, identity.task),
     };
     Ok(Attempt {
@@ -49,96 +53,107 @@ pub fn prepare(
     })
 }
 
-/// The environment of a command; a built-in task has no use for one.
-fn env(plan: &Plan, node: NodeIndex, scope: &Scope) -> Result<Vec<(String, String)>, Failure> {
-    match plan.node(node).kind {
-        Kind::Run(_) | Kind::Agent(_) => {
-            let env = plan.environment(node).into_iter();
-            env.map(|(name, value)| Ok((name.to_owned(), text(value, scope)?))).collect()
-        }
-        Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => Ok(Vec::new()),
-    }
-}
-
 /// How long a `sleep` task sleeps.
 pub fn sleep(plan: &Plan, node: NodeIndex, values: &Values) -> Result<Span, Failure> {
     let Kind::Sleep(source) = &plan.node(node).kind else { return Ok(Span { ms: 0 }) };
-    let text = expression::render_text(source, &values.scope(plan, Some(node)))?;
+    let rendering = Rendering { plan, node, values, scope: OnceCell::new() };
+    let text = rendering.text(source)?;
     text.trim().parse().map_err(|error| failure(format!("`sleep`: {error}")))
 }
 
-/// A value as text: every text in it rendered, then the rule for text.
-fn text(value: &serde_json::Value, scope: &Scope) -> Result<String, Failure> {
-    match value.as_str() {
-        Some(source) => expression::render_text(source, scope),
-        None => Ok(expression::to_text(&expression::render_value(value, scope)?)),
-    }
-}
-
-fn optional(source: Option<&String>, scope: &Scope) -> Result<Option<String>, Failure> {
-    source.map(|source| expression::render_text(source, scope)).transpose()
-}
-
-fn work(plan: &Plan, node: NodeIndex, values: &Values, scope: &Scope) -> Result<Work, Failure> {
-    Ok(match &plan.node(node).kind {
-        Kind::Run(Command::Script(script)) => Work::Run(Command::Script(script.clone())),
-        Kind::Run(Command::Argv(argv)) => Work::Run(Command::Argv(argv.clone())),
-        Kind::Agent(agent) => Work::Agent(agent_work(agent, scope)?),
-        Kind::Builtin(Builtin::Noop) => Work::Noop,
-        Kind::Builtin(Builtin::Fail { message }) => {
-            let message = optional(message.as_ref(), scope)?;
-            Work::Fail(
-                ErrorClass::Error,
-                message.unwrap_or_else(|| "it is there to fail".to_owned()),
-            )
-        }
-        Kind::Builtin(Builtin::Merge { into }) => Work::Merge(MergeWork {
-            into: optional(into.as_ref(), scope)?.filter(|branch| !branch.is_empty()),
-            commits: commits::merged(plan, node, values),
-        }),
-        Kind::Sleep(_) | Kind::Group(_) => {
-            return Err(failure("a sleep or a group has nothing to execute".to_owned()));
-        }
-    })
-}
-
-fn agent_work(agent: &AgentSpec, scope: &Scope) -> Result<AgentWork, Failure> {
-    Ok(AgentWork {
-        runtime: agent.runtime,
-        prompt: optional(agent.prompt.as_ref(), scope)?.unwrap_or_default(),
-        model: optional(agent.model.as_ref(), scope)?.filter(|model| !model.is_empty()),
-        command: agent.command.clone(),
-        script: optional(agent.script.as_ref(), scope)?,
-    })
-}
-
-fn workspace(
-    plan: &Plan,
+/// The templates of one node over the values loaded for it.
+struct Rendering<'a> {
+    plan: &'a Plan,
     node: NodeIndex,
-    values: &Values,
-    scope: &Scope,
-    file_dir: Option<&str>,
-) -> Result<Workspace, Failure> {
-    let Node { workspace, kind, .. } = plan.node(node);
-    let needs_none = matches!(kind, Kind::Builtin(Builtin::Noop | Builtin::Fail { .. }));
-    let spec = workspace.as_ref().filter(|spec| spec.mode == WorkspaceMode::Clone && !needs_none);
-    let Some(spec) = spec else {
-        return Ok(Workspace::Empty);
-    };
-    let Some(repo) = optional(spec.repo.as_ref(), scope)?.filter(|repo| !repo.is_empty()) else {
-        return Ok(Workspace::Empty);
-    };
-    if file_dir.is_none() && is_relative(&repo) {
-        return Err(failure(format!(
-            "the repository `{repo}` is a relative path, which only `jobshop run FILE` and `jobshop prompt` can follow: give an absolute path or a URL"
-        )));
+    values: &'a Values,
+    /// Built for the first expression: many tasks have none.
+    scope: OnceCell<Scope>,
+}
+
+impl Rendering<'_> {
+    fn scope(&self) -> &Scope {
+        self.scope.get_or_init(|| self.values.scope(self.plan, Some(self.node)))
     }
-    let base = optional(spec.base.as_ref(), scope)?.filter(|base| !base.is_empty());
-    let at = match kind {
-        Kind::Run(_) | Kind::Agent(_) => commits::start(plan, node, values)?,
-        Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => None,
-    };
-    Ok(Workspace::Clone { repo, base, at })
+
+    fn text(&self, source: &str) -> Result<String, Failure> {
+        if !has_expression(source) {
+            return Ok(source.to_owned());
+        }
+        expression::render_text(source, self.scope())
+    }
+
+    fn optional(&self, source: Option<&String>) -> Result<Option<String>, Failure> {
+        source.map(|source| self.text(source)).transpose()
+    }
+
+    /// The environment of a command; a built-in task has no use for one.
+    fn env(&self) -> Result<Vec<(String, String)>, Failure> {
+        match self.plan.node(self.node).kind {
+            Kind::Run(_) | Kind::Agent(_) => {
+                let env = self.plan.environment(self.node).into_iter();
+                env.map(|(name, value)| Ok((name.to_owned(), self.variable(value)?))).collect()
+            }
+            Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Every text in the value rendered, then the rule for values as text.
+    fn variable(&self, value: &Value) -> Result<String, Failure> {
+        match value.as_str() {
+            Some(source) => self.text(source),
+            None => Ok(expression::to_text(&expression::render_value(value, self.scope())?)),
+        }
+    }
+
+    fn work(&self) -> Result<Work, Failure> {
+        Ok(match &self.plan.node(self.node).kind {
+            Kind::Run(command) => Work::Run(command.clone()),
+            Kind::Agent(agent) => Work::Agent(self.agent(agent)?),
+            Kind::Builtin(Builtin::Noop) => Work::Noop,
+            Kind::Builtin(Builtin::Fail { message }) => {
+                let message = self.optional(message.as_ref())?;
+                let message = message.unwrap_or_else(|| "it is there to fail".to_owned());
+                Work::Fail(ErrorClass::Error, message)
+            }
+            Kind::Builtin(Builtin::Merge { into }) => Work::Merge(MergeWork {
+                into: self.optional(into.as_ref())?.filter(|branch| !branch.is_empty()),
+                commits: commits::merged(self.plan, self.node, self.values),
+            }),
+            Kind::Sleep(_) | Kind::Group(_) => {
+                return Err(failure("a sleep or a group has nothing to execute".to_owned()));
+            }
+        })
+    }
+
+    fn agent(&self, agent: &AgentSpec) -> Result<AgentWork, Failure> {
+        Ok(AgentWork {
+            runtime: agent.runtime,
+            prompt: self.optional(agent.prompt.as_ref())?.unwrap_or_default(),
+            model: self.optional(agent.model.as_ref())?.filter(|model| !model.is_empty()),
+            command: agent.command.clone(),
+            script: self.optional(agent.script.as_ref())?,
+        })
+    }
+
+    fn workspace(&self, file_dir: Option<&str>) -> Result<Workspace, Failure> {
+        let Node { workspace, kind, .. } = self.plan.node(self.node);
+        let needs_none = matches!(kind, Kind::Builtin(Builtin::Noop | Builtin::Fail { .. }));
+        let is_clone = |spec: &&WorkspaceSpec| spec.mode == WorkspaceMode::Clone && !needs_none;
+        let Some(spec) = workspace.as_ref().filter(is_clone) else { return Ok(Workspace::Empty) };
+        let repo = self.optional(spec.repo.as_ref())?.filter(|repo| !repo.is_empty());
+        let Some(repo) = repo else { return Ok(Workspace::Empty) };
+        if file_dir.is_none() && is_relative(&repo) {
+            return Err(failure(format!(
+                "the repository `{repo}` is a relative path, which only `jobshop run FILE` and `jobshop prompt` can follow: give an absolute path or a URL"
+            )));
+        }
+        let base = self.optional(spec.base.as_ref())?.filter(|base| !base.is_empty());
+        let at = match kind {
+            Kind::Run(_) | Kind::Agent(_) => commits::start(self.plan, self.node, self.values)?,
+            Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => None,
+        };
+        Ok(Workspace::Clone { repo, base, at })
+    }
 }
 
 /// Neither an absolute path, nor a URL, nor `host:path`.

@@ -26,6 +26,20 @@ pub fn did_you_mean<'c>(
     nearest(word, candidates).map(|nearest| format!("did you mean `{nearest}`?"))
 }
 
+/// The nearest candidate, else what there is to choose from.
+pub fn or_list<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> String {
+    const SHOWN_MAX: usize = 12;
+    let all: Vec<&str> = candidates.into_iter().collect();
+    if let Some(hint) = did_you_mean(word, all.iter().copied()) {
+        return hint;
+    }
+    match all.len() {
+        0 => "there is none".to_owned(),
+        1..=SHOWN_MAX => format!("there is {}", all.join(", ")),
+        more => format!("there is {} and {} more", all[..SHOWN_MAX].join(", "), more - SHOWN_MAX),
+    }
+}
+
 /// Case and the kind of dash are not what people mean when they write another word.
 fn folded(word: &str) -> Vec<char> {
     word.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()

@@ -59,7 +59,7 @@ impl Members<'_, '_> {
             "tasks" if draft.is_group() && !draft.has_items() => {
                 self.inner(index, name, at + 1, found)
             }
-            _ => Err(self.unknown_member(index, name, at)),
+            key => Err(self.unknown_member(index, name, at, key)),
         }
     }
 
@@ -71,33 +71,29 @@ impl Members<'_, '_> {
         (name.steps.len() == at).then(|| dashed_cure(name, at, &ids)).flatten()
     }
 
-    fn unknown_member(&self, index: NodeIndex, name: &Name, at: usize) -> Unknown {
+    /// Nothing is called `key`, which is the look-up number `at`, in a task or group.
+    fn unknown_member(&self, index: NodeIndex, name: &Name, at: usize, key: &str) -> Unknown {
         let draft = self.outline.draft(index);
         let base = name.written(at);
-        let Some(Step::Key(key)) = name.steps.get(at) else { return unknown("undefined", None) };
-        let hint = match key.as_str() {
-            "output" | "result" => Some(format!("write `{base}.outputs`")),
-            "state" | "outcome" | "conclusion" => Some(format!("write `{base}.status`")),
-            "tasks" if draft.has_items() => {
-                Some(format!("write `{base}.items.KEY.ID`: it has `for_each`"))
+        let has_items = draft.has_items();
+        let hint = match key {
+            "output" | "result" => format!("write `{base}.outputs`"),
+            "state" | "outcome" | "conclusion" => format!("write `{base}.status`"),
+            "tasks" if has_items => format!("write `{base}.items.KEY.ID`: it has `for_each`"),
+            "items" if draft.is_group() => format!("write `{base}.tasks.ID`: it has no `for_each`"),
+            _ if self.outline.find(Some(index), key).is_some() => {
+                let way = if has_items { "items.KEY" } else { "tasks" };
+                format!("write `{base}.{way}.{key}`")
             }
-            "items" if draft.is_group() => {
-                Some(format!("write `{base}.tasks.ID`: it has no `for_each`"))
-            }
-            _ if self.outline.find(Some(index), key).is_some() => Some(if draft.has_items() {
-                format!("write `{base}.items.KEY.{key}`")
-            } else {
-                format!("write `{base}.tasks.{key}`")
-            }),
-            _ if draft.has_items() => {
-                suggest::did_you_mean(key, LISTS.into_iter().chain(["items", "status"]))
+            _ if has_items => {
+                suggest::or_list(key, LISTS.into_iter().chain(["items", "status", "error"]))
             }
             list if draft.is_group() && LISTS.contains(&list) => {
-                Some("only a group with `for_each` has lists of item keys".to_owned())
+                "only a group with `for_each` has lists of item keys".to_owned()
             }
-            _ if draft.is_group() => suggest::did_you_mean(key, ["tasks", "status", "error"]),
+            _ if draft.is_group() => suggest::or_list(key, ["tasks", "status", "error"]),
             _ => suggest::did_you_mean(key, ["outputs", "status", "error"])
-                .or_else(|| Some(format!("what it wrote is `{base}.outputs.{key}`"))),
+                .unwrap_or_else(|| format!("what it wrote is `{base}.outputs.{key}`")),
         };
         unknown(format!("`{}` is undefined", name.written(at + 1)), hint)
     }
@@ -116,7 +112,7 @@ impl Members<'_, '_> {
         };
         match self.outline.find(Some(group), key) {
             Some(child) => self.task(child, name, at + 1, found),
-            None => Err(self.unknown_child(group, name, at)),
+            None => Err(self.unknown_child(group, name, at, key)),
         }
     }
 
@@ -131,7 +127,7 @@ impl Members<'_, '_> {
         found.items.insert(group);
         let Some(Step::Key(key)) = name.steps.get(at + 1) else { return Ok(()) };
         let Some(child) = self.outline.find(Some(group), key) else {
-            return Err(self.unknown_child(group, name, at + 1));
+            return Err(self.unknown_child(group, name, at + 1, key));
         };
         // The tasks of the items are loaded with their group.
         let mut inner = Found::default();
@@ -141,17 +137,16 @@ impl Members<'_, '_> {
         Ok(())
     }
 
-    fn unknown_child(&self, group: NodeIndex, name: &Name, at: usize) -> Unknown {
-        let children = &self.outline.draft(group).children;
-        let ids: Vec<&str> =
-            children.iter().map(|child| self.outline.draft(*child).id.value.as_str()).collect();
-        let Some(Step::Key(key)) = name.steps.get(at) else { return unknown("undefined", None) };
+    fn unknown_child(&self, group: NodeIndex, name: &Name, at: usize, key: &str) -> Unknown {
+        let draft = self.outline.draft(group);
+        let ids: Vec<&str> = draft
+            .children
+            .iter()
+            .map(|child| self.outline.draft(*child).id.value.as_str())
+            .collect();
         dashed_cure(name, at + 1, &ids).unwrap_or_else(|| {
-            let id = &self.outline.draft(group).id.value;
-            unknown(
-                format!("there is no task `{key}` in the group `{id}`"),
-                suggest::did_you_mean(key, ids),
-            )
+            let message = format!("there is no task `{key}` in the group `{}`", draft.id.value);
+            unknown(message, suggest::or_list(key, ids))
         })
     }
 
@@ -163,34 +158,26 @@ impl Members<'_, '_> {
             return Ok(());
         };
         let draft = self.outline.draft(index);
-        let undefined = |hint: Option<String>| {
-            Err(unknown(format!("`{}` is undefined", name.written(at + 2)), hint))
-        };
+        let undefined =
+            |hint: String| Err(unknown(format!("`{}` is undefined", name.written(at + 2)), hint));
         if member == "status" {
-            return undefined(Some("a status is text, such as 'completed'".to_owned()));
+            return undefined("a status is text, such as 'completed'".to_owned());
         }
         if member == "error" {
             return match key.as_str() {
                 "class" | "message" => Ok(()),
-                _ => undefined(Some("an error has class and message".to_owned())),
+                _ => undefined("an error has class and message".to_owned()),
             };
         }
         if draft.is_group() {
-            return undefined(Some(
-                "a group has no outputs of its own, the tasks in it have".to_owned(),
-            ));
+            return undefined("a group has no outputs of its own, the tasks in it have".to_owned());
         }
         match kinds::known_outputs(draft.task) {
-            Some(known) if !known.iter().any(|known| known == key) => undefined(
-                suggest::did_you_mean(key, known.iter().map(String::as_str)).or_else(|| {
-                    Some(if known.is_empty() {
-                        "this task has no outputs".to_owned()
-                    } else {
-                        format!("its outputs are {}", known.join(", "))
-                    })
-                }),
-            ),
-            _ => Ok(()),
+            Some(known) if known.is_empty() => undefined("this task has no outputs".to_owned()),
+            Some(known) if !known.contains(key) => {
+                undefined(suggest::or_list(key, known.iter().map(String::as_str)))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -203,7 +190,7 @@ pub(super) fn dashed_cure(name: &Name, steps: usize, ids: &[&str]) -> Option<Unk
     let base = name.written(steps - 1);
     Some(unknown(
         format!("`{base}.{id}` is a subtraction: an id with a dash cannot follow a dot"),
-        Some(format!("write `{base}['{id}']`")),
+        format!("write `{base}['{id}']`"),
     ))
 }
 

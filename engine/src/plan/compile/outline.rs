@@ -282,7 +282,7 @@ impl<'w> Outline<'w> {
         }
         let siblings = self.level(self.draft(index).parent).iter().filter(|other| **other != index);
         let ids = siblings.map(|other| self.draft(*other).id.value.as_str());
-        (format!("there is no task `{need}`"), suggest::did_you_mean(need, ids))
+        (format!("there is no task `{need}`"), Some(suggest::or_list(need, ids)))
     }
 
     fn refuse_cycles(&self, problems: &mut Problems) {

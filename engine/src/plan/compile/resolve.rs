@@ -44,10 +44,10 @@ impl Found {
 #[derive(Debug)]
 pub(super) struct Unknown {
     pub(super) message: String,
-    pub(super) hint: Option<String>,
+    pub(super) hint: String,
 }
 
-pub(super) fn unknown(message: impl Into<String>, hint: impl Into<Option<String>>) -> Unknown {
+pub(super) fn unknown(message: impl Into<String>, hint: impl Into<String>) -> Unknown {
     Unknown { message: message.into(), hint: hint.into() }
 }
 
@@ -190,26 +190,24 @@ impl<'a, 'w> Resolver<'a, 'w> {
     fn unknown_root(&self, name: &Name) -> Unknown {
         let root = name.root.as_str();
         let hint = if self.visible(root).is_some() {
-            Some(format!("a task is written `tasks.{root}`"))
+            format!("a task is written `tasks.{root}`")
         } else if self.workflow.inputs.0.iter().any(|(id, _)| id.value == root) {
-            Some(format!("an input is written `inputs.{root}`"))
+            format!("an input is written `inputs.{root}`")
         } else {
             match (root, self.item_names().next()) {
                 ("item" | "each" | "element", Some(item)) => {
-                    Some(format!("the item is called `{item}` here"))
+                    format!("the item is called `{item}` here")
                 }
-                ("item", None) => {
-                    Some("there is an item only in a group with `for_each`".to_owned())
-                }
-                ("steps" | "jobs", _) => Some("write `tasks`".to_owned()),
-                ("params" | "input" | "vars", _) => Some("write `inputs`".to_owned()),
-                ("matrix", Some(item)) => Some(format!("write `{item}`")),
-                ("env" | "secrets", _) => Some(
+                ("item", None) => "there is an item only in a group with `for_each`".to_owned(),
+                ("steps" | "jobs", _) => "write `tasks`".to_owned(),
+                ("params" | "input" | "vars", _) => "write `inputs`".to_owned(),
+                ("matrix", Some(item)) => format!("write `{item}`"),
+                ("env" | "secrets", _) => {
                     "the environment is for commands; expressions see `inputs` and `tasks`"
-                        .to_owned(),
-                ),
-                ("github" | "run", _) => Some("write `session` or `workflow`".to_owned()),
-                _ => suggest::did_you_mean(root, ROOTS.into_iter().chain(self.item_names())),
+                        .to_owned()
+                }
+                ("github" | "run", _) => "write `session` or `workflow`".to_owned(),
+                _ => suggest::or_list(root, ROOTS.into_iter().chain(self.item_names())),
             }
         };
         unknown(format!("`{root}` is undefined"), hint)
@@ -222,16 +220,16 @@ impl<'a, 'w> Resolver<'a, 'w> {
             let known = || inputs.iter().map(|(id, _)| id.value.as_str());
             let dashed = name.dashed.as_ref().filter(|_| name.steps.len() == 1);
             let hint = match dashed.filter(|dashed| known().any(|id| id == dashed.name)) {
-                Some(dashed) => Some(format!("write `inputs['{}']`", dashed.name)),
-                None => suggest::did_you_mean(key, known()),
+                Some(dashed) => format!("write `inputs['{}']`", dashed.name),
+                None => suggest::or_list(key, known()),
             };
             return Err(unknown(format!("there is no input `{key}`"), hint));
         };
         if name.steps.len() > 1 && !matches!(input.kind, InputType::Array | InputType::Object) {
             let what = input.kind.as_str();
             return Err(unknown(
-                format!("`{}` is undefined: `inputs.{key}` is {what}", name.written(2)),
-                None,
+                format!("`{}` is undefined", name.written(2)),
+                format!("`inputs.{key}` is of type {what}, which has no parts"),
             ));
         }
         Ok(())
@@ -258,8 +256,10 @@ impl<'a, 'w> Resolver<'a, 'w> {
         }
         Err(unknown(
             format!("`{key}` is not among the needs of this task"),
-            suggest::did_you_mean(key, ids)
-                .or_else(|| self.visible(key).map(|_| format!("add `{key}` to `needs`"))),
+            match self.visible(key) {
+                Some(_) => format!("add `{key}` to `needs`"),
+                None => suggest::or_list(key, ids),
+            },
         ))
     }
 
@@ -303,15 +303,15 @@ impl<'a, 'w> Resolver<'a, 'w> {
             self.outline.draft(*index).id.value == key
                 && self.outline.draft(*index).parent.is_some()
         });
-        let hint = suggest::did_you_mean(key, self.visible_ids()).or_else(|| {
-            let group = self.outline.draft(inner?).parent?;
+        let in_group = inner.and_then(|inner| self.outline.draft(inner).parent).map(|group| {
             let path = self.outline.path(group).replace('.', ".tasks.");
-            Some(if self.outline.draft(group).has_items() {
+            if self.outline.draft(group).has_items() {
                 format!("it stands in a group with `for_each`: write `tasks.{path}.items[…].{key}`")
             } else {
                 format!("it stands in a group: write `tasks.{path}.tasks.{key}`")
-            })
+            }
         });
+        let hint = in_group.unwrap_or_else(|| suggest::or_list(key, self.visible_ids()));
         unknown(format!("there is no task `{key}`"), hint)
     }
 
@@ -320,16 +320,19 @@ impl<'a, 'w> Resolver<'a, 'w> {
         let (Viewer::Task(own) | Viewer::Key(own)) = self.viewer else {
             return unknown(
                 format!("`{id}` is a task, and this is for every task"),
-                Some("put it on the tasks that need it".to_owned()),
+                "put it on the tasks that need it",
             );
         };
         if own == index {
-            return unknown(format!("`{id}` cannot refer to itself"), None);
+            return unknown(
+                format!("`{id}` cannot refer to itself"),
+                "its outputs are there for the tasks that need it",
+            );
         }
         if self.around.contains(&index) {
             return unknown(
                 format!("`{id}` is the group around this task: it has not ended while this runs"),
-                None,
+                "refer to it from a task that needs the group",
             );
         }
         let parent = self.outline.draft(index).parent;
@@ -342,7 +345,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
                 "`{id}` is not needed by `{}`, so it may not have ended",
                 self.outline.path(own)
             ),
-            Some(format!("add `{id}` to the `needs` of `{}`", self.outline.path(needer))),
+            format!("add `{id}` to the `needs` of `{}`", self.outline.path(needer)),
         )
     }
 }
@@ -354,7 +357,7 @@ fn function(name: &str) -> Result<(), Unknown> {
     Err(unknown(
         format!("there is no function `{name}`"),
         suggest::did_you_mean(name, FUNCTIONS)
-            .or_else(|| Some(format!("filters are written `x | {name}`"))),
+            .unwrap_or_else(|| format!("filters are written `x | {name}`")),
     ))
 }
 
@@ -364,7 +367,7 @@ fn member(name: &Name, known: &[&'static str]) -> Result<(), Unknown> {
         Some(Step::Key(key)) if !known.contains(&key.as_str()) => Err(unknown(
             format!("`{}` is undefined", name.written(1)),
             suggest::did_you_mean(key, known.iter().copied())
-                .or_else(|| Some(format!("`{}` has {}", name.root, known.join(", ")))),
+                .unwrap_or_else(|| format!("`{}` has {}", name.root, known.join(", "))),
         )),
         _ => Ok(()),
     }

@@ -94,7 +94,7 @@ impl Templates<'_, '_> {
                 continue;
             }
             if let Err(unknown) = self.resolver.resolve(name, &mut self.found) {
-                problems.maybe(place(name.at), unknown.message, unknown.hint);
+                problems.hint(place(name.at), unknown.message, unknown.hint);
                 skipped.extend(name.dashed.iter().flat_map(|dashed| dashed.tails.iter().copied()));
             }
         }

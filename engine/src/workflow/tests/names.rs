@@ -41,7 +41,8 @@ tasks:
 "), @r"
     14:16 there is no input `gaol`
          did you mean `goal`?
-    15:16 `inputs.goal.deeper` is undefined: `inputs.goal` is string
+    15:16 `inputs.goal.deeper` is undefined
+         `inputs.goal` is of type string, which has no parts
     16:16 there is no input `my`
          write `inputs['my-input']`
     17:16 `task` is undefined
@@ -65,7 +66,7 @@ tasks:
     26:16 `tasks.nap.outputs.x` is undefined
          this task has no outputs
     27:16 `tasks.merge.outputs.sha` is undefined
-         its outputs are branch, commit, base, merged, conflicts
+         there is branch, commit, base, merged, conflicts
     28:16 `session.name` is undefined
          `session` has id, title, retry, started_at
     29:16 `workflow.id` is undefined
@@ -102,9 +103,11 @@ tasks:
     7:32 `a` is not needed by `d`, so it may not have ended
          add `a` to the `needs` of `d`
     7:60 `d` cannot refer to itself
+         its outputs are there for the tasks that need it
     10:36 `a` is not needed by `group.x`, so it may not have ended
          add `a` to the `needs` of `group`
     10:64 `group` is the group around this task: it has not ended while this runs
+         refer to it from a task that needs the group
     11:36 `x` is not needed by `group.y`, so it may not have ended
          add `x` to the `needs` of `group.y`
     12:48 there is no task `x`
@@ -172,11 +175,13 @@ tasks:
     13:14 `tasks.plain.outputs.x` is undefined
          a group has no outputs of its own, the tasks in it have
     14:14 there is no task `z` in the group `plain`
+         there is x
     15:14 `tasks.each.y` is undefined
          write `tasks.each.items.KEY.y`
     16:14 `tasks.each.tasks` is undefined
          write `tasks.each.items.KEY.ID`: it has `for_each`
     17:14 there is no task `z` in the group `each`
+         there is y
     18:14 `tasks.each.complete` is undefined
          did you mean `completed`?
     19:14 `tasks.each.items.a.y.output` is undefined
@@ -197,5 +202,6 @@ tasks:
     3:16 `a` is a task, and this is for every task
          put it on the tasks that need it
     4:25 there is no input `repo`
+         there is none
     ");
 }

@@ -28,6 +28,7 @@ outputs:
     7:17 unknown key `retrys` in a task
          did you mean `retry`?
     7:36 there is no task `b`
+         there is c
     8:8 unknown key `if` in a task
          use `when`
     8:27 unknown key `depends_on` in a task
