@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How many characters and items the filters of one expression may look at together.
-const WORK_MAX: usize = 64 * 1024 * 1024;
+const WORK_MAX: usize = 20_000_000;
 
 /// The largest width, indentation or number of groups.
 const COUNT_MAX: usize = 10_000;
