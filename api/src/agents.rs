@@ -15,7 +15,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 }
 
 /// Agents that live: their lease holds.
-#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", operation_id = "list_agents", params(PageQuery),
     responses((status = OK, body = Page<AgentObject>), (status = BAD_REQUEST, body = Problem)))]
 async fn list(
     State(shared): State<Shared>,

@@ -81,7 +81,7 @@ struct NewSessionBody {
 
 /// Creates a session. With the header `idempotency-key` the same request sent again answers with
 /// the same session, and another request with that key is refused.
-#[utoipa::path(post, path = "/api/v1/sessions", tag = "sessions",
+#[utoipa::path(post, path = "/api/v1/sessions", tag = "sessions", operation_id = "create_session",
     params(("idempotency-key" = Option<String>, Header,
             description = "Makes the request safe to send again")),
     request_body = NewSessionBody,

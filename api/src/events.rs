@@ -29,7 +29,7 @@ struct ListQuery {
 }
 
 /// The events of a session after a number, in order and without a gap.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/events", tag = "events",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/events", tag = "events", operation_id = "list_events",
     params(("id" = String, Path), ListQuery),
     responses((status = OK, body = Page<EventObject>), (status = BAD_REQUEST, body = Problem),
               (status = NOT_FOUND, body = Problem)))]

@@ -65,7 +65,7 @@ struct LiveQuery {
 /// A WebSocket with the events of a session after a number, one JSON text each. Closes with 1000
 /// after the last event of a session that has ended; with 1013 and `{code, after}` as its reason
 /// when the client is too slow.
-#[utoipa::path(get, path = "/ws/sessions/{id}", tag = "live",
+#[utoipa::path(get, path = "/ws/sessions/{id}", tag = "live", operation_id = "follow_session",
     params(("id" = String, Path), LiveQuery),
     responses((status = SWITCHING_PROTOCOLS, description = "Events follow"),
               (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)))]
@@ -127,12 +127,15 @@ impl Feed {
             () = stop.cancelled() => End::Stopping,
         };
         let (code, reason) = match end {
-            End::Gone => return,
-            End::Complete => (NORMAL, json!({"code": "complete", "after": self.after})),
-            End::TooSlow => (TRY_AGAIN_LATER, json!({"code": "slow_reader", "after": self.after})),
-            End::Stopping => (GOING_AWAY, json!({"code": "stopping", "after": self.after})),
-            End::Failed => (INTERNAL, json!({"code": "database", "after": self.after})),
+            End::Gone => (None, "gone"),
+            End::Complete => (Some(NORMAL), "complete"),
+            End::TooSlow => (Some(TRY_AGAIN_LATER), "slow_reader"),
+            End::Stopping => (Some(GOING_AWAY), "stopping"),
+            End::Failed => (Some(INTERNAL), "database"),
         };
+        metrics::counter!("jobshop_sockets_closed_total", "reason" => reason).increment(1);
+        let Some(code) = code else { return };
+        let reason = json!({ "code": reason, "after": self.after });
         let close = CloseFrame { code, reason: reason.to_string().into() };
         // Whether the client hears it or not, this is the end.
         let _ = timeout(CLOSE_WITHIN, sender.send(Message::Close(Some(close)))).await;

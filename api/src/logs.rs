@@ -63,7 +63,7 @@ struct TaskQuery {
 
 /// What all attempts of a session wrote, in the order of time. `next` is null only where nothing
 /// more is there yet.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/logs", tag = "logs",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/logs", tag = "logs", operation_id = "show_session_logs",
     params(("id" = String, Path), SessionQuery),
     responses((status = OK, body = Page<LogObject>), (status = NOT_FOUND, body = Problem)))]
 async fn of_session(
@@ -77,7 +77,7 @@ async fn of_session(
 }
 
 /// What the attempts of a task wrote. `next` is null only where nothing more is there yet.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks/{key}/logs", tag = "logs",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks/{key}/logs", tag = "logs", operation_id = "show_task_logs",
     params(("id" = String, Path), ("key" = String, Path), TaskQuery),
     responses((status = OK, body = Page<LogObject>), (status = NOT_FOUND, body = Problem)))]
 async fn of_task(

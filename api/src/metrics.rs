@@ -42,6 +42,7 @@ fn recorder() -> Option<&'static PrometheusHandle> {
 fn describe() {
     metrics::describe_counter!("jobshop_http_requests_total", "Requests answered.");
     metrics::describe_histogram!("jobshop_http_request_seconds", "Time to the answer's head.");
+    metrics::describe_counter!("jobshop_sockets_closed_total", "Live feeds that ended, by reason.");
     metrics::describe_gauge!("jobshop_sessions", "The newest 100000 sessions by status.");
     metrics::describe_gauge!(
         "jobshop_ready_tasks",
@@ -79,7 +80,7 @@ pub(crate) async fn measure(request: Request, next: Next) -> Response {
 }
 
 /// Everything measured, in the text format of Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "health",
+#[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = OK, body = String, content_type = "text/plain")))]
 async fn scrape(State(shared): State<Shared>) -> Result<Response, ApiError> {
     set_gauges(&shared.views.load().await?);

@@ -10,6 +10,7 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use tower::ServiceBuilder;
 use tower_http::{
     ServiceBuilderExt as _,
     catch_panic::CatchPanicLayer,
@@ -18,7 +19,10 @@ use tower_http::{
 };
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        Array, Ref, RefOr, Schema,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
@@ -57,6 +61,19 @@ impl Modify for Bearer {
     }
 }
 
+/// Pages name what they hold, instead of describing it once more.
+fn name_items(openapi: &mut utoipa::openapi::OpenApi) {
+    let schemas = &mut openapi.components.get_or_insert_default().schemas;
+    for (name, schema) in schemas {
+        let (Some(item), RefOr::T(Schema::Object(page))) = (name.strip_prefix("Page_"), schema)
+        else {
+            continue;
+        };
+        let items = Array::new(Ref::from_schema_name(item));
+        page.properties.insert("items".to_owned(), Schema::Array(items).into());
+    }
+}
+
 fn resources() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(sessions::routes())
@@ -74,12 +91,21 @@ fn resources() -> OpenApiRouter<Shared> {
 
 /// The `OpenAPI` 3.1 description of the whole API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    resources().into_openapi()
+    let mut openapi = resources().into_openapi();
+    name_items(&mut openapi);
+    openapi
 }
 
 pub(crate) fn router(shared: Shared) -> Router {
-    let (resources, openapi) = resources().split_for_parts();
-    let layers = tower::ServiceBuilder::new()
+    let (resources, mut description) = resources().split_for_parts();
+    name_items(&mut description);
+    let viewer = SwaggerUi::new("/docs").url("/openapi.json", description);
+    surround(resources.merge(viewer), shared)
+}
+
+/// What surrounds every request; outermost first.
+fn surround(routes: Router<Shared>, shared: Shared) -> Router {
+    let layers = ServiceBuilder::new()
         .set_x_request_id(MakeRequestUuid)
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .propagate_x_request_id()
@@ -88,8 +114,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .layer(from_fn_with_state(shared.clone(), auth::require_token))
         .layer(from_fn(answer_in_time))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    resources
-        .merge(Router::from(SwaggerUi::new("/docs").url("/openapi.json", openapi)))
+    routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(layers)
@@ -125,4 +150,43 @@ fn span(request: &Request) -> tracing::Span {
     // The path as it was registered: a query may hold a token.
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     tracing::info_span!("request", request.id = id, http.method = %request.method(), http.route = path)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::StatusCode, http::header, routing::get};
+    use jobshop_engine::store::{Store, StoreConfig};
+    use serde_json::Value;
+    use tokio_util::sync::CancellationToken;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::App;
+
+    /// Answers of one route that misbehaves; there is no database.
+    async fn answer(route: axum::routing::MethodRouter<Shared>) -> (StatusCode, Value) {
+        let store = Store::new(StoreConfig::new("postgres://nobody@127.0.0.1:1/none")).unwrap();
+        let shared = Shared::new(App::new(store, "t".into()), 1, CancellationToken::new());
+        let router = surround(Router::new().route("/x", route), shared);
+        let request = Request::get("/x").header(header::AUTHORIZATION, "Bearer t");
+        let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert!(response.headers().contains_key("x-request-id"));
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_of_one_request() {
+        let (status, problem) = answer(get(|| async { panic!("on purpose") as String })).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(problem["code"], "internal");
+        assert!(!problem.to_string().contains("on purpose"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        let (status, problem) = answer(get(std::future::pending::<String>)).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::GATEWAY_TIMEOUT, &"timed_out".into()));
+    }
 }

@@ -46,7 +46,7 @@ struct ListQuery {
 }
 
 /// Sessions, newest first.
-#[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", params(ListQuery),
+#[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", operation_id = "list_sessions", params(ListQuery),
     responses((status = OK, body = Page<SessionObject>), (status = BAD_REQUEST, body = Problem)))]
 async fn list(
     State(shared): State<Shared>,
@@ -58,7 +58,7 @@ async fn list(
 }
 
 /// One session, by its id, the last 6 or more characters of it, `@latest` or `@latest:WORKFLOW`.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", operation_id = "show_session",
     params(("id" = String, Path)),
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
@@ -84,7 +84,7 @@ struct RetryBody {}
 
 /// Ends a session at once: nothing of it starts or counts from then on, and its processes are
 /// stopped. A session that was cancelled before stays so.
-#[utoipa::path(post, path = "/api/v1/sessions/{id}/cancel", tag = "sessions",
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/cancel", tag = "sessions", operation_id = "cancel_session",
     params(("id" = String, Path)), request_body = Option<CancelBody>,
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
@@ -103,7 +103,7 @@ async fn cancel(
 }
 
 /// Opens again what failed, was cancelled, or was skipped because of that; what is done stays done.
-#[utoipa::path(post, path = "/api/v1/sessions/{id}/retry", tag = "sessions",
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/retry", tag = "sessions", operation_id = "retry_session",
     params(("id" = String, Path)), request_body = Option<RetryBody>,
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]

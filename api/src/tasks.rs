@@ -36,7 +36,7 @@ struct ListQuery {
 
 /// The tasks of a session, groups and items among them, in the order of their numbers. A page with
 /// very large outputs may be shorter than asked for.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks", tag = "tasks",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks", tag = "tasks", operation_id = "list_tasks",
     params(("id" = String, Path), ListQuery),
     responses((status = OK, body = Page<TaskObject>), (status = BAD_REQUEST, body = Problem),
               (status = NOT_FOUND, body = Problem)))]
@@ -55,7 +55,7 @@ async fn list(
 }
 
 /// One task, by its key (`build[api].check`, percent-encoded) or its number.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks/{key}", tag = "tasks",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/tasks/{key}", tag = "tasks", operation_id = "show_task",
     params(("id" = String, Path), ("key" = String, Path)),
     responses((status = OK, body = TaskObject), (status = NOT_FOUND, body = Problem)))]
 async fn show(

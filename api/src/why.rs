@@ -26,7 +26,7 @@ struct WhyQuery {
 
 /// What exactly holds a session or one of its tasks: which need, until when, which missing
 /// capability, how many ahead in the route, or what became of it.
-#[utoipa::path(get, path = "/api/v1/sessions/{id}/why", tag = "sessions",
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/why", tag = "sessions", operation_id = "explain_session",
     params(("id" = String, Path), WhyQuery),
     responses((status = OK, body = WhyObject), (status = NOT_FOUND, body = Problem)))]
 async fn why(

@@ -25,7 +25,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 }
 
 /// Applied workflows by name.
-#[utoipa::path(get, path = "/api/v1/workflows", tag = "workflows", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/workflows", tag = "workflows", operation_id = "list_workflows", params(PageQuery),
     responses((status = OK, body = Page<WorkflowObject>), (status = BAD_REQUEST, body = Problem)))]
 async fn list(
     State(shared): State<Shared>,
@@ -44,7 +44,7 @@ struct ApplyBody {
 
 /// Makes a definition what its name stands for. A content that is new becomes a version; applying
 /// what stands there already changes nothing.
-#[utoipa::path(post, path = "/api/v1/workflows", tag = "workflows", request_body = ApplyBody,
+#[utoipa::path(post, path = "/api/v1/workflows", tag = "workflows", operation_id = "apply_workflow", request_body = ApplyBody,
     responses((status = CREATED, body = VersionObject),
               (status = OK, body = VersionObject, description = "It stood there already"),
               (status = UNPROCESSABLE_ENTITY, body = Problem)))]
@@ -60,7 +60,7 @@ async fn apply(
 }
 
 /// The version that a workflow's name stands for.
-#[utoipa::path(get, path = "/api/v1/workflows/{name}", tag = "workflows",
+#[utoipa::path(get, path = "/api/v1/workflows/{name}", tag = "workflows", operation_id = "show_workflow",
     params(("name" = String, Path)),
     responses((status = OK, body = VersionObject), (status = NOT_FOUND, body = Problem)))]
 async fn show(
@@ -71,7 +71,7 @@ async fn show(
 }
 
 /// The versions of a workflow, newest first.
-#[utoipa::path(get, path = "/api/v1/workflows/{name}/versions", tag = "workflows",
+#[utoipa::path(get, path = "/api/v1/workflows/{name}/versions", tag = "workflows", operation_id = "list_workflow_versions",
     params(("name" = String, Path), PageQuery),
     responses((status = OK, body = Page<VersionObject>), (status = NOT_FOUND, body = Problem)))]
 async fn versions(
@@ -84,7 +84,7 @@ async fn versions(
 }
 
 /// One version of a workflow, with its definition.
-#[utoipa::path(get, path = "/api/v1/workflows/{name}/versions/{version}", tag = "workflows",
+#[utoipa::path(get, path = "/api/v1/workflows/{name}/versions/{version}", tag = "workflows", operation_id = "show_workflow_version",
     params(("name" = String, Path), ("version" = i32, Path)),
     responses((status = OK, body = VersionObject), (status = NOT_FOUND, body = Problem)))]
 async fn version(

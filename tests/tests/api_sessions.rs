@@ -20,6 +20,28 @@ outputs:
   goal: ${{ inputs.goal }}
 ";
 
+const NESTED: &str = "
+version: 1
+name: nested
+tasks:
+  plain:
+    tasks:
+      inner: { uses: builtin/noop }
+  build:
+    needs: [plain]
+    for_each: [a.b, c/d]
+    as: component
+    key: ${{ component }}
+    tasks:
+      make: { uses: builtin/noop }
+      rounds:
+        needs: [make]
+        for_each: [1, 2]
+        as: round
+        tasks:
+          go: { uses: builtin/noop }
+";
+
 /// The object with what differs from run to run replaced.
 fn redacted(mut object: Value) -> Value {
     for field in ["id", "created_at", "started_at", "finished_at", "ready_at", "title"] {
@@ -117,31 +139,7 @@ async fn a_session_runs_to_its_end_and_its_objects_say_so() {
 async fn groups_and_items_are_listed_with_their_paths_and_found_by_them() {
     let mut app = TestApp::new().await;
     app.start();
-    let session = app
-        .submit(
-            "
-version: 1
-name: nested
-tasks:
-  plain:
-    tasks:
-      inner: { uses: builtin/noop }
-  build:
-    needs: [plain]
-    for_each: [a.b, c/d]
-    as: component
-    key: ${{ component }}
-    tasks:
-      make: { uses: builtin/noop }
-      rounds:
-        needs: [make]
-        for_each: [1, 2]
-        as: round
-        tasks:
-          go: { uses: builtin/noop }
-",
-        )
-        .await;
+    let session = app.submit(NESTED).await;
     let id = session["id"].as_str().unwrap().to_owned();
     let session = app.until_status(&id, "completed").await;
     assert_eq!(session["counts"]["total"], 7);
@@ -383,4 +381,52 @@ async fn a_cancelled_session_stays_cancelled() {
     app.post("/api/v1/sessions/abcdef0123/cancel", &json!({}))
         .await
         .problem(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn a_failed_session_is_retried_and_a_completed_one_is_not() {
+    let mut app = TestApp::new().await;
+    app.start();
+    let failing = "version: 1\nname: f\ntasks:\n  a: { uses: builtin/fail, with: { message: no } }\n  b: { needs: [a], uses: builtin/noop }\n";
+    let id = app.submit(failing).await["id"].as_str().unwrap().to_owned();
+    let failed = app.until_status(&id, "failed").await;
+    assert_eq!(failed["status_reason"], "task_failed");
+    assert_eq!((&failed["counts"]["failed"], &failed["counts"]["skipped"]), (&json!(1), &json!(1)));
+    let task = app.get(&format!("/api/v1/sessions/{id}/tasks/a")).await.json;
+    assert_eq!(task["error"], json!({"class": "error", "message": "no"}));
+    assert_eq!((&task["outputs"], &task["failures"]), (&Value::Null, &json!(1)));
+    let task = app.get(&format!("/api/v1/sessions/{id}/tasks/b")).await.json;
+    assert_eq!(
+        (&task["status"], &task["status_reason"]),
+        (&json!("skipped"), &json!("upstream_failed"))
+    );
+
+    let retry = format!("/api/v1/sessions/{id}/retry");
+    let retried = app.post(&retry, &json!({})).await;
+    assert_eq!((retried.status.as_u16(), &retried.json["retry"]), (200, &json!(1)));
+    app.until_status(&id, "failed").await;
+    assert_eq!(app.get(&format!("/api/v1/sessions/{id}/tasks/a")).await.json["attempt"], 2);
+    app.post(&retry, &json!({"from": "a"})).await.problem(400, "invalid_body");
+
+    let id = app.submit(CHAIN).await["id"].as_str().unwrap().to_owned();
+    app.until_status(&id, "completed").await;
+    for verb in ["retry", "cancel"] {
+        app.post(&format!("/api/v1/sessions/{id}/{verb}"), &json!({}))
+            .await
+            .problem(409, "illegal_move");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_counts_of_a_large_session_add_up() {
+    let app = TestApp::new().await;
+    let id = app.submit(CHAIN).await["id"].as_str().unwrap().to_owned();
+    sqlx::query("update session_progress set total = 20000, completed = 5")
+        .execute(app.db.pool())
+        .await
+        .unwrap();
+    let counts = app.get(&format!("/api/v1/sessions/{id}")).await.json["counts"].clone();
+    assert_eq!((&counts["ready"], &counts["completed"]), (&json!(1), &json!(5)));
+    assert_eq!(counts["pending"], 20_000 - 6);
 }

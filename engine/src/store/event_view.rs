@@ -15,9 +15,12 @@ pub struct EventObject {
     pub at: DateTime<Utc>,
     pub kind: EventKind,
     /// The key of the task; null when the event is about the session.
+    #[schema(required)]
     pub task: Option<String>,
+    #[schema(required)]
     pub attempt: Option<i32>,
     /// Who asked for it, when somebody did.
+    #[schema(required)]
     pub actor: Option<String>,
     #[schema(value_type = Object)]
     pub data: Value,

@@ -33,9 +33,12 @@ pub struct SessionObject {
     pub kind: SessionType,
     pub status: SessionState,
     /// More about the status, where there is more to say.
+    #[schema(required)]
     pub status_reason: Option<String>,
     pub priority: Priority,
+    #[schema(required)]
     pub prompt: Option<String>,
+    #[schema(required)]
     pub description: Option<String>,
     pub tags: Vec<String>,
     #[schema(value_type = Object)]
@@ -43,22 +46,28 @@ pub struct SessionObject {
     #[schema(value_type = Object)]
     pub inputs: Value,
     /// Null until the session has completed.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>)]
     pub outputs: Option<Value>,
+    #[schema(required)]
     pub error: Option<Failure>,
+    #[schema(required)]
     pub created_by: Option<String>,
     pub created_at: DateTime<Utc>,
+    #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
+    #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
     pub counts: Counts,
     /// Always null so far.
+    #[schema(required)]
     pub parent_id: Option<Uuid>,
     /// Always null so far.
+    #[schema(required)]
     pub schedule_id: Option<Uuid>,
     /// How often it was retried.
     pub retry: i32,
     /// Always null so far.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>)]
     pub health: Option<Value>,
 }
 

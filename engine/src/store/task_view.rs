@@ -29,8 +29,10 @@ pub struct TaskObject {
     pub key: String,
     pub seq: i32,
     pub kind: TaskKind,
+    #[schema(required)]
     pub title: Option<String>,
     pub status: TaskState,
+    #[schema(required)]
     pub status_reason: Option<Reason>,
     /// The number of the last attempt; 0 before the first.
     pub attempt: i32,
@@ -43,14 +45,19 @@ pub struct TaskObject {
     /// Keys of the tasks it waits for.
     pub needs: Vec<String>,
     /// The name of the agent that runs it or ran it last.
+    #[schema(required)]
     pub agent: Option<String>,
     /// Null until it completed, and for groups and items.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>)]
     pub outputs: Option<Value>,
+    #[schema(required)]
     pub error: Option<Failure>,
     pub created_at: DateTime<Utc>,
+    #[schema(required)]
     pub ready_at: Option<DateTime<Utc>>,
+    #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
+    #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
 }
 
@@ -255,6 +262,11 @@ impl TaskRow {
 
     pub(super) fn is_item(&self) -> bool {
         self.flags & flags::ITEM != 0
+    }
+
+    /// A group or an item.
+    pub(super) fn has_children(&self) -> bool {
+        self.flags & (flags::ITEM | flags::GROUP) != 0
     }
 
     pub(super) fn node_index(&self) -> NodeIndex {

@@ -33,6 +33,7 @@ pub const PAGE_MAX: i64 = 1_000;
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
+    #[schema(required)]
     pub next: Option<String>,
 }
 

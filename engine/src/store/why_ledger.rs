@@ -207,7 +207,7 @@ impl Ledger<'_> {
         let message = format!("`{key}` failed{because}");
         let data = json!({ "error": error, "attempt": row.attempt, "failures": row.failures });
         self.add(WhyCode::Failed, Some(key), message, data);
-        if error.is_none() {
+        if row.has_children() {
             self.culprit(row.seq, key).await?;
         }
         Ok(())
@@ -255,28 +255,28 @@ impl Ledger<'_> {
         let mut at = seq;
         for _ in 0..CHAIN_MAX {
             let Some(row) = self.views.task_row(self.session, at).await? else { return Ok(()) };
-            let next = match (row.state()?, row.error.as_deref()) {
-                (TaskState::Skipped, _) => self.bad_need(&row).await?.or(row.parent),
-                (_, None) => self.bad_child(at).await?,
-                (state, Some(error)) => {
-                    let name = self.path(at).await?;
-                    let message = format!("`{key}`: because `{name}` {state} ({})", shown(error));
-                    let data = json!({ "task": name, "status": state, "error": error });
-                    self.add(WhyCode::UpstreamFailed, Some(key), message, data);
-                    return Ok(());
-                }
+            let next = if row.state()? == TaskState::Skipped {
+                self.bad_need(&row).await?.or(row.parent)
+            } else if row.has_children() {
+                self.bad_child(at).await?
+            } else {
+                None
             };
-            let Some(next) = next else {
-                if at != seq {
-                    let name = self.path(at).await?;
-                    let message = format!("`{key}`: because `{name}` {}", row.state()?);
-                    let data = json!({ "task": name, "status": row.state()? });
-                    self.add(WhyCode::UpstreamFailed, Some(key), message, data);
-                }
-                return Ok(());
-            };
-            at = next;
+            match next {
+                Some(next) => at = next,
+                None if at == seq => return Ok(()),
+                None => return self.add_culprit(&row, key).await,
+            }
         }
+        Ok(())
+    }
+
+    async fn add_culprit(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
+        let (name, state, error) = (self.path(row.seq).await?, row.state()?, row.error.as_deref());
+        let because = error.map(|error| format!(" ({})", shown(error))).unwrap_or_default();
+        let message = format!("`{key}`: because `{name}` {state}{because}");
+        let data = json!({ "task": name, "status": state, "error": error });
+        self.add(WhyCode::UpstreamFailed, Some(key), message, data);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ pub struct WhyObject {
     #[schema(value_type = Uuid)]
     pub session: SessionId,
     /// The key of the task asked about; null for the whole session.
+    #[schema(required)]
     pub task: Option<String>,
     pub status: String,
     /// The first reason in words.
@@ -35,6 +36,7 @@ pub struct WhyObject {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct WhyReason {
     pub code: WhyCode,
+    #[schema(required)]
     pub task: Option<String>,
     pub message: String,
     /// The values in the message, for programs.

@@ -12,6 +12,7 @@ pub struct WorkflowObject {
     pub name: String,
     /// The version that the name stands for.
     pub version: i32,
+    #[schema(required)]
     pub description: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -28,6 +29,7 @@ pub struct VersionObject {
     pub hash: String,
     pub created_at: DateTime<Utc>,
     /// The YAML as it was written; null in lists.
+    #[schema(required)]
     pub definition: Option<String>,
 }
 
