@@ -1,6 +1,7 @@
 //! The command line: one file a command. It does not know what the commands do.
 
 mod agent;
+mod bench;
 mod completion;
 mod doctor;
 mod follow;
@@ -89,6 +90,8 @@ enum Command {
     Agent(agent::AgentCommand),
     /// Show every setting, where it came from, and whether everything needed is there
     Doctor(doctor::Doctor),
+    /// Measure this installation through the public path
+    Bench(bench::Bench),
     /// Print a completion script for a shell
     Completion(completion::Completion),
 }
@@ -132,6 +135,7 @@ impl Command {
             | Self::Workflow(_)
             | Self::Agent(_)
             | Self::Doctor(_)
+            | Self::Bench(_)
             | Self::Completion(_) => flags,
         }
     }
@@ -152,6 +156,7 @@ impl Command {
             Self::Workflow(command) => run(command.execute(app)),
             Self::Agent(command) => run(command.execute(app)),
             Self::Doctor(command) => run(command.execute(app)),
+            Self::Bench(command) => run(command.execute(app)),
         }
     }
 }

@@ -97,6 +97,12 @@ impl From<io::Error> for Failure {
 }
 
 /// An accident: something outside of Jobshop did not work.
+impl From<jobshop_engine::store::Error> for Failure {
+    fn from(error: jobshop_engine::store::Error) -> Self {
+        Self::temporary(format!("the database did not do it: {error}"))
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<Self>() {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub mod app;
+pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod commands;

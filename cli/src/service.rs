@@ -39,17 +39,8 @@ impl Service {
         store.migrate().await.context("cannot bring the database up to date")?;
         let mut upkeep = Part::new("the control loop");
         let stop = upkeep.stop.clone();
-        let (hints, pool) = (store.hints.clone(), store.pool.clone());
-        upkeep.run(async move {
-            hints.notify(pool, stop).await;
-            Ok(())
-        });
-        let (hints, stop) = (store.hints.clone(), upkeep.stop.clone());
-        let url = store.direct_url().to_owned();
-        upkeep.run(async move {
-            hints.listen(&url, stop).await;
-            Ok(())
-        });
+        let sharing = store.clone();
+        upkeep.run(async move { Ok(sharing.share_hints(stop).await?) });
         let (looping, stop) = (store.clone(), upkeep.stop.clone());
         upkeep.run(async move {
             control::run(looping, stop).await;
@@ -76,6 +67,12 @@ impl Service {
         let worker = Worker::new(self.store.clone(), config, executor);
         let stop = self.worker.stop.clone();
         self.worker.run(worker.run(stop));
+    }
+
+    /// Executes no more tasks, until [`Service::work`] is called again.
+    pub async fn rest(&mut self) {
+        self.worker.end().await;
+        self.worker = Part::new("the worker");
     }
 
     /// Returns, with the reason, once a part ended that should not have.

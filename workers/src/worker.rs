@@ -105,6 +105,7 @@ impl Worker {
                 }
             }
         }
+        tokio::join!(claims.close(), finishes.close());
         Ok(())
     }
 

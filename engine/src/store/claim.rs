@@ -54,7 +54,10 @@ pub async fn claim(db: &PgPool, ask: Ask<'_>) -> sqlx::Result<Claimed> {
 }
 
 /// One claim, and how many candidates it saw.
-async fn claim_once(db: &PgPool, ask: Ask<'_>) -> sqlx::Result<(Claimed, i32)> {
+pub(super) async fn claim_once(
+    db: impl sqlx::PgExecutor<'_>,
+    ask: Ask<'_>,
+) -> sqlx::Result<(Claimed, i32)> {
     let Ask { worker, routes, limit, session } = ask;
     let session = session.map(|session| session.0);
     let row = sqlx::query_file!("src/store/sql/claim.sql", routes, limit, worker.0, session as _)

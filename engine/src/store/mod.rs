@@ -13,6 +13,7 @@ pub mod hot;
 pub mod load_view;
 pub mod log_view;
 pub mod logs;
+pub mod measure;
 pub mod notes;
 pub mod prompts;
 mod session_info;
@@ -137,9 +138,10 @@ impl Store {
         // A hint that is lost in a crash is no loss, so its commit does not wait for the disk.
         let pool = self.own_pool(1, SynchronousCommit::Off)?;
         tokio::join!(
-            self.hints.notify(pool, stop.clone()),
+            self.hints.notify(pool.clone(), stop.clone()),
             self.hints.listen(self.direct_url(), stop)
         );
+        pool.close().await;
         Ok(())
     }
 
