@@ -80,6 +80,13 @@ pub enum ClusterError {
     Unreachable(#[source] sqlx::Error),
 }
 
+/// The Postgres that a cluster in this data directory would run: its version and its folder.
+pub fn programs(data: &Path) -> Result<(u32, PathBuf), ClusterError> {
+    let existing = init::existing(&data.join("pg"))?;
+    let found = binaries::find(data, existing.as_ref())?;
+    Ok((found.major, found.folder))
+}
+
 impl Cluster {
     /// Finds Postgres, creates the cluster at first use, ends what a dead predecessor left running
     /// and returns once the database `jobshop` answers.

@@ -20,7 +20,7 @@ pub enum Detail {
 pub fn start(config: &Config, output: Output, detail: Detail) -> Result<(), Failure> {
     let usual = match detail {
         Detail::Transitions => "info,sqlx=warn,hyper=warn,apalis=warn",
-        Detail::Warnings => "warn,sqlx=error",
+        Detail::Warnings => "warn,sqlx=error,postgres=error",
     };
     let text = config.values.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(text)

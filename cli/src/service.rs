@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::app::App;
-use crate::data_dir::{DataDir, ServerFile};
+use crate::data_dir::{DataDir, DataDirError, DataLock, ServerFile};
 use crate::exec;
 use crate::exit::{Exit, Failure};
 use crate::signals::Signals;
@@ -145,6 +145,22 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, String), Failur
         Failure::temporary(format!("cannot listen on {address}: {error}"))
             .hint("set JOBSHOP_LISTEN to another address; port 0 picks a free one")
     })
+}
+
+/// So many workers share one data directory at most, each with a folder of its own.
+const FOLDERS_MAX: u32 = 1_000;
+
+/// The first folder below the data directory that no other worker uses. Whoever takes the folder
+/// of a dead worker also ends what that one left running.
+pub fn free_folder(dir: &DataDir) -> Result<DataLock, Failure> {
+    for number in 1..=FOLDERS_MAX {
+        match DataDir::at(dir.path().join("workers").join(number.to_string()))?.lock() {
+            Err(DataDirError::InUse { .. }) => {}
+            taken => return Ok(taken?),
+        }
+    }
+    let dir = dir.path().display();
+    Err(Failure::temporary(format!("{FOLDERS_MAX} workers run in {dir} already")))
 }
 
 /// What executes attempts, with the folder that is this process's own.

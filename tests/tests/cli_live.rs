@@ -211,6 +211,41 @@ async fn an_interrupted_run_goes_on_when_the_server_starts() {
 }
 
 #[tokio::test]
+async fn a_killed_run_goes_on_and_repeats_nothing_that_was_done() {
+    let user = user();
+    let (journal, gate) = (user.path("journal"), user.path("gate"));
+    user.write(
+        "steps.yaml",
+        &format!(
+            "\
+version: 1
+name: steps
+tasks:
+  one: {{ run: \"echo one >> {journal}\" }}
+  two: {{ needs: [one], run: \"echo two >> {journal}; test -e {gate} || sleep 600\" }}
+  three: {{ needs: [two], run: \"echo three >> {journal}\" }}
+",
+            journal = journal.display(),
+            gate = gate.display()
+        ),
+    );
+    let written = || std::fs::read_to_string(&journal).unwrap_or_default();
+    let mut run = user.start(&["run", "steps.yaml"]);
+    let limit = std::time::Duration::from_secs(20);
+    jobshop_tests::wait::until("the second task", limit, async || {
+        assert!(run.is_running(), "{}", run.output());
+        written().ends_with("two\n").then_some(())
+    })
+    .await;
+    run.send(Signal::SIGKILL);
+    run.end().await;
+    user.write("gate", "");
+    let _up = user.up().await;
+    user.run(&["session", "watch", "@latest"]).expect(0);
+    assert_eq!(written(), "one\ntwo\ntwo\nthree\n");
+}
+
+#[tokio::test]
 async fn a_fleet_shares_one_database() {
     let user = user();
     let _up = user.up().await;

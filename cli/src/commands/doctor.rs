@@ -7,9 +7,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::cluster;
 use crate::config::Shown;
 use crate::data_dir::DataDir;
 use crate::exit::{Exit, Failure};
+use crate::service::Database;
 use crate::table::{Rows, Text};
 
 #[derive(Debug, Args)]
@@ -26,7 +28,7 @@ struct Check {
 impl Doctor {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let dir = app.data_dir()?;
-        let checks = [data_dir(&dir), git(), server(app).await];
+        let checks = [data_dir(&dir), database(app, &dir).await, git(), server(app).await];
         let exit = if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Temporary };
         if app.output.is_json() {
             let settings: Vec<Value> = app.config.shown.iter().map(setting).collect();
@@ -71,6 +73,22 @@ fn data_dir(dir: &DataDir) -> Check {
         (None, Err(_)) => (true, format!("{path}, made at the first start")),
     };
     Check { name: "data directory", ok, detail }
+}
+
+/// The external database answers, or there is a Postgres for one of our own.
+async fn database(app: &App, dir: &DataDir) -> Check {
+    let found = if Database::is_named(app) {
+        Database::ask(app).await.map(|()| "DATABASE_URL answers".to_owned())
+    } else {
+        let programs = cluster::programs(dir.path());
+        programs
+            .map_err(Failure::from)
+            .map(|(major, folder)| format!("embedded, Postgres {major} of {}", folder.display()))
+    };
+    match found {
+        Ok(detail) => Check { name: "database", ok: true, detail },
+        Err(failure) => Check { name: "database", ok: false, detail: failure.message },
+    }
 }
 
 /// Workspaces are clones, so git is needed as soon as a workflow names a repository.

@@ -31,11 +31,13 @@ pub(super) async fn run_to_end(app: &App, body: &Value, strict: Strict) -> Resul
 async fn run_here(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failure> {
     logging::start(&app.config, app.output, Detail::Warnings)?;
     let dir = app.data_dir()?;
-    let lock = dir.lock()?;
+    // With a database of its own elsewhere, it stands beside whatever else runs here.
+    let lock = if Database::is_named(app) { service::free_folder(&dir)? } else { dir.lock()? };
+    let folder = lock.dir().path();
     let (listener, url) = service::listen(([127, 0, 0, 1], 0).into()).await?;
     let token = secrecy::SecretString::from(token::random());
     let client = Client::new(Server::own(&url, token.clone())?)?;
-    let executor = service::executor(app, dir.path().to_owned())?;
+    let executor = service::executor(app, folder.to_owned())?;
     let (database, store) = Database::open(app, &lock).await?;
     let mut signals = Signals::new()?;
     let mut service = Service::start(database, store).await?;
@@ -44,7 +46,7 @@ async fn run_here(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failu
         let session = submit(&client, body).await?;
         let view = View::for_people(app);
         let id = objects::read::<Session>(&session)?.id;
-        let usual = service::worker_config(app, vec!["*".into()], dir.path());
+        let usual = service::worker_config(app, vec!["*".into()], folder);
         service.work(executor, WorkerConfig { session: id.parse().ok(), ..usual });
         tokio::select! {
             ended = progress::follow(app, &client, &session, 0, view) => {

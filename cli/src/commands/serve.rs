@@ -32,7 +32,7 @@ impl Serve {
             Err(DataDirError::InUse { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let (database, store) = Database::join(app, &dir)?;
+        let (database, store) = Database::join(app, &dir).await?;
         let (listener, url) = service::listen(app.config.values.listen).await?;
         let token = token_of(app, &dir)?;
         let mut service = Service::start(database, store).await?;

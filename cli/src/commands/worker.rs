@@ -4,14 +4,10 @@ use clap::Args;
 
 use crate::app::App;
 use crate::config::Flags;
-use crate::data_dir::{DataDir, DataDirError, DataLock};
 use crate::exit::{Exit, Failure};
 use crate::logging::{self, Detail};
 use crate::service::{self, Database, Service};
 use crate::signals::Signals;
-
-/// So many workers share one data directory at most, each with a folder of its own.
-const SLOTS: u32 = 1_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Worker {
@@ -39,8 +35,8 @@ impl Worker {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         logging::start(&app.config, app.output, Detail::Transitions)?;
         let dir = app.data_dir()?;
-        let (database, store) = Database::join(app, &dir)?;
-        let slot = free_slot(&dir)?;
+        let (database, store) = Database::join(app, &dir).await?;
+        let slot = service::free_folder(&dir)?;
         let folder = slot.dir().path();
         let mut service = Service::start(database, store).await?;
         let capabilities = app.config.values.capabilities.clone().unwrap_or_default();
@@ -48,16 +44,4 @@ impl Worker {
         service.work(executor, service::worker_config(app, capabilities, folder));
         service.stay(Signals::new()?, None).await
     }
-}
-
-/// The first folder below the data directory that no other worker uses. Whoever takes the folder
-/// of a dead worker also ends what that one left running.
-fn free_slot(dir: &DataDir) -> Result<DataLock, Failure> {
-    for number in 1..=SLOTS {
-        match DataDir::at(dir.path().join("workers").join(number.to_string()))?.lock() {
-            Err(DataDirError::InUse { .. }) => {}
-            taken => return Ok(taken?),
-        }
-    }
-    Err(Failure::temporary(format!("{SLOTS} workers run in {} already", dir.path().display())))
 }

@@ -109,7 +109,7 @@ impl Live {
                 counts.running = counts.running.saturating_sub(1);
             }
             // Groups and items inside end without having run; only attempts are counted.
-            Some(E::TaskCompleted | E::TaskFailed | E::TaskCancelled) if step.took.is_some() => {
+            Some(E::TaskCompleted | E::TaskFailed | E::TaskCancelled) if step.attempt > 0 => {
                 counts.running = counts.running.saturating_sub(1);
                 if step.kind == Some(E::TaskCompleted) {
                     counts.done += 1;

@@ -36,11 +36,20 @@ impl Progress {
     pub fn apply(&mut self, event: &Event) -> Step {
         let kind: Option<EventKind> = event.kind.parse().ok();
         let took = event.task.as_ref().and_then(|task| {
-            if kind == Some(EventKind::TaskInProgress) {
-                self.started.insert(task.clone(), event.at);
-                return None;
+            match kind {
+                Some(EventKind::TaskInProgress) => {
+                    self.started.insert(task.clone(), event.at);
+                    None
+                }
+                // A group or a sleep begins without an attempt.
+                Some(EventKind::TaskBlocked) => {
+                    self.started.entry(task.clone()).or_insert(event.at);
+                    None
+                }
+                // Items were laid down: the group goes on.
+                Some(EventKind::SessionExpanded) => None,
+                _ => self.started.remove(task).map(|start| event.at - start),
             }
-            self.started.remove(task).map(|start| event.at - start)
         });
         let word = event.kind.split_once('.').map_or(event.kind.as_str(), |(_, word)| word);
         Step {

@@ -2,15 +2,22 @@
 //! process which holds the data directory.
 
 use std::future::pending;
+use std::str::FromStr as _;
+use std::time::Duration;
 
 use jobshop_engine::store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use crate::app::App;
 use crate::cluster::{Cluster, ClusterConfig, ClusterError};
 use crate::data_dir::{DataDir, DataLock};
 use crate::exec;
 use crate::exit::{Exit, Failure};
+
+/// How long a first answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A database, and who stops it.
 #[derive(Debug)]
@@ -25,6 +32,7 @@ impl Database {
     /// The external one when it is named, else one of our own on the held directory.
     pub async fn open(app: &App, lock: &DataLock) -> Result<(Self, Store), Failure> {
         if let Some(config) = external(app) {
+            reach(&config).await?;
             return Ok((Self::External, store(app, config)?));
         }
         let config =
@@ -35,7 +43,7 @@ impl Database {
     }
 
     /// The external one when it is named, else that of the process which holds the directory.
-    pub fn join(app: &App, dir: &DataDir) -> Result<(Self, Store), Failure> {
+    pub async fn join(app: &App, dir: &DataDir) -> Result<(Self, Store), Failure> {
         let neighbour = || Some(StoreConfig::new(dir.holder()?.database_url?));
         let Some(config) = external(app).or_else(neighbour) else {
             return Err(Failure::usage(
@@ -43,7 +51,21 @@ impl Database {
             )
             .hint("set DATABASE_URL to a Postgres that all processes share"));
         };
+        reach(&config).await?;
         Ok((Self::External, store(app, config)?))
+    }
+
+    /// Whether the settings name one, so that none of our own is needed.
+    pub fn is_named(app: &App) -> bool {
+        app.config.values.database_url.is_some()
+    }
+
+    /// Whether the external database answers.
+    pub async fn ask(app: &App) -> Result<(), Failure> {
+        match external(app) {
+            Some(config) => reach(&config).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns, with the reason, once our database does not come back.
@@ -69,6 +91,23 @@ fn external(app: &App) -> Option<StoreConfig> {
     let url = values.database_url.as_ref()?.expose_secret();
     let direct_url = values.database_direct_url.as_ref().map(|url| url.expose_secret().to_owned());
     Some(StoreConfig { direct_url, ..StoreConfig::new(url) })
+}
+
+/// Connects once: a pool would try in silence until its time is over.
+async fn reach(config: &StoreConfig) -> Result<(), Failure> {
+    let options = PgConnectOptions::from_str(&config.url)
+        .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))?;
+    match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
+        Ok(Ok(connection)) => {
+            // It answered; how it says goodbye does not matter.
+            let _ = connection.close().await;
+            Ok(())
+        }
+        Ok(Err(error)) => {
+            Err(Failure::temporary(format!("cannot reach the database of DATABASE_URL: {error}")))
+        }
+        Err(_) => Err(Failure::temporary("the database of DATABASE_URL does not answer")),
+    }
 }
 
 fn store(app: &App, config: StoreConfig) -> Result<Store, Failure> {
