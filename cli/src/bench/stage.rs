@@ -44,7 +44,7 @@ impl Stage {
     pub(super) async fn set(app: &App) -> Result<Self, Failure> {
         match app.running_client()? {
             Some(client) if client.server.is_named() || client.answers().await => {
-                let (_, store) = Database::join(app, &app.data_dir()?)?;
+                let (_, store) = Database::join(app, &app.data_dir()?).await?;
                 Ok(Self { store, client, own: None })
             }
             Some(_) | None => Self::own(app).await,
