@@ -246,6 +246,38 @@ tasks:
 }
 
 #[tokio::test]
+async fn watching_survives_a_restart_of_the_server() {
+    let user = user();
+    let mut up = user.up().await;
+    let gate = user.path("gate");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
+    user.write(
+        "gated.yaml",
+        &format!(
+            "version: 1\nname: gated\ntasks:\n  one: {{ uses: builtin/noop }}\n  two: {{ needs: [one], run: \"{wait}\" }}\n"
+        ),
+    );
+    user.run(&["submit", "gated.yaml"]).expect(0);
+    let mut watch = user.start(&["session", "watch", "@latest", "--json"]);
+    let limit = std::time::Duration::from_secs(20);
+    jobshop_tests::wait::until("the second task", limit, async || {
+        (watch.output().matches("task.in_progress").count() == 2).then_some(())
+    })
+    .await;
+    up.send(Signal::SIGKILL);
+    up.end().await;
+    let _up = user.up().await;
+    user.write("gate", "");
+    assert_eq!(watch.end().await, Some(0), "{}", watch.output());
+    let seqs: Vec<i64> = watch
+        .output()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_i64().unwrap())
+        .collect();
+    assert_eq!(seqs, (1..).take(seqs.len()).collect::<Vec<_>>(), "without gap or repetition");
+}
+
+#[tokio::test]
 async fn a_fleet_shares_one_database() {
     let user = user();
     let _up = user.up().await;

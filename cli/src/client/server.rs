@@ -1,6 +1,8 @@
 //! Which server commands talk to: the one that the variables name, else the one that runs on the
 //! data directory. It does not talk to it.
 
+use std::net::IpAddr;
+
 use reqwest::Url;
 use secrecy::SecretString;
 
@@ -61,6 +63,18 @@ impl Server {
         self.named_by == NamedBy::Setting
     }
 
+    /// Whether it runs on this machine and so sees the same files.
+    pub fn is_here(&self) -> bool {
+        match self.url.host_str() {
+            Some("localhost") => true,
+            Some(host) => {
+                let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+                address.is_ok_and(|address| address.is_loopback())
+            }
+            None => false,
+        }
+    }
+
     /// The failure of a command that needs a server.
     pub fn missing() -> Failure {
         Failure::temporary("no server is running")
@@ -109,5 +123,31 @@ fn parse(text: &str) -> Result<Url, Failure> {
         "http" if url.has_host() => Ok(url),
         "https" => Err(refuse("cannot be used: this client speaks plain http only")),
         _ => Err(refuse("is not an http URL")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_here() {
+        for (url, is_here) in [
+            ("http://127.0.0.1:7070", true),
+            ("http://[::1]:7070", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1", false),
+            ("http://example.org", false),
+        ] {
+            assert_eq!(Server::own(url, "t".into()).unwrap().is_here(), is_here, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_plain_http_is_spoken() {
+        for url in ["https://example.org", "ftp://example.org", "example.org", "http:"] {
+            let refusal = Server::own(url, "t".into()).unwrap_err();
+            assert!(refusal.message.starts_with("JOBSHOP_SERVER"), "{refusal}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::token;
 pub(super) async fn run_to_end(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failure> {
     match app.running_client()? {
         Some(client) if client.server.is_named() || client.answers().await => {
-            let session = submit(&client, body).await?;
+            let session = submit(&client, &portable(&client, body)).await?;
             follow::to_end(app, &client, &session, strict).await
         }
         Some(_) | None => run_here(app, body, strict).await,
@@ -55,8 +55,10 @@ async fn run_here(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failu
             failure = service.failed() => Err(failure),
             () = signals.next() => {
                 app.output.note(&format!(
-                    "stopping; the session is kept: `jobshop up` goes on with it, \
+                    "stopping: what runs gets {}, a second Ctrl-C stops at once\n\
+                     the session is kept: `jobshop up` goes on with it, \
                      `jobshop session watch {}` follows it then",
+                    app.config.values.grace,
                     tail(&id)
                 ));
                 Ok(Exit::Interrupted)
@@ -66,6 +68,15 @@ async fn run_here(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failu
     .await;
     signals.or_die(service.stop()).await?;
     exit
+}
+
+/// The body without what means nothing on another machine.
+fn portable(client: &Client, body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(fields) = body.as_object_mut().filter(|_| !client.server.is_here()) {
+        fields.remove("file_dir");
+    }
+    body
 }
 
 async fn submit(client: &Client, body: &Value) -> Result<Value, Failure> {
