@@ -1,11 +1,16 @@
 //! The command line with a server: the whole way of a session, as a user sees it.
 
-use jobshop_tests::CommandLine;
+use std::time::Duration;
+
 use jobshop_tests::command_line::shipped;
+use jobshop_tests::{CommandLine, TestDb, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_jobshop-cli");
+
+/// How long something may take to happen.
+const LIMIT: Duration = Duration::from_secs(20);
 
 const FAILING: &str = "\
 version: 1
@@ -199,10 +204,7 @@ async fn an_interrupted_run_goes_on_when_the_server_starts() {
         "version: 1\nname: slow\ntasks:\n  nap: { sleep: 2s }\n  end: { needs: [nap], uses: builtin/noop }\n",
     );
     let mut run = user.start(&["run", "slow.yaml"]);
-    jobshop_tests::wait::until("the nap", std::time::Duration::from_secs(20), async || {
-        run.output().contains("nap").then_some(())
-    })
-    .await;
+    wait::until("the nap", LIMIT, async || run.output().contains("nap").then_some(())).await;
     run.send(Signal::SIGINT);
     assert_eq!(run.end().await, Some(130), "{}", run.output());
     assert!(run.output().contains("jobshop up"), "{}", run.output());
@@ -231,8 +233,7 @@ tasks:
     );
     let written = || std::fs::read_to_string(&journal).unwrap_or_default();
     let mut run = user.start(&["run", "steps.yaml"]);
-    let limit = std::time::Duration::from_secs(20);
-    jobshop_tests::wait::until("the second task", limit, async || {
+    wait::until("the second task", LIMIT, async || {
         assert!(run.is_running(), "{}", run.output());
         written().ends_with("two\n").then_some(())
     })
@@ -259,8 +260,7 @@ async fn watching_survives_a_restart_of_the_server() {
     );
     user.run(&["submit", "gated.yaml"]).expect(0);
     let mut watch = user.start(&["session", "watch", "@latest", "--json"]);
-    let limit = std::time::Duration::from_secs(20);
-    jobshop_tests::wait::until("the second task", limit, async || {
+    wait::until("the second task", LIMIT, async || {
         (watch.output().matches("task.in_progress").count() == 2).then_some(())
     })
     .await;
@@ -285,7 +285,7 @@ async fn a_fleet_shares_one_database() {
         user.start(&["worker", "--capability", "rust", "--name", "one"]),
         user.start(&["worker", "--name", "two", "--concurrency", "3"]),
     ];
-    jobshop_tests::wait::until("three agents", std::time::Duration::from_secs(20), async || {
+    wait::until("three agents", LIMIT, async || {
         let agents = user.run(&["agent", "list", "--json"]).expect(0).json();
         (agents.as_array()?.len() == 3).then_some(())
     })
@@ -293,6 +293,35 @@ async fn a_fleet_shares_one_database() {
     for worker in &mut workers {
         worker.send(Signal::SIGTERM);
         assert_eq!(worker.end().await, Some(0), "{}", worker.output());
+    }
+}
+
+#[tokio::test]
+async fn serve_and_worker_need_only_a_database() {
+    let db = TestDb::new().await;
+    let user = user().with("DATABASE_URL", db.url());
+    let mut serve = user.start(&["serve", "--listen", "127.0.0.1:0"]);
+    wait::until("the server", LIMIT, async || {
+        assert!(serve.is_running(), "{}", serve.output());
+        user.path("data/server.json").exists().then_some(())
+    })
+    .await;
+    user.write(
+        "picky.yaml",
+        "version: 1\nname: picky\ntasks:\n  a: { requires: [rust], run: \"true\" }\n",
+    );
+    user.run(&["submit", "picky.yaml"]).expect(0);
+    let mut plain = user.start(&["worker"]);
+    wait::until("why it waits", LIMIT, async || {
+        let why = user.run(&["session", "why", "@latest", "--json"]).expect(0).json();
+        (why["reasons"][0]["data"]["missing"] == json!(["rust"])).then_some(())
+    })
+    .await;
+    let mut able = user.start(&["worker", "--capability", "rust"]);
+    user.run(&["session", "watch", "@latest"]).expect(0);
+    for staying in [&mut plain, &mut able, &mut serve] {
+        staying.send(Signal::SIGTERM);
+        assert_eq!(staying.end().await, Some(0), "{}", staying.output());
     }
 }
 
