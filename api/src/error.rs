@@ -82,6 +82,10 @@ pub(crate) enum ApiError {
     InvalidPath(String),
     #[error("an idempotency key has 1 to 255 visible characters")]
     InvalidKey,
+    #[error("`if-match` takes the etag of a workflow, `if-none-match` only `*`, and not both")]
+    InvalidTag,
+    #[error("the workflow's name stands for another version by now")]
+    VersionChanged,
     #[error("a request may have at most 2 MiB")]
     BodyTooLarge,
     #[error("the body has to be JSON, with `content-type: application/json`")]
@@ -132,6 +136,8 @@ impl ApiError {
             Self::InvalidQuery(_) => (S::BAD_REQUEST, "invalid_query"),
             Self::InvalidPath(_) => (S::BAD_REQUEST, "invalid_path"),
             Self::InvalidKey => (S::BAD_REQUEST, "invalid_idempotency_key"),
+            Self::InvalidTag => (S::BAD_REQUEST, "invalid_tag"),
+            Self::VersionChanged => (S::PRECONDITION_FAILED, "version_changed"),
             Self::NotAnUpgrade(_) => (S::BAD_REQUEST, "not_a_socket"),
             Self::Create(C::Inputs(_)) => (S::UNPROCESSABLE_ENTITY, "invalid_inputs"),
             Self::Definition(DefinitionError::Invalid(_)) => {

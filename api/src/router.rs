@@ -107,7 +107,7 @@ pub(crate) fn router(shared: Shared) -> Router {
 fn surround(routes: Router<Shared>, shared: Shared) -> Router {
     let layers = ServiceBuilder::new()
         .set_x_request_id(MakeRequestUuid)
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .propagate_x_request_id()
         .layer(from_fn(metrics::measure))
         .layer(CatchPanicLayer::custom(panicked))

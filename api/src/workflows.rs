@@ -1,6 +1,11 @@
 //! Registered workflows and their versions.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use jobshop_engine::store::{
     view::Page,
     workflow_view::{VersionObject, WorkflowObject},
@@ -43,31 +48,69 @@ struct ApplyBody {
 }
 
 /// Makes a definition what its name stands for. A content that is new becomes a version; applying
-/// what stands there already changes nothing.
-#[utoipa::path(post, path = "/api/v1/workflows", tag = "workflows", operation_id = "apply_workflow", request_body = ApplyBody,
+/// what stands there already changes nothing. With `if-match` it is applied over that version only,
+/// with `if-none-match: *` only where the name stands for nothing yet.
+#[utoipa::path(post, path = "/api/v1/workflows", tag = "workflows",
+    operation_id = "apply_workflow", request_body = ApplyBody,
+    params(("if-match" = Option<String>, Header, description = "The `etag` of a workflow"),
+           ("if-none-match" = Option<String>, Header, description = "`*`")),
     responses((status = CREATED, body = VersionObject),
               (status = OK, body = VersionObject, description = "It stood there already"),
+              (status = PRECONDITION_FAILED, body = Problem),
               (status = UNPROCESSABLE_ENTITY, body = Problem)))]
 async fn apply(
     State(shared): State<Shared>,
+    headers: HeaderMap,
     Body(body): Body<ApplyBody>,
-) -> Result<(StatusCode, Json<VersionObject>), ApiError> {
-    let tenant = shared.views.tenant();
-    let applied = workflows::apply(&shared.store, tenant, &body.definition).await?;
+) -> Result<Response, ApiError> {
+    let (store, tenant) = (&shared.store, shared.views.tenant());
+    let applied = match Precondition::of(&headers)? {
+        Precondition::None => workflows::apply(store, tenant, &body.definition).await?,
+        Precondition::Over(over) => workflows::apply_over(store, tenant, &body.definition, over)
+            .await?
+            .ok_or(ApiError::VersionChanged)?,
+    };
     let version = shared.views.workflow_version(&applied.name, Some(applied.version)).await?;
     let status = if applied.changed { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(version)))
+    Ok((status, tagged(version)).into_response())
 }
 
-/// The version that a workflow's name stands for.
-#[utoipa::path(get, path = "/api/v1/workflows/{name}", tag = "workflows", operation_id = "show_workflow",
-    params(("name" = String, Path)),
+/// What a definition may be applied over.
+enum Precondition {
+    None,
+    /// Only this version, or only nothing.
+    Over(Option<i32>),
+}
+
+impl Precondition {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+            (None, None) => Ok(Self::None),
+            (None, Some("*")) => Ok(Self::Over(None)),
+            (Some(tag), None) => {
+                let number = tag.trim_matches('"').parse().map_err(|_| ApiError::InvalidTag)?;
+                Ok(Self::Over(Some(number)))
+            }
+            _ => Err(ApiError::InvalidTag),
+        }
+    }
+}
+
+/// A version with its number as `etag`.
+fn tagged(version: VersionObject) -> impl IntoResponse {
+    ([(header::ETAG, format!("\"{}\"", version.version))], Json(version))
+}
+
+/// The version that a workflow's name stands for; its `etag` is for applying another over it.
+#[utoipa::path(get, path = "/api/v1/workflows/{name}", tag = "workflows",
+    operation_id = "show_workflow", params(("name" = String, Path)),
     responses((status = OK, body = VersionObject), (status = NOT_FOUND, body = Problem)))]
 async fn show(
     State(shared): State<Shared>,
     Path(name): Path<String>,
-) -> Result<Json<VersionObject>, ApiError> {
-    Ok(Json(shared.views.workflow_version(&name, None).await?))
+) -> Result<impl IntoResponse, ApiError> {
+    Ok(tagged(shared.views.workflow_version(&name, None).await?))
 }
 
 /// The versions of a workflow, newest first.

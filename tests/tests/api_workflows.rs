@@ -1,6 +1,7 @@
 //! Registered workflows through the API: applied, listed, and started by name.
 
-use jobshop_tests::TestApp;
+use jobshop_tests::{Answer, TestApp};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 fn definition(name: &str, message: &str) -> Value {
@@ -52,6 +53,25 @@ async fn a_name_stands_for_what_was_applied_last_and_every_content_has_its_numbe
     };
     assert_eq!(start("ship").await, json!({"name": "ship", "version": 1}));
     assert_eq!(start("ship@2").await, json!({"name": "ship", "version": 2}));
+}
+
+#[tokio::test]
+async fn of_two_who_change_the_same_version_the_second_is_refused() {
+    let app = TestApp::new().await;
+    let apply = async |message: &str, header: &'static str, tag: &str| {
+        let request = app.request(Method::POST, "/api/v1/workflows").header(header, tag);
+        Answer::of(request.json(&definition("ship", message))).await
+    };
+    assert_eq!(apply("one", "if-none-match", "*").await.status, 201);
+    apply("two", "if-none-match", "*").await.problem(412, "version_changed");
+    let tag = app.get("/api/v1/workflows/ship").await.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(tag, "\"1\"");
+    let second = apply("two", "if-match", &tag).await;
+    assert_eq!((second.status.as_u16(), &second.json["version"]), (201, &json!(2)));
+    apply("three", "if-match", &tag).await.problem(412, "version_changed");
+    assert_eq!(apply("two", "if-match", "\"2\"").await.status, 200);
+    apply("three", "if-match", "*").await.problem(400, "invalid_tag");
+    assert_eq!(app.get("/api/v1/workflows/ship").await.json["version"], 2);
 }
 
 #[tokio::test]

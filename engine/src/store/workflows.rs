@@ -43,7 +43,7 @@ pub async fn version_of(
     Ok(version)
 }
 
-/// Makes a definition what its name stands for.
+/// Makes a definition what its name stands for, whatever that was before.
 pub async fn apply(
     store: &Store,
     tenant: TenantId,
@@ -61,6 +61,31 @@ pub async fn apply(
     .await?
     .rows_affected();
     Ok(Applied { name: version.plan.name.clone(), version: version.number, changed: changed == 1 })
+}
+
+/// Makes a definition what its name stands for if the name stands for version `over` until then,
+/// or, with `None`, for nothing; otherwise nothing is changed and the answer is `None`.
+pub async fn apply_over(
+    store: &Store,
+    tenant: TenantId,
+    definition: &str,
+    over: Option<i32>,
+) -> Result<Option<Applied>, DefinitionError> {
+    let version = version_of(store, tenant, definition).await?;
+    let done = sqlx::query!(
+        "update workflows set applied = $3, updated_at = clock()
+          where tenant_id = $1 and name = $2 and applied is not distinct from $4",
+        tenant.0,
+        version.plan.name,
+        version.number,
+        over
+    )
+    .execute(&store.pool)
+    .await?
+    .rows_affected();
+    let changed = over != Some(version.number);
+    let applied = Applied { name: version.plan.name.clone(), version: version.number, changed };
+    Ok((done == 1).then_some(applied))
 }
 
 /// The version that a name stands for, or its version of that number; `None` when there is none.
