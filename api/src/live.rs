@@ -35,6 +35,8 @@ use crate::{
 
 /// Without a hint the database is asked this often.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long after a hint the database is asked: one answer then holds what came meanwhile.
+const GATHER: Duration = Duration::from_millis(5);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const EVENTS_AT_ONCE: i64 = 500;
 /// How long a client that is dropped has for reading why.
@@ -161,7 +163,7 @@ impl Feed {
                 return End::Complete;
             }
             tokio::select! {
-                () = hinted(&mut hints, self.session) => {}
+                () = hinted(&mut hints, self.session) => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(POLL_EVERY) => {}
                 _ = pings.tick() => {
                     let ping = sender.send(Message::Ping(Vec::new().into()));

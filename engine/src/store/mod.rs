@@ -16,6 +16,7 @@ pub mod logs;
 pub mod measure;
 pub mod notes;
 pub mod prompts;
+pub mod session_counts;
 mod session_info;
 mod session_retry;
 pub mod session_view;

@@ -1,7 +1,4 @@
-//! Sessions as users see them: one by its id or the end of it, and lists. Ended tasks are counted
-//! in the session's row; the others are counted from their rows when asked.
-
-use std::time::{Duration, Instant};
+//! Sessions as users see them: one by its id or the end of it, and lists.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,7 +9,8 @@ use uuid::Uuid;
 
 use super::{
     flags,
-    view::{Page, ReadError, Views, cut, from_cursor, lock, rows_to_read, to_cursor, unknown_code},
+    session_counts::{COUNTED_AT_ONCE_MAX, Counters, Counts},
+    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code},
 };
 use crate::{
     id::{SessionId, SessionKey},
@@ -78,22 +76,6 @@ pub struct WorkflowName {
     pub version: i32,
 }
 
-/// The session's executable tasks by status; groups and items are not counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Counts {
-    pub total: i64,
-    pub pending: i64,
-    pub ready: i64,
-    pub assigned: i64,
-    pub in_progress: i64,
-    pub blocked: i64,
-    pub paused: i64,
-    pub completed: i64,
-    pub failed: i64,
-    pub cancelled: i64,
-    pub skipped: i64,
-}
-
 /// What a list of sessions is narrowed to; everything given has to hold.
 #[derive(Debug, Clone, Default)]
 pub struct SessionFilter {
@@ -101,12 +83,6 @@ pub struct SessionFilter {
     pub workflow: Option<String>,
     pub tag: Option<String>,
 }
-
-/// Sessions with more tasks than this are counted at most once in [`COUNTS_AGE_MAX`].
-const COUNTED_AT_ONCE_MAX: i32 = 10_000;
-const COUNTS_AGE_MAX: Duration = Duration::from_secs(1);
-/// Sessions whose counts are kept in memory.
-const COUNTS_KEPT_MAX: usize = 1_000;
 
 impl Views {
     /// The session with this key.
@@ -254,49 +230,15 @@ impl Views {
         .await?;
         let mut sessions = Vec::with_capacity(rows.len());
         for row in rows {
-            let counts = if row.is_counted { row.counts() } else { self.kept_counts(&row).await? };
+            let counters = row.counters();
+            let counts = if row.is_counted {
+                counters.with(row.live())
+            } else {
+                self.kept_counts(SessionId(row.id), counters).await?
+            };
             sessions.push(row.into_object(counts)?);
         }
         Ok(sessions)
-    }
-
-    /// The counts of a session with many tasks, at most a second old.
-    async fn kept_counts(&self, row: &SessionRow) -> Result<Counts, ReadError> {
-        let session = SessionId(row.id);
-        if let Some((at, counts)) = lock(&self.counts).get(&session)
-            && at.elapsed() < COUNTS_AGE_MAX
-        {
-            return Ok(*counts);
-        }
-        let live = sqlx::query!(
-            r#"select count(*) filter (where state = 1) as "ready!",
-                      count(*) filter (where state = 2) as "assigned!",
-                      count(*) filter (where state = 3) as "in_progress!",
-                      count(*) filter (where state = 4) as "blocked!",
-                      count(*) filter (where state = 5) as "paused!"
-                 from tasks
-                where tenant_id = $1 and session_id = $2
-                  and state between 1 and 5 and flags & $3 <> 0"#,
-            self.tenant.0,
-            row.id,
-            flags::EXECUTABLE,
-        )
-        .fetch_one(&self.db)
-        .await?;
-        let counts = row.with_live(Counts {
-            ready: live.ready,
-            assigned: live.assigned,
-            in_progress: live.in_progress,
-            blocked: live.blocked,
-            paused: live.paused,
-            ..Counts::default()
-        });
-        let mut kept = lock(&self.counts);
-        if kept.len() >= COUNTS_KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(session, (Instant::now(), counts));
-        Ok(counts)
     }
 }
 
@@ -337,30 +279,25 @@ struct SessionRow {
 }
 
 impl SessionRow {
-    fn counts(&self) -> Counts {
-        self.with_live(Counts {
+    fn counters(&self) -> Counters {
+        Counters {
+            total: self.total,
+            completed: self.completed,
+            failed: self.failed,
+            cancelled: self.cancelled,
+            skipped: self.skipped,
+        }
+    }
+
+    fn live(&self) -> Counts {
+        Counts {
             ready: self.ready,
             assigned: self.assigned,
             in_progress: self.in_progress,
             blocked: self.blocked,
             paused: self.paused,
             ..Counts::default()
-        })
-    }
-
-    /// Adds the counters of the row; what is then missing is pending, whether it has a row or not.
-    fn with_live(&self, live: Counts) -> Counts {
-        let counts = Counts {
-            total: self.total.into(),
-            completed: self.completed.into(),
-            failed: self.failed.into(),
-            cancelled: self.cancelled.into(),
-            skipped: self.skipped.into(),
-            ..live
-        };
-        let live = live.ready + live.assigned + live.in_progress + live.blocked + live.paused;
-        let ended = counts.completed + counts.failed + counts.cancelled + counts.skipped;
-        Counts { pending: (counts.total - live - ended).max(0), ..counts }
+        }
     }
 
     fn into_object(self, counts: Counts) -> sqlx::Result<SessionObject> {

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use super::{Store, Version, Versions, session_view::Counts};
+use super::{Store, Version, Versions, session_counts::Counts};
 use crate::id::{SessionId, SessionKey, TenantId, VersionId};
 
 /// Reads what users see of one tenant; cheap to clone.
