@@ -391,6 +391,7 @@ async fn a_failed_session_is_retried_and_a_completed_one_is_not() {
     let id = app.submit(failing).await["id"].as_str().unwrap().to_owned();
     let failed = app.until_status(&id, "failed").await;
     assert_eq!(failed["status_reason"], "task_failed");
+    assert_eq!(failed["error"], json!({"class": "error", "message": "`a` failed: no"}));
     assert_eq!((&failed["counts"]["failed"], &failed["counts"]["skipped"]), (&json!(1), &json!(1)));
     let task = app.get(&format!("/api/v1/sessions/{id}/tasks/a")).await.json;
     assert_eq!(task["error"], json!({"class": "error", "message": "no"}));

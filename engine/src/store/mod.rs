@@ -17,6 +17,7 @@ pub mod measure;
 pub mod notes;
 pub mod prompts;
 pub mod session_counts;
+mod session_error;
 mod session_info;
 mod session_retry;
 pub mod session_view;

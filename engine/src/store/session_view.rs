@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     id::{SessionId, SessionKey},
-    outcome::Failure,
+    outcome::{ErrorClass, Failure},
     plan::SessionType,
     priority::Priority,
     session::SessionState,
@@ -46,6 +46,7 @@ pub struct SessionObject {
     /// Null until the session has completed.
     #[schema(required, value_type = Option<Object>)]
     pub outputs: Option<Value>,
+    /// Its own, or what the first task that failed says.
     #[schema(required)]
     pub error: Option<Failure>,
     #[schema(required)]
@@ -238,6 +239,7 @@ impl Views {
             };
             sessions.push(row.into_object(counts)?);
         }
+        self.explain_failures(&mut sessions).await?;
         Ok(sessions)
     }
 }
@@ -307,7 +309,11 @@ impl SessionRow {
             .ok_or_else(|| unknown_code("priority", self.priority))?;
         let kind = serde_json::from_value(Value::String(self.kind))
             .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let error = self.error.map(|Json(failure)| failure);
+        let timeout = || Failure::new(ErrorClass::Timeout, "the session ran out of time");
+        let error = self
+            .error
+            .map(|Json(failure)| failure)
+            .or_else(|| (status == SessionState::Timeout).then(timeout));
         Ok(SessionObject {
             id: SessionId(self.id),
             title: self.title,
@@ -349,7 +355,6 @@ fn status_reason(
         (_, Some(failure)) => failure.class.as_str(),
         (S::Failed, None) if bad > 0 => "task_failed",
         (S::PartiallyCompleted, None) => "failures_allowed",
-        (S::Timeout, None) => "timeout",
         (S::Running, None) if sweep == 1 => "fail_fast",
         _ => return None,
     };
