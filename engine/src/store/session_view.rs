@@ -112,7 +112,7 @@ impl Views {
         cursor: Option<&str>,
         limit: Option<i64>,
     ) -> Result<Page<SessionObject>, ReadError> {
-        let before = cursor.map(from_cursor).transpose()?.map(Uuid::from_bytes);
+        let before = cursor.map(from_cursor).transpose()?.map_or(Uuid::max(), Uuid::from_bytes);
         let states: Option<Vec<i16>> =
             filter.states.as_ref().map(|states| states.iter().map(|state| state.code()).collect());
         let read = rows_to_read(limit);
@@ -122,7 +122,7 @@ impl Views {
                join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
                join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
               where s.tenant_id = $1
-                and ($2::uuid is null or s.id < $2)
+                and s.id < $2
                 and ($3::smallint[] is null or p.state = any($3))
                 and ($4::text is null or v.name = $4)
                 and ($5::text is null or $5 = any(s.tags))
