@@ -20,7 +20,7 @@ pub mod scripted;
 mod spawner;
 mod sweep;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use jobshop_engine::{
@@ -29,7 +29,7 @@ use jobshop_engine::{
     outcome::{Failure, Outcome},
 };
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -43,6 +43,10 @@ use self::{
 };
 
 pub use self::agent::split_command;
+
+/// How long the removal of old workspaces is tried again while something still writes there.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(30);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// What an executor needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -119,14 +123,25 @@ impl Executor {
     /// Kills the processes and removes the workspaces that an earlier life of the data directory
     /// left. Call it before the first attempt.
     pub async fn kill_leftovers(&self) -> anyhow::Result<()> {
-        let directories = self.inner.directories.clone();
+        let directories = &self.inner.directories;
         let groups = &self.inner.programs.groups;
         if !groups.kill_leftovers(directories.workspaces()).await.context("killing leftovers")? {
             tracing::warn!("a process of an earlier worker does not react to SIGKILL");
         }
-        tokio::task::spawn_blocking(move || directories.remove_all())
-            .await?
-            .context("removing the workspaces of an earlier worker")
+        let deadline = Instant::now() + REMOVAL_LIMIT;
+        loop {
+            let directories = directories.clone();
+            match tokio::task::spawn_blocking(move || directories.remove_all()).await? {
+                // What git was doing for a killed worker it finishes on its own.
+                Err(error)
+                    if error.kind() == io::ErrorKind::DirectoryNotEmpty
+                        && Instant::now() < deadline =>
+                {
+                    sleep(REMOVAL_PAUSE).await;
+                }
+                removed => break removed.context("removing the workspaces of an earlier worker"),
+            }
+        }
     }
 
     /// Kills the process groups of all attempts at once, for a worker that may no longer hold them.

@@ -185,3 +185,26 @@ async fn a_killed_worker_takes_its_commands_along_and_the_next_one_the_rest() {
     assert_eq!(std::fs::read_dir(data.join("workspaces")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(data.join("groups")).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn a_workspace_that_is_still_written_to_is_removed_when_that_ends() {
+    let bench = Bench::new();
+    let folder = bench.dir.path().join("data/workspaces/left");
+    std::fs::create_dir(&folder).unwrap();
+    // Enough that removing them takes longer than writing one more.
+    for number in 0..2_000 {
+        std::fs::write(folder.join(format!("before-{number}")), "").unwrap();
+    }
+    // As git does when the worker that called it was killed. It ends by itself.
+    let script = ": > 0; for i in {1..3000}; do : > $i || exit; done 2>/dev/null";
+    let mut writer = std::process::Command::new("bash")
+        .args(["-c", script])
+        .current_dir(&folder)
+        .spawn()
+        .unwrap();
+    eventually("it writes", || folder.join("0").exists().then_some(())).await;
+    let removed = bench.executor.kill_leftovers().await;
+    writer.wait().unwrap();
+    removed.unwrap();
+    assert_eq!(bench.left_over(), Vec::<std::path::PathBuf>::new());
+}
