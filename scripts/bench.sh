@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Measures this installation through the public path with a release build. Arguments name single benches.
+# Measures this machine through the public path with a release build, on a cluster of its own that is removed.
+# Arguments go to `jobshop bench`; without any, everything is measured and compared with bare SQL.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "$0")/env.sh"
 
 cargo build --locked --release -p jobshop
-[ $# != 0 ] || set -- jobs chain chains fanout latency sessions backlog
-for bench in "$@"; do
-    say "$bench"
-    "$out/release/jobshop" bench "$bench" --limit
-done
+[ $# != 0 ] || set -- --limit
+
+# Not /tmp: what lies in memory says nothing about durable commits.
+JOBSHOP_DATA_DIR=$(mktemp -d /var/tmp/jobshop-bench.XXXXXX)
+export JOBSHOP_DATA_DIR
+trap 'rm -rf "$JOBSHOP_DATA_DIR"' EXIT
+chmod 711 "$JOBSHOP_DATA_DIR" # root's Postgres runs as another user, who must be able to pass
+"$out/release/jobshop" bench "$@"
