@@ -47,6 +47,8 @@ pub(crate) struct Life {
     pub(crate) done: CancellationToken,
     /// Room was made while the last claim had been full.
     pub(crate) room_made: Notify,
+    /// An attempt that takes time has begun.
+    pub(crate) begun: Notify,
     left: Notify,
     window: AtomicUsize,
     /// Attempts that take a place of `concurrency`: all but the ones that take no time.
@@ -78,6 +80,7 @@ impl Life {
             done: lost.child_token(),
             lost,
             room_made: Notify::new(),
+            begun: Notify::new(),
             left: Notify::new(),
             window: AtomicUsize::new(config.concurrency),
             heavy: AtomicUsize::new(0),
@@ -221,6 +224,7 @@ impl Execute for Runner {
             return Outcome::Released;
         }
         let stop = self.life.held.start(&fence);
+        self.life.begun.notify_one();
         let (log, chunks) = self.executor.log();
         let stored = async {
             tokio::select! {

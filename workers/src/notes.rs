@@ -15,8 +15,17 @@ pub(crate) async fn note(life: Arc<Life>) {
     loop {
         tokio::select! {
             () = life.done.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            // While nothing runs there is nothing to wake up for.
+            () = life.begun.notified() => {}
         }
+        report_while_running(&life).await;
+    }
+}
+
+/// Looks for long attempts until none runs.
+async fn report_while_running(life: &Life) {
+    while life.held.len() > 0 && !life.done.is_cancelled() {
+        tokio::time::sleep(EVERY).await;
         let starts = life.held.to_note(AGE);
         if starts.is_empty() {
             continue;
