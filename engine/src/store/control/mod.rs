@@ -24,6 +24,8 @@ use crate::id::SessionKey;
 const POLL: Duration = Duration::from_secs(1);
 /// Dead workers and deadlines are looked for this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// Tasks of ended workers that no receipt names are looked for this often.
+const SLOW_SWEEP: Duration = Duration::from_secs(600);
 /// After an error of the database the loop waits this long.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(300);
 
@@ -84,6 +86,8 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
 
 /// What is looked for by the clock alone.
 async fn housekeeping(store: &Store, stop: &CancellationToken) {
+    let mut missed = tokio::time::interval(SLOW_SWEEP);
+    missed.reset();
     while !stop.is_cancelled() {
         if let Err(error) = housekeep(store).await {
             tracing::warn!(%error, "housekeeping could not read or write; it goes on");
@@ -91,6 +95,11 @@ async fn housekeeping(store: &Store, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(HOUSEKEEPING) => {}
+            _ = missed.tick() => {
+                if let Err(error) = reap::reap_missed(store).await {
+                    tracing::warn!(%error, "the slow sweep could not read; it comes again");
+                }
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 const CRASH_LIMIT: i32 = 3;
 /// Receipts that are looked at in one go.
 const BATCH: i64 = 200;
+/// Rows of a receipt that are looked at in one go (the limit of `held_sessions.sql`).
+const HELD_MAX: usize = 10_000;
 
 /// Ends dead workers and gives back what they held; returns how many tasks that were.
 pub(super) async fn reap(store: &Store) -> sqlx::Result<usize> {
@@ -48,8 +50,11 @@ async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
             let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
             given_back += moved.accepted.iter().filter(|accepted| **accepted).count();
             super::tell(store, &moves, &moved);
-            // What was not accepted belongs to a session that ended: the janitor takes it.
-            done.push(receipt.id);
+            // What was not accepted belongs to a session that ended: the janitor takes it. A
+            // receipt of which not everything was looked at is looked at again.
+            if held.len() < HELD_MAX {
+                done.push(receipt.id);
+            }
         }
         claim::forget(&store.pool, dead, &done).await?;
     }
@@ -61,6 +66,30 @@ async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
     )
     .execute(&store.pool)
     .await?;
+    Ok(given_back)
+}
+
+/// Gives back what no receipt named, and says so: it proves that the receipts miss nothing.
+pub(super) async fn reap_missed(store: &Store) -> sqlx::Result<usize> {
+    let missed = sqlx::query_file!("src/store/sql/missed.sql").fetch_all(&store.pool).await?;
+    let mut given_back = 0;
+    for row in &missed {
+        let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
+        let held = Held {
+            task: TaskKey { session, seq: row.seq },
+            attempt: row.attempt,
+            crashes: row.crashes,
+            started: row.started,
+        };
+        let moves = [held.give_back()];
+        let dead = WorkerId(row.worker);
+        let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
+        if moved.accepted == [true] {
+            tracing::error!(task = %held.task, worker.id = %dead, "a receipt had missed a task");
+            given_back += 1;
+        }
+        super::tell(store, &moves, &moved);
+    }
     Ok(given_back)
 }
 
