@@ -14,7 +14,6 @@ pub mod config;
 pub mod data_dir;
 pub mod exec;
 pub mod exit;
-pub mod graph;
 pub mod logging;
 pub mod output;
 pub mod process;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use jobshop_engine::plan::graph;
 
 use super::request::{compile, read_text};
 use crate::app::App;
 use crate::exit::{Exit, Failure};
-use crate::graph;
 
 #[derive(Debug, Args)]
 pub(super) struct Graph {
@@ -31,7 +31,7 @@ impl Graph {
         match self.format.unwrap_or(usual) {
             Format::Mermaid => app.output.line(graph::mermaid(&plan).trim_end())?,
             Format::Dot => app.output.line(graph::dot(&plan).trim_end())?,
-            Format::Json => app.output.json(&graph::json(&plan))?,
+            Format::Json => app.output.line(graph::json(&plan).trim_end())?,
         }
         Ok(Exit::Done)
     }
