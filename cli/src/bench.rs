@@ -107,9 +107,10 @@ async fn measure(stage: &mut Stage, bench: Bench, options: Options) -> Result<Re
         run.wal_bytes = after.wal_bytes - before.wal_bytes;
         runs.push(run);
     }
-    let limit = match bench {
-        Bench::Jobs if options.limit => Some(limit(stage, options.runs).await?),
-        _ => None,
+    let limit = if bench == Bench::Jobs && options.limit {
+        Some(limit(stage, options.runs).await?)
+    } else {
+        None
     };
     Ok(Report::new(bench.name(), runs, settings, limit))
 }

@@ -68,12 +68,11 @@ pub fn decide(plan: &Plan, index: NodeIndex, needs: Needs, values: &Values) -> D
 /// Why a row must not run, given how its needs ended.
 fn refusal(join: Join, needs: Needs) -> Option<Reason> {
     match join {
-        Join::AllDone => None,
-        Join::All if needs.bad > 0 => Some(Reason::UpstreamFailed),
-        Join::All => None,
-        Join::Any if needs.any_good => None,
-        Join::Any if needs.bad > 0 => Some(Reason::UpstreamFailed),
-        Join::Any => Some(Reason::NoNeedCompleted),
+        Join::All | Join::Any if needs.bad > 0 && !(join == Join::Any && needs.any_good) => {
+            Some(Reason::UpstreamFailed)
+        }
+        Join::Any if !needs.any_good => Some(Reason::NoNeedCompleted),
+        Join::All | Join::Any | Join::AllDone => None,
     }
 }
 

@@ -86,7 +86,7 @@ fn the_graph_is_drawn_in_three_ways() {
     let hello = shipped("workflows/hello.yaml").display().to_string();
     let graph = user().run(&["graph", &hello, "--format", "json"]).expect(0).json();
     assert_eq!(graph["name"], "hello");
-    assert!(graph["tasks"].as_array().is_some_and(|tasks| !tasks.is_empty()));
+    assert!(graph["nodes"].as_array().is_some_and(|tasks| !tasks.is_empty()));
     let mermaid = user().run(&["graph", &hello, "--format", "mermaid"]).expect(0).stdout;
     assert!(mermaid.starts_with("flowchart TD\n"), "{mermaid}");
     let dot = user().run(&["graph", &hello, "--format", "dot"]).expect(0).stdout;

@@ -98,10 +98,8 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
         return Vec::new();
     }
     let routes = life.routes();
-    let room = match life.stopping.is_cancelled() {
-        true => 0,
-        false => (life.room() + moves.len()).min(handed_max),
-    };
+    let room =
+        if life.stopping.is_cancelled() { 0 } else { (life.room() + moves.len()).min(handed_max) };
     let Some(moved) = insist_on(life, &mut moves, &routes, room).await else {
         for fence in &recorded {
             life.left(fence);
@@ -217,20 +215,18 @@ fn to_move(life: &Life, end: &End) -> Move {
         Outcome::Failed(failure) => {
             let policy = &end.info.version.plan.node(node).retry;
             let chance = rand::rng().random_range(0.0..1.0);
-            let mut failed = match policy.next_delay(failure.class, failures + 1, chance) {
-                Some(delay) => {
-                    let mut again = to(TaskState::Blocked);
-                    again.reason = Some(Reason::Backoff);
-                    again.delay_ms = Some(delay.ms.cast_signed());
-                    again.event = Some(EventKind::AttemptFailed);
-                    again.ended = Some(Ended::Retried);
-                    again
-                }
-                None => {
-                    let mut failed = to(TaskState::Failed);
-                    failed.ended = Some(Ended::Failed);
-                    failed
-                }
+            let delay = policy.next_delay(failure.class, failures + 1, chance);
+            let mut failed = if let Some(delay) = delay {
+                let mut again = to(TaskState::Blocked);
+                again.reason = Some(Reason::Backoff);
+                again.delay_ms = Some(delay.ms.cast_signed());
+                again.event = Some(EventKind::AttemptFailed);
+                again.ended = Some(Ended::Retried);
+                again
+            } else {
+                let mut failed = to(TaskState::Failed);
+                failed.ended = Some(Ended::Failed);
+                failed
             };
             failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
             failed.error = Some(failure.clone());

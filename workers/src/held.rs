@@ -54,17 +54,13 @@ impl HeldAttempts {
 
     /// Marks the start of an attempt, and returns what stops it.
     pub(crate) fn start(&self, fence: &Fence) -> CancellationToken {
-        match self.lock().get_mut(fence) {
-            Some(running) => {
-                running.started = Some(Instant::now());
-                running.stop.clone()
-            }
-            None => {
-                let gone = CancellationToken::new();
-                gone.cancel();
-                gone
-            }
+        if let Some(running) = self.lock().get_mut(fence) {
+            running.started = Some(Instant::now());
+            return running.stop.clone();
         }
+        let gone = CancellationToken::new();
+        gone.cancel();
+        gone
     }
 
     /// How long ago the attempt started, in whole milliseconds, rounded down.

@@ -81,16 +81,7 @@ impl Worker {
         let finishes = self.store.own_pool(2, SynchronousCommit::On)?;
         while !stop.is_cancelled() {
             let id = WorkerId(Uuid::now_v7());
-            let asked = Instant::now();
-            if let Err(error) = self.register(id).await {
-                tracing::warn!(%error, "the worker could not register; it tries again");
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
-                }
-                continue;
-            }
-            tracing::info!(worker.id = %id, name = self.config.name, "the worker is registered");
+            let Some(asked) = self.registered(id, &stop).await else { continue };
             let life = Arc::new(Life::new(
                 self.store.clone(),
                 self.config.clone(),
@@ -107,6 +98,25 @@ impl Worker {
         }
         tokio::join!(claims.close(), finishes.close());
         Ok(())
+    }
+
+    /// Registers and says when it asked to; `None` when the database did not take it.
+    async fn registered(&self, id: WorkerId, stop: &CancellationToken) -> Option<Instant> {
+        let asked = Instant::now();
+        match self.register(id).await {
+            Ok(()) => {
+                tracing::info!(worker.id = %id, name = self.config.name, "the worker is registered");
+                Some(asked)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the worker could not register; it tries again");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                }
+                None
+            }
+        }
     }
 
     async fn register(&self, id: WorkerId) -> store::Result<()> {

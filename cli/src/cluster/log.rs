@@ -49,7 +49,6 @@ pub(super) async fn follow(stderr: ChildStderr, last_words: LastWords) {
     }
 }
 
-#[expect(clippy::cognitive_complexity, reason = "each tracing macro counts as many branches")]
 fn record(level: Level, line: &str) {
     match level {
         Level::ERROR => tracing::error!(target: "postgres", "{line}"),

@@ -11,7 +11,8 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// What to measure; everything without it
-    bench: Option<What>,
+    #[arg(value_name = "BENCH")]
+    what: Option<What>,
     /// Also run bare SQL of the same row writes, and print the ratio
     #[arg(long)]
     limit: bool,
@@ -33,8 +34,8 @@ const ALL: [What; 7] = [
 impl Bench {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let options = Options { runs: usize::from(self.runs), limit: self.limit };
-        let several = self.bench.is_none();
-        let benches = self.bench.map_or_else(|| ALL.to_vec(), |bench| vec![bench]);
+        let several = self.what.is_none();
+        let benches = self.what.map_or_else(|| ALL.to_vec(), |bench| vec![bench]);
         for bench in benches {
             // A claim is timed over a million rows: once is enough.
             let runs = if bench == What::Backlog { 1 } else { options.runs };

@@ -2,7 +2,7 @@
 //! decided, happened. A hint may be lost or come twice; polling is the truth. It does not know what
 //! the receivers do.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::{broadcast, mpsc};
@@ -137,8 +137,8 @@ impl Hints {
                 Hint::Undecided => text.push('u'),
                 Hint::Route => text.push('n'),
                 Hint::Everything => text.push('x'),
-                Hint::Event(id) => text.push_str(&format!("e{}", id.0.simple())),
-                Hint::Ended(id) => text.push_str(&format!("c{}", id.0.simple())),
+                Hint::Event(id) => _ = write!(text, "e{}", id.0.simple()),
+                Hint::Ended(id) => _ = write!(text, "c{}", id.0.simple()),
             }
         }
         text

@@ -96,7 +96,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(config.connections)
             .acquire_timeout(Duration::from_secs(10))
-            .idle_timeout(Duration::from_secs(300))
+            .idle_timeout(Duration::from_mins(5))
             .connect_lazy_with(connect_options(&config.url)?);
         Ok(Self {
             pool,

@@ -85,7 +85,11 @@ async fn read(store: &Store, keys: &[SessionKey]) -> sqlx::Result<Vec<SessionInf
         };
         let inputs = match row.inputs {
             Value::Object(inputs) => inputs,
-            _ => Map::new(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Map::new(),
         };
         infos.push(SessionInfo {
             key: keys[slot],

@@ -170,7 +170,7 @@ struct Rows {
     created_by: Vec<Option<String>>,
     open: Vec<i32>,
     total: Vec<i32>,
-    rows: Vec<i32>,
+    row_counts: Vec<i32>,
     fail_fast: Vec<bool>,
     closing: Vec<bool>,
     timeouts: Vec<Option<i64>>,
@@ -211,7 +211,7 @@ impl Rows {
         self.created_by.push(new.created_by.clone());
         self.open.push(count(top));
         self.total.push(count(plan.executable(BlockIndex::ROOT)));
-        self.rows.push(count(root.nodes.len()));
+        self.row_counts.push(count(root.nodes.len()));
         self.fail_fast.push(plan.fail_fast);
         self.closing.push(!plan.outputs.is_empty());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
@@ -239,7 +239,7 @@ impl Rows {
             &self.created_by as _,
             &self.open,
             &self.total,
-            &self.rows,
+            &self.row_counts,
             &self.fail_fast,
             &self.closing,
             &self.timeouts as _,

@@ -88,6 +88,17 @@ pub enum Mover<'a> {
     Janitor,
 }
 
+impl<'a> Mover<'a> {
+    /// The worker of the fences, where there are any, and what it takes.
+    fn worker(self) -> (Option<WorkerId>, Takes<'a>) {
+        match self {
+            Self::Worker { id, takes } => (Some(id), takes),
+            Self::Reaper { dead } => (Some(dead), Takes::default()),
+            Self::Control | Self::Janitor => (None, Takes::default()),
+        }
+    }
+}
+
 /// What a finishing worker takes of what it frees.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Takes<'a> {
@@ -157,11 +168,7 @@ pub async fn transition(
         return Ok(Moved { leased: true, ..Moved::default() });
     }
     let keys = distinct_sessions(moves);
-    let (worker, takes) = match mover {
-        Mover::Worker { id, takes } => (Some(id), takes),
-        Mover::Reaper { dead } => (Some(dead), Takes::default()),
-        Mover::Control | Mover::Janitor => (None, Takes::default()),
-    };
+    let (worker, takes) = mover.worker();
     let columns = Columns::of(moves, &keys, retries, takes.receipted);
     for (tenant, blob) in &columns.bodies_of_blobs {
         blobs::keep(db, *tenant, blob).await?;
@@ -198,27 +205,15 @@ pub async fn transition(
     )
     .fetch_one(db)
     .await?;
-    let mut accepted = vec![false; moves.len()];
-    for ord in row.accepted.iter().chain(&row.again) {
-        if let Some(slot) = usize::try_from(ord - 1).ok().and_then(|n| accepted.get_mut(n)) {
-            *slot = true;
-        }
-    }
+    let accepted = accepted(moves.len(), row.accepted.iter().chain(&row.again));
     let at = |slot: i32| keys[usize::try_from(slot - 1).expect("slots count from 1")];
-    let handed = worker.map_or_else(Vec::new, |worker| {
-        (0..row.seqs.len())
-            .map(|n| Held {
-                fence: Fence {
-                    task: TaskKey { session: at(row.slots[n]), seq: row.seqs[n] },
-                    attempt: row.attempts[n],
-                    worker,
-                },
-                node: NodeIndex::from_code(row.nodes[n]),
-                failures: row.failures[n],
-                crashes: row.crashes[n],
-            })
-            .collect()
-    });
+    let held = |n: usize| {
+        let task = TaskKey { session: at(row.slots[n]), seq: row.seqs[n] };
+        let fence = Fence { task, attempt: row.attempts[n], worker: worker? };
+        let node = NodeIndex::from_code(row.nodes[n]);
+        Some(Held { fence, node, failures: row.failures[n], crashes: row.crashes[n] })
+    };
+    let handed = (0..row.seqs.len()).filter_map(held).collect();
     Ok(Moved {
         accepted,
         leased: row.leased,
@@ -228,6 +223,17 @@ pub async fn transition(
         handed,
         receipt: row.receipt,
     })
+}
+
+/// Which positions, counted from 1, are named.
+fn accepted<'a>(count: usize, ords: impl Iterator<Item = &'a i32>) -> Vec<bool> {
+    let mut accepted = vec![false; count];
+    for ord in ords {
+        if let Some(named) = usize::try_from(ord - 1).ok().and_then(|n| accepted.get_mut(n)) {
+            *named = true;
+        }
+    }
+    accepted
 }
 
 /// The sessions of the moves in lock order.

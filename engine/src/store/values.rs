@@ -334,7 +334,7 @@ async fn ranges(
     let span = |key: &RowKey| spans.get(key).copied().unwrap_or_default();
     let from: Vec<i32> = keys.iter().map(|key| span(key).0).collect();
     let until: Vec<i32> =
-        keys.iter().map(|key| span(key)).map(|(base, rows, laid)| base + rows * laid).collect();
+        keys.iter().map(span).map(|(base, rows, laid)| base + rows * laid).collect();
     let rows =
         sqlx::query_file!("src/store/sql/value_ranges.sql", &tenants, &sessions, &from, &until)
             .fetch_all(&store.pool)

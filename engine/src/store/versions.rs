@@ -29,8 +29,11 @@ pub struct Version {
 #[derive(Debug, Clone, Default)]
 pub struct Versions {
     by_id: Arc<Mutex<HashMap<VersionId, Arc<Version>>>>,
-    by_content: Arc<Mutex<HashMap<(TenantId, Vec<u8>), Arc<Version>>>>,
+    by_content: Arc<Mutex<ByContent>>,
 }
+
+/// By tenant and SHA-256 of the definition.
+type ByContent = HashMap<(TenantId, Vec<u8>), Arc<Version>>;
 
 /// Versions kept in memory; beyond this all are forgotten and read again.
 const KEPT_MAX: usize = 1_000;

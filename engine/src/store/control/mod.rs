@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Dead workers and deadlines are looked for this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// Tasks of ended workers that no receipt names are looked for this often.
-const SLOW_SWEEP: Duration = Duration::from_secs(600);
+const SLOW_SWEEP: Duration = Duration::from_mins(10);
 /// After an error of the database the loop waits this long.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(300);
 

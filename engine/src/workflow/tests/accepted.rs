@@ -111,7 +111,6 @@ outputs:
 "#;
 
 #[test]
-#[expect(clippy::cognitive_complexity, reason = "one assertion after the other")]
 fn everything_in_the_language_compiles() {
     let plan = accepted(EVERYTHING);
     let at = |id: &str| {
@@ -147,7 +146,6 @@ fn everything_in_the_language_compiles() {
 }
 
 #[test]
-#[expect(clippy::cognitive_complexity, reason = "one assertion after the other")]
 fn blocks_positions_and_references_are_those_of_the_text() {
     let plan = accepted(EVERYTHING);
     let index = |id: &str| {
