@@ -3,10 +3,10 @@
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+# shellcheck disable=SC2034 # the demo clones it
 root=$PWD
-tools=$root/target/tools
-# shellcheck disable=SC2034 # the scripts that start the binary use it
 out=${CARGO_TARGET_DIR:-$root/target}
+tools=$out/tools
 export PATH="$tools/bin:$PATH"
 # Queries are checked against .sqlx/, never against whatever server DATABASE_URL happens to name.
 export SQLX_OFFLINE=true
