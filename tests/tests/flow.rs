@@ -210,3 +210,60 @@ tasks:
     .await;
     fleet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_jsonb_does_not_take_holds_up_nobody() {
+    let fleet = fleet().await;
+    let definition = r#"
+version: 1
+name: nul
+tasks:
+  group:
+    for_each: ${{ ["a\u0000b", "c"] }}
+    tasks:
+      say: { run: 'printf "x\\0y" >&2; exit 3' }
+"#;
+    let (key, state) = fleet.run(definition).await;
+    assert_eq!(state, SessionState::Failed);
+    let rows = fleet.rows(key).await;
+    let failed = rows.iter().filter(|row| row.error.is_some() && row.attempt == 1);
+    assert!(
+        failed.clone().count() == 2
+            && failed.clone().all(|row| {
+                row.error.as_ref().unwrap()["message"].as_str().unwrap().contains("code 3")
+            }),
+        "{rows:#?}"
+    );
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_runs_out_of_time_leaves_nothing_open() {
+    let fleet = fleet().await;
+    let mut definition = String::from(
+        "
+version: 1
+name: slow
+tasks:
+  group:
+    timeout: 300ms
+    tasks:
+",
+    );
+    for chain in 0..6 {
+        definition.push_str(&format!("      c{chain}-0: {{ uses: builtin/noop }}\n"));
+        for step in 1..250 {
+            let before = step - 1;
+            definition.push_str(&format!(
+                "      c{chain}-{step}: {{ needs: [c{chain}-{before}], uses: builtin/noop }}\n"
+            ));
+        }
+    }
+    definition.push_str("      last: { run: sleep 1000 }\n");
+    let (key, state) = fleet.run(&definition).await;
+    assert_eq!(state, SessionState::Failed);
+    let rows = fleet.rows(key).await;
+    assert!(rows.iter().all(|row| row.state.is_final()), "nothing is left open");
+    assert_eq!(rows[0].error.as_ref().unwrap()["class"], "timeout");
+    fleet.stop().await;
+}

@@ -119,11 +119,7 @@ impl Life {
 
     /// Takes an attempt in; false when it runs here already, and then goes on.
     pub(crate) fn take(&self, fence: Fence) -> bool {
-        let is_new = self.held.take(fence, &self.lost);
-        if !is_new {
-            self.receipts.left(&fence);
-        }
-        is_new
+        self.held.take(fence, &self.lost)
     }
 
     /// Takes a place of the concurrency, if one is free.

@@ -45,7 +45,12 @@ impl Receipts {
         let mut state = self.lock();
         let mut tasks = 0;
         for fence in fences {
-            state.by_fence.insert(fence, id);
+            // A claim that was lost in a crash of Postgres may give the same fence again.
+            if let Some(before) = state.by_fence.insert(fence, id)
+                && let Some(receipt) = state.receipts.get_mut(&before)
+            {
+                receipt.tasks -= 1;
+            }
             tasks += 1;
         }
         let receipt = Receipt { tasks, idle_since: Instant::now(), sessions: Vec::new() };

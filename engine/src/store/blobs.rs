@@ -38,7 +38,8 @@ pub(crate) fn to_jsonb_text(value: &Value) -> String {
     if text.contains("\\u0000") { without_nul(value.clone()).to_string() } else { text }
 }
 
-fn without_nul(value: Value) -> Value {
+/// The value as jsonb takes it: NUL characters become U+FFFD.
+pub(crate) fn without_nul(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace('\0', "\u{fffd}")),
         Value::Array(items) => items.into_iter().map(without_nul).collect(),

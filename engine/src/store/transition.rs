@@ -299,7 +299,7 @@ impl Columns {
 }
 
 fn to_text(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("a value of ours serialises")
+    blobs::to_jsonb_text(&serde_json::to_value(value).expect("a value of ours serialises"))
 }
 
 /// A Postgres array literal.

@@ -66,8 +66,9 @@ async fn end(
     failure: Option<Failure>,
 ) -> sqlx::Result<()> {
     let outputs = outputs.as_ref().map(blobs::to_jsonb_text);
-    let failure =
-        failure.map(|failure| serde_json::to_value(failure).expect("a failure of ours serialises"));
+    let failure = failure.map(|failure| {
+        blobs::without_nul(serde_json::to_value(failure).expect("a failure of ours serialises"))
+    });
     sqlx::query!(
         "with ended as (
              update session_progress

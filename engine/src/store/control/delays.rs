@@ -20,7 +20,7 @@ use crate::{
 const BATCH: i64 = 1_000;
 
 /// Makes ready what waited to be tried again, and returns how many rows that were.
-pub(super) async fn promote(store: &Store) -> sqlx::Result<u64> {
+pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
     let promoted = sqlx::query_file!("src/store/sql/promote.sql", BATCH, Reason::Backoff.code())
         .execute(&store.pool)
         .await?
@@ -28,7 +28,7 @@ pub(super) async fn promote(store: &Store) -> sqlx::Result<u64> {
     if promoted > 0 {
         store.hints.send(Hint::Ready);
     }
-    Ok(promoted)
+    Ok(usize::try_from(promoted).unwrap_or(usize::MAX))
 }
 
 /// Ends sleeps that are over and groups that ran out of time; returns how many rows were due.
@@ -53,32 +53,64 @@ pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
 
 /// A group has run out of time: what is open in it is cancelled, and the group fails.
 async fn time_out(store: &Store, group: TaskKey, attempt: i32) -> sqlx::Result<()> {
-    let inside = sqlx::query_file!(
-        "src/store/sql/inside.sql",
-        group.session.tenant.0,
-        group.session.id.0,
-        group.seq
-    )
-    .fetch_all(&store.pool)
-    .await?;
-    let mut moves: Vec<Move> = inside
-        .iter()
-        .filter_map(|row| {
-            let task = TaskKey { session: group.session, seq: row.seq };
-            let from = TaskState::from_code(row.state)?;
-            let mut cancelled = Move::new(task, row.attempt, from, TaskState::Cancelled);
+    // While it is cancelled, tasks in it may end and hand others over: looked at again, until
+    // nothing is open.
+    loop {
+        let inside = sqlx::query_file!(
+            "src/store/sql/inside.sql",
+            group.session.tenant.0,
+            group.session.id.0,
+            group.seq
+        )
+        .fetch_all(&store.pool)
+        .await?;
+        let mut groups: Vec<i32> = inside.iter().map(|row| row.seq).collect();
+        groups.push(group.seq);
+        lay_no_more(store, group.session, &groups).await?;
+        let cancel = |seq, attempt, from| {
+            let task = TaskKey { session: group.session, seq };
+            let mut cancelled = Move::new(task, attempt, from, TaskState::Cancelled);
             cancelled.reason = Some(Reason::Timeout);
             cancelled.quiet = true;
-            Some(cancelled)
-        })
-        .collect();
+            cancelled
+        };
+        let moves: Vec<Move> = inside
+            .iter()
+            .filter_map(|row| Some(cancel(row.seq, row.attempt, TaskState::from_code(row.state)?)))
+            .collect();
+        if moves.is_empty() {
+            break;
+        }
+        let moved = transition(&store.pool, Mover::Control, &moves, &[], None).await?;
+        super::tell(store, &moves, &moved);
+        if !moved.accepted.contains(&true) {
+            // The session has ended meanwhile: what is open is the janitor's.
+            return Ok(());
+        }
+    }
     let mut failed = Move::new(group, attempt, TaskState::Blocked, TaskState::Failed);
-    failed.error = Some(Failure::new(ErrorClass::Timeout, "the group ran out of time"));
-    moves.push(failed);
-    let moved = transition(&store.pool, Mover::Control, &moves, &[], None).await?;
-    super::tell(store, &moves, &moved);
+    let failure = Failure::new(ErrorClass::Timeout, "the group ran out of time");
+    failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
+    failed.error = Some(failure);
+    let moved =
+        transition(&store.pool, Mover::Control, std::slice::from_ref(&failed), &[], None).await?;
+    super::tell(store, &[failed], &moved);
     store.hints.send(Hint::Ended(group.session.id));
     Ok(())
+}
+
+/// Stops fan-outs of a session from laying down more items.
+async fn lay_no_more(store: &Store, session: SessionKey, groups: &[i32]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update expansions set unfinished = false
+          where tenant_id = $1 and session_id = $2 and seq = any($3) and unfinished",
+        session.tenant.0,
+        session.id.0,
+        groups
+    )
+    .execute(&store.pool)
+    .await
+    .map(|_| ())
 }
 
 /// Ends sessions whose deadline has passed; returns how many.

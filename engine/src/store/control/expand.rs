@@ -7,7 +7,7 @@ use crate::{
     id::{SessionId, SessionKey, TaskKey, TenantId, VersionId},
     outcome::{ErrorClass, Failure},
     plan::{NodeIndex, Plan},
-    store::{Hint, Store, flags},
+    store::{Hint, Store, blobs, flags},
 };
 
 /// Rows that one chunk lays down at most.
@@ -64,7 +64,7 @@ pub(super) async fn reserve(
         next,
         count,
         for_each.max_parallel.map(u32::cast_signed),
-        Value::Array(list),
+        blobs::without_nul(Value::Array(list)),
     )
     .execute(&mut *tx)
     .await?;

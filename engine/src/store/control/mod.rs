@@ -69,19 +69,35 @@ async fn next_hint(hints: &mut Receiver<Hint>) {
 
 /// Does once what is due, and returns how much that was.
 pub async fn tick(store: &Store) -> sqlx::Result<usize> {
+    // The steps do not depend on each other: what one of them cannot do must not hold up the rest.
+    let steps = [
+        decide_and_expand(store).await,
+        close::close(store).await,
+        delays::promote(store).await,
+        delays::wake(store).await,
+        sweep::sweep(store).await,
+    ];
+    let mut done = 0;
+    let mut failed = None;
+    for step in steps {
+        match step {
+            Ok(count) => done += count,
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(done), Err)
+}
+
+/// Decides and lays down until nothing is left that can be.
+async fn decide_and_expand(store: &Store) -> sqlx::Result<usize> {
     let mut done = 0;
     loop {
         let decided = decide::decide(store).await? + expand::expand(store).await?;
         done += decided;
         if decided == 0 {
-            break;
+            return Ok(done);
         }
     }
-    done += close::close(store).await?;
-    done += usize::try_from(delays::promote(store).await?).unwrap_or(usize::MAX);
-    done += delays::wake(store).await?;
-    done += sweep::sweep(store).await?;
-    Ok(done)
 }
 
 /// What is looked for by the clock alone.

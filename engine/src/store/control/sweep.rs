@@ -56,7 +56,11 @@ async fn sweep_session(store: &Store, key: SessionKey, reason: Reason) -> sqlx::
         super::tell(store, &moves, &moved);
     }
     sqlx::query!(
-        "update session_progress p set sweep = 0
+        "with laid as (
+             update expansions set unfinished = false
+              where tenant_id = $1 and session_id = $2 and unfinished
+         )
+         update session_progress p set sweep = 0
           where p.tenant_id = $1 and p.session_id = $2 and p.state >= 5
             and not exists (select from tasks t
                              where t.tenant_id = $1 and t.session_id = $2 and t.state < 6)",

@@ -26,6 +26,10 @@ with input as materialized (
     delete from expansions e
      using input i
      where e.tenant_id = $1 and e.session_id = $2 and e.seq = i.seq and i.state <> 4
+), goes_on as (
+    update expansions e set unfinished = e.laid < e.items
+      from input i
+     where e.tenant_id = $1 and e.session_id = $2 and e.seq = i.seq and i.state = 4
 ), let_go as (
     update session_progress p
        set state = 1, sweep = 0, retry = p.retry + 1, finished_at = null, undecided = false,
