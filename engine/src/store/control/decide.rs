@@ -1,6 +1,9 @@
 //! Decides rows that wait for the control loop: conditions, groups and items that begin or end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -132,12 +135,12 @@ async fn begins(
     let requests: Vec<Request> =
         known.iter().map(|(c, info)| Request::new(Arc::clone(info), c.node, c.task.seq)).collect();
     let loaded = values::load(store, &requests).await?;
+    let good = with_a_good_need(store, &known).await?;
     for ((candidate, info), values) in known.into_iter().zip(loaded) {
         let plan = &info.version.plan;
         let decision = match values {
             Ok(loaded) => {
-                let needs =
-                    Needs { bad: candidate.bad, any_good: any_good(candidate, plan, &loaded) };
+                let needs = Needs { bad: candidate.bad, any_good: good.contains(&candidate.task) };
                 flow::decide(plan, candidate.node, needs, &loaded)
             }
             Err(failure) => Decision::Fail(failure),
@@ -147,31 +150,52 @@ async fn begins(
     Ok(())
 }
 
-/// Whether a need of a `join: any` completed, or failed and was allowed to.
-fn any_good(
-    candidate: &Candidate,
-    plan: &Plan,
-    values: &crate::expression::values::Values,
-) -> bool {
-    let node = plan.node(candidate.node);
-    // Let go before all its needs have ended: one of them was good.
-    node.join != Join::Any
-        || candidate.blockers > 0
-        || node.needs.is_empty()
-        || node.needs.iter().any(|need| {
-            values.tasks.get(need).is_some_and(|value| match value.status {
-                TaskState::Completed => true,
-                TaskState::Failed => plan.node(*need).continue_on_failure,
-                TaskState::Pending
-                | TaskState::Ready
-                | TaskState::Assigned
-                | TaskState::InProgress
-                | TaskState::Blocked
-                | TaskState::Paused
-                | TaskState::Cancelled
-                | TaskState::Skipped => false,
-            })
-        })
+/// Those candidates of which one need at least completed, or failed and was allowed to, as far as
+/// their join asks for it.
+async fn with_a_good_need(
+    store: &Store,
+    known: &[(&Candidate, &Arc<SessionInfo>)],
+) -> sqlx::Result<HashSet<TaskKey>> {
+    let mut good = HashSet::new();
+    let mut asked = Vec::new();
+    let (mut tenants, mut sessions, mut seqs) = (Vec::new(), Vec::new(), Vec::new());
+    for (candidate, info) in known {
+        let plan = &info.version.plan;
+        let node = plan.node(candidate.node);
+        // Let go before all its needs have ended: one of them was good.
+        if node.join != Join::Any || candidate.blockers > 0 || node.needs.is_empty() {
+            good.insert(candidate.task);
+            continue;
+        }
+        for need in &node.needs {
+            asked.push(candidate.task);
+            tenants.push(candidate.task.session.tenant.0);
+            sessions.push(candidate.task.session.id.0);
+            seqs.push(seq_of(candidate, plan, *need));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(good);
+    }
+    let slots = sqlx::query_scalar!(
+        r#"select k.slot as "slot!"
+             from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
+                  as k (tenant_id, session_id, seq, slot)
+             join tasks t on t.tenant_id = k.tenant_id and t.session_id = k.session_id
+                         and t.seq = k.seq
+            where t.state = $4 or (t.state = $5 and t.flags & $6 <> 0)"#,
+        &tenants,
+        &sessions,
+        &seqs,
+        TaskState::Completed.code(),
+        TaskState::Failed.code(),
+        flags::CONTINUE
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let found = slots.into_iter().filter_map(|slot| usize::try_from(slot - 1).ok());
+    good.extend(found.filter_map(|at| asked.get(at)));
+    Ok(good)
 }
 
 /// Turns a decision into moves.
