@@ -141,12 +141,18 @@ impl<'a> View<'a> {
         let mut needs = Keyed::default();
         for inner in self.around.iter().rev().copied().chain(self.node) {
             for need in &self.plan.node(inner).needs {
-                if self.values.tasks.contains_key(need) || self.values.items.contains_key(need) {
+                if self.is_known(*need) {
                     needs.set(&self.plan.node(*need).id, self.task(*need, self.root()));
                 }
             }
         }
         needs.into_value()
+    }
+
+    /// Whether something of the task is loaded, or of what stands in it.
+    fn is_known(&self, index: NodeIndex) -> bool {
+        let level = self.children.get(&self.plan.node(index).parent);
+        level.is_some_and(|level| level.binary_search(&index).is_ok())
     }
 
     const fn root(&self) -> Rows<'a> {
