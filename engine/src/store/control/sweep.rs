@@ -1,11 +1,14 @@
 //! The janitor: what a session that ended, or is failing fast, left open is cancelled in bounded
 //! batches. Nothing of it can start meanwhile, because a claim looks at the session.
 
+use std::collections::HashSet;
+
 use crate::{
+    flow,
     id::{SessionId, SessionKey, TaskKey, TenantId},
     session::SessionState,
     store::{
-        Hint, Store,
+        Hint, Store, flags,
         transition::{Move, Mover, transition},
     },
     task::{Reason, TaskState},
@@ -20,9 +23,12 @@ pub(super) async fn sweep(store: &Store) -> sqlx::Result<usize> {
     let mut swept = 0;
     for row in sessions {
         let key = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
+        // A session that failed has rows left open only where it failed fast.
         let reason = match SessionState::from_code(row.state) {
             Some(SessionState::Timeout) => Reason::Timeout,
-            Some(state) if state.is_final() => Reason::SessionCancelled,
+            Some(state) if state.is_final() && state != SessionState::Failed => {
+                Reason::SessionCancelled
+            }
             _ => Reason::FailFast,
         };
         swept += sweep_session(store, key, reason).await?;
@@ -30,30 +36,13 @@ pub(super) async fn sweep(store: &Store) -> sqlx::Result<usize> {
     Ok(swept)
 }
 
+/// Sweeps tasks first and groups when none is open any more, so that nothing can still fail in a
+/// group that is ended.
 async fn sweep_session(store: &Store, key: SessionKey, reason: Reason) -> sqlx::Result<usize> {
-    let mut after = 0;
-    let mut swept = 0;
-    loop {
-        let open =
-            sqlx::query_file!("src/store/sql/open_rows.sql", key.tenant.0, key.id.0, after, BATCH)
-                .fetch_all(&store.pool)
-                .await?;
-        let Some(last) = open.last() else { break };
-        after = last.seq;
-        let moves: Vec<Move> = open
-            .iter()
-            .filter_map(|row| {
-                let from = TaskState::from_code(row.state)?;
-                let task = TaskKey { session: key, seq: row.seq };
-                let mut cancel = Move::new(task, row.attempt, from, TaskState::Cancelled);
-                cancel.reason = Some(reason);
-                cancel.quiet = true;
-                Some(cancel)
-            })
-            .collect();
-        let moved = transition(&store.pool, Mover::Janitor, &moves, &[], None).await?;
-        swept += moved.accepted.iter().filter(|accepted| **accepted).count();
-        super::tell(store, &moves, &moved);
+    let tasks = sweep_rows(store, key, Which::Tasks, reason).await?;
+    let mut swept = tasks.accepted;
+    if tasks.accepted == tasks.open {
+        swept += sweep_rows(store, key, Which::Groups, reason).await?.accepted;
     }
     sqlx::query!(
         "with laid as (
@@ -73,4 +62,65 @@ async fn sweep_session(store: &Store, key: SessionKey, reason: Reason) -> sqlx::
         store.hints.send(Hint::Ended(key.id));
     }
     Ok(swept)
+}
+
+/// What is swept: groups stands for their items too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Tasks,
+    Groups,
+}
+
+#[derive(Default)]
+struct Swept {
+    open: usize,
+    accepted: usize,
+}
+
+/// Goes from the last row to the first: a group stands before what is in it, and the row that a
+/// session ends with is the last that is swept.
+async fn sweep_rows(
+    store: &Store,
+    key: SessionKey,
+    which: Which,
+    reason: Reason,
+) -> sqlx::Result<Swept> {
+    let mut before = i32::MAX;
+    let mut swept = Swept::default();
+    let mut spoilt = HashSet::new();
+    loop {
+        let open =
+            sqlx::query_file!("src/store/sql/open_rows.sql", key.tenant.0, key.id.0, before, BATCH)
+                .fetch_all(&store.pool)
+                .await?;
+        let Some(first) = open.last() else { return Ok(swept) };
+        before = first.seq;
+        let mut moves = Vec::with_capacity(open.len());
+        for row in &open {
+            let is_group = row.flags & (flags::GROUP | flags::ITEM) != 0;
+            let Some(from) = TaskState::from_code(row.state) else { continue };
+            if is_group != (which == Which::Groups) {
+                continue;
+            }
+            let task = TaskKey { session: key, seq: row.seq };
+            let is_spoilt = row.bad > 0 || spoilt.contains(&row.seq);
+            if reason == Reason::FailFast && from == TaskState::Blocked && is_spoilt {
+                // It is not cut off: a task in it failed, and so it has failed.
+                let (state, failure) = flow::end_of_group(row.bad.max(1), None);
+                let mut end = Move::new(task, row.attempt, from, state);
+                end.error = failure;
+                moves.push(end);
+                spoilt.extend(row.parent.filter(|_| row.flags & flags::CONTINUE == 0));
+            } else {
+                let mut cancel = Move::new(task, row.attempt, from, TaskState::Cancelled);
+                cancel.reason = Some(reason);
+                cancel.quiet = true;
+                moves.push(cancel);
+            }
+        }
+        let moved = transition(&store.pool, Mover::Janitor, &moves, &[], None).await?;
+        swept.open += moves.len();
+        swept.accepted += moved.accepted.iter().filter(|accepted| **accepted).count();
+        super::tell(store, &moves, &moved);
+    }
 }
