@@ -35,6 +35,7 @@ pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
 pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
     let due = sqlx::query_file!("src/store/sql/due.sql").fetch_all(&store.pool).await?;
     let mut sleeps = Vec::new();
+    let mut overdue = Vec::new();
     for row in &due {
         let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
         let task = TaskKey { session, seq: row.seq };
@@ -43,11 +44,15 @@ pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
             over.output = Some(json!({}));
             sleeps.push(over);
         } else {
-            time_out(store, task, row.attempt).await?;
+            overdue.push((task, row.attempt));
         }
     }
     let moved = transition(&store.pool, Mover::Control, &sleeps, &[], None).await?;
     super::tell(store, &sleeps, &moved);
+    // After the sleeps: what was over in time is not cancelled because it was looked at late.
+    for (group, attempt) in overdue {
+        time_out(store, group, attempt).await?;
+    }
     Ok(due.len())
 }
 
