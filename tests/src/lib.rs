@@ -5,6 +5,7 @@ pub mod app;
 pub mod command_line;
 pub mod database;
 pub mod fleet;
+pub mod model;
 pub mod server;
 pub mod wait;
 

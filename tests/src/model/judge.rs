@@ -1,0 +1,317 @@
+//! Compares what a session has left with what the reference model says. Every difference is told in
+//! one line.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use jobshop_engine::{
+    event::EventKind,
+    session::SessionState,
+    task::{Reason, TaskState},
+};
+use serde_json::Value;
+
+use super::{
+    observe::{Counters, Observed, ObservedRow},
+    reference::{Expected, ExpectedRow, RowKind},
+};
+
+/// Whether the session could go its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    Whole,
+    /// Something cancelled what was open at some moment: a failure under `fail_fast`, or a person.
+    Interrupted {
+        fail_fast: bool,
+        cancelled: bool,
+    },
+}
+
+/// The differences; none when all is well.
+pub fn judge(expected: &Expected, observed: &Observed, course: Course) -> Vec<String> {
+    let mut judge = Judge { expected, observed, course, found: Vec::new() };
+    judge.session();
+    judge.rows();
+    judge.events();
+    judge.found
+}
+
+/// Nothing starts before what it waits for has ended, and no group runs more items than it may.
+/// Only for a session's first round: a retry opens again what others have waited for.
+pub fn judge_order(expected: &Expected, observed: &Observed) -> Vec<String> {
+    let mut judge = Judge { expected, observed, course: Course::Whole, found: Vec::new() };
+    judge.order();
+    judge.parallel();
+    judge.found
+}
+
+/// What the attempts found in `$SEEN`.
+pub fn judge_seen(expected: &Expected, seen: &BTreeMap<String, String>) -> Vec<String> {
+    let rows = expected.rows.iter().filter(|(_, row)| row.state != TaskState::Skipped);
+    rows.filter_map(|(key, row)| {
+        let right = row.seen.as_ref()?;
+        let found = seen.get(key);
+        (found != Some(right)).then(|| format!("{key} saw {found:?}, it must see {right:?}"))
+    })
+    .collect()
+}
+
+struct Judge<'a> {
+    expected: &'a Expected,
+    observed: &'a Observed,
+    course: Course,
+    found: Vec<String>,
+}
+
+impl Judge<'_> {
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.found.push(what());
+        }
+    }
+
+    fn session(&mut self) {
+        let Observed { state, open, is_restless, .. } = *self.observed;
+        let right = match self.course {
+            Course::Interrupted { cancelled: true, .. } => SessionState::Cancelled,
+            Course::Interrupted { .. } => SessionState::Failed,
+            Course::Whole => self.expected.state,
+        };
+        self.check(state == right, || format!("the session is {state}, it must be {right}"));
+        self.check(open == 0 && !is_restless, || {
+            format!("the session ended with {open} open rows, restless: {is_restless}")
+        });
+        if self.course == Course::Whole {
+            let right = self.expected.outputs.clone().map(Value::Object);
+            let outputs = &self.observed.outputs;
+            self.check(*outputs == right, || {
+                format!("the outputs are {outputs:?}, they must be {right:?}")
+            });
+        }
+        let count = |state: Option<TaskState>| {
+            let rows = self.observed.rows.values();
+            let rows = rows.filter(|row| row.kind == RowKind::Executable);
+            let rows = rows.filter(|row| state.is_none_or(|state| row.state == state));
+            i32::try_from(rows.count()).expect("few rows")
+        };
+        let rows = Counters {
+            total: count(None),
+            completed: count(Some(TaskState::Completed)),
+            failed: count(Some(TaskState::Failed)),
+            cancelled: count(Some(TaskState::Cancelled)),
+            skipped: count(Some(TaskState::Skipped)),
+        };
+        let counters = self.observed.counters;
+        self.check(rows == counters, || format!("the rows are {rows:?}, counted {counters:?}"));
+    }
+
+    fn rows(&mut self) {
+        for (key, right) in &self.expected.rows {
+            if let Some(row) = self.observed.rows.get(key) {
+                self.row(key, right, row);
+            } else {
+                // Items may never have been laid down.
+                let may_be_missing = self.course != Course::Whole && key.contains('[');
+                self.check(may_be_missing, || {
+                    format!("{key} is missing; it must be {}", right.state)
+                });
+            }
+        }
+        for (key, row) in &self.observed.rows {
+            let is_known = self.expected.rows.contains_key(key);
+            self.check(is_known, || format!("{key} must not exist; it is {}", row.state));
+        }
+    }
+
+    fn row(&mut self, key: &str, right: &ExpectedRow, row: &ObservedRow) {
+        self.check(!row.is_restless, || format!("{key} is still to be decided or run"));
+        self.check(row.kind == right.kind, || format!("{key} is a {:?}", row.kind));
+        self.check(row.finished_at.is_some(), || format!("{key} never finished"));
+        if self.was_cut_off(key, right, row) {
+            return;
+        }
+        let is = (row.state, row.reason);
+        let must = (right.state, right.reason);
+        self.check(is == must, || format!("{key} is {}, it must be {}", told(is), told(must)));
+        if is != must {
+            return;
+        }
+        let class = row.error.as_ref().and_then(|error| error["class"].as_str());
+        let right_class = right.class.filter(|_| right.state == TaskState::Failed);
+        self.check(right_class.is_none() || class == right_class, || {
+            format!("{key} failed with {class:?}, it must be {right_class:?}")
+        });
+        self.check((row.state == TaskState::Failed) == class.is_some(), || {
+            format!("{key} is {} with the error {:?}", row.state, row.error)
+        });
+        let counts = (row.failures, row.crashes);
+        let right_counts = (right.failures.cast_signed(), right.crashes.cast_signed());
+        self.check(counts == right_counts, || {
+            format!("{key} has {counts:?} failures and crashes, it must have {right_counts:?}")
+        });
+        let tries =
+            right_counts.0 + right_counts.1 + i32::from(right.state == TaskState::Completed);
+        let is_tried = right.kind == RowKind::Executable && row.ready_at.is_some();
+        let least = if is_tried { tries } else { 0 };
+        self.check(row.attempt >= least, || format!("{key} had {} attempts only", row.attempt));
+        if right.kind == RowKind::Executable && right.state == TaskState::Completed {
+            let outputs = row.outputs.clone().unwrap_or(Value::Null);
+            let right = Value::Object(right.outputs.clone());
+            self.check(outputs_match(&outputs, &right), || {
+                format!("{key} has the outputs {outputs}, they must be {right}")
+            });
+        }
+    }
+
+    /// Whether a row was cancelled by what interrupted the session, and rightly so.
+    fn was_cut_off(&mut self, key: &str, right: &ExpectedRow, row: &ObservedRow) -> bool {
+        let Course::Interrupted { fail_fast, cancelled } = self.course else { return false };
+        let by_fail_fast = fail_fast && row.reason == Some(Reason::FailFast);
+        let by_person = cancelled && row.reason == Some(Reason::SessionCancelled);
+        let is_cut_off = row.state == TaskState::Cancelled && (by_fail_fast || by_person);
+        if !is_cut_off && row.state == TaskState::Failed && right.kind != RowKind::Executable {
+            // It ended before the interruption, or by it: some of it may have been cut off.
+            return self.is_spoilt(key);
+        }
+        if is_cut_off && by_fail_fast && right.kind != RowKind::Executable {
+            let is_spoilt = self.is_spoilt(key);
+            self.check(!is_spoilt, || {
+                format!("{key} is cancelled, it must be failed: a task in it failed")
+            });
+        }
+        is_cut_off
+    }
+
+    /// Whether something that stands directly in this group or item failed unallowed.
+    fn is_spoilt(&self, key: &str) -> bool {
+        self.observed.rows.iter().any(|(inner, row)| {
+            let is_child = inner.strip_prefix(key).is_some_and(is_one_step);
+            let is_forgiven = self.expected.rows.get(inner).is_some_and(|row| row.is_forgiven);
+            is_child && row.state == TaskState::Failed && !is_forgiven
+        })
+    }
+
+    fn events(&mut self) {
+        let events = &self.observed.events;
+        let numbers: Vec<i32> = events.iter().map(|event| event.number).collect();
+        let right: Vec<i32> = (1..self.observed.next_event).collect();
+        self.check(numbers == right, || format!("the events are numbered {numbers:?}"));
+        let ends = events
+            .iter()
+            .filter(|event| event.kind.session_state().is_some_and(SessionState::is_final));
+        let ends = i32::try_from(ends.count()).expect("few events");
+        let right = self.observed.retry + 1;
+        self.check(ends == right, || format!("the session ended {ends} times, not {right}"));
+        let mut finals: HashMap<i32, Vec<(i32, TaskState)>> = HashMap::new();
+        let mut opened = 0;
+        for event in events {
+            match (event.task, final_state(event.kind)) {
+                (Some(task), Some(state)) => {
+                    finals.entry(task).or_default().push((opened, state));
+                }
+                (None, _) if event.kind == EventKind::SessionPending => opened += 1,
+                _ => {}
+            }
+        }
+        for (key, row) in &self.observed.rows {
+            let ends = finals.remove(&row.seq).unwrap_or_default();
+            let is_twice = ends.windows(2).any(|pair| pair[0].0 == pair[1].0);
+            self.check(!is_twice, || format!("{key} ended twice: {ends:?}"));
+            let last = ends.last().map(|(_, state)| *state);
+            self.check(last == Some(row.state), || {
+                format!("{key} is {}, its last event says {last:?}", row.state)
+            });
+        }
+        self.starts();
+    }
+
+    /// What was skipped or failed without an attempt was never started.
+    fn starts(&mut self) {
+        let mut starts: HashMap<i32, i32> = HashMap::new();
+        for event in &self.observed.events {
+            if let (Some(task), EventKind::TaskInProgress) = (event.task, event.kind) {
+                *starts.entry(task).or_default() += 1;
+            }
+        }
+        for (key, row) in &self.observed.rows {
+            let count = starts.remove(&row.seq).unwrap_or_default();
+            self.check(count <= row.attempt, || {
+                format!("{key} has {count} starts in {} attempts", row.attempt)
+            });
+            let never = row.state == TaskState::Skipped || row.kind != RowKind::Executable;
+            self.check(!never || self.observed.retry > 0 || row.attempt == 0, || {
+                format!("{key} is {} and was attempted {} times", row.state, row.attempt)
+            });
+        }
+    }
+
+    fn order(&mut self) {
+        let ended = |key: &String| self.observed.rows.get(key).and_then(|row| row.finished_at);
+        for (key, row) in &self.observed.rows {
+            let Some(right) = self.expected.rows.get(key) else { continue };
+            let (Some(ready), true) = (row.ready_at, row.attempt > 0) else { continue };
+            for need in &right.after {
+                let is_late = ended(need).is_some_and(|at| at > ready);
+                self.check(!is_late, || format!("{key} could start before {need} ended"));
+            }
+            for needs in &right.after_one_of {
+                let is_early = needs.iter().filter_map(ended).all(|at| at > ready);
+                self.check(!is_early, || {
+                    format!("{key} could start before any of {needs:?} ended")
+                });
+            }
+        }
+    }
+
+    fn parallel(&mut self) {
+        for (key, right) in &self.expected.rows {
+            let Some(most) = right.max_parallel else { continue };
+            let mut moments: Vec<(DateTime<Utc>, i32)> = Vec::new();
+            for (inner, row) in &self.observed.rows {
+                let is_item = row.kind == RowKind::Item
+                    && inner.strip_prefix(key.as_str()).is_some_and(is_one_step);
+                if let (true, Some(begun), Some(ended)) = (is_item, row.created_at, row.finished_at)
+                {
+                    moments.extend([(begun, 1), (ended, -1)]);
+                }
+            }
+            moments.sort_unstable();
+            let mut at_once = 0;
+            for (_, step) in moments {
+                at_once += step;
+                self.check(at_once <= most.into(), || {
+                    format!("{key} had {at_once} items at once, at most {most} are allowed")
+                });
+            }
+        }
+    }
+}
+
+/// What follows the key of a group: the child of a group or item, or the item of a group.
+fn is_one_step(rest: &str) -> bool {
+    match rest.chars().next() {
+        Some('.') => !rest[1..].contains(['.', '[']),
+        Some('[') => rest.find(']') == Some(rest.len() - 1),
+        _ => false,
+    }
+}
+
+fn final_state(kind: EventKind) -> Option<TaskState> {
+    TaskState::ALL.into_iter().find(|state| state.is_final() && EventKind::of_task(*state) == kind)
+}
+
+/// A command's outputs hold its exit code, which attempts that were only decided do not have.
+fn outputs_match(outputs: &Value, right: &Value) -> bool {
+    let mut outputs = outputs.clone();
+    if let Some(map) = outputs.as_object_mut() {
+        map.remove("exit_code");
+    }
+    outputs == *right
+}
+
+fn told((state, reason): (TaskState, Option<Reason>)) -> String {
+    match reason {
+        Some(reason) => format!("{state} ({})", reason.as_str()),
+        None => state.to_string(),
+    }
+}

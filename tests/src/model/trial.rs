@@ -1,0 +1,135 @@
+//! Many random flows against the reference model. A flow that differs is shrunk to a small one and
+//! told as YAML, with the differences.
+
+use proptest::{
+    strategy::{Strategy as _, ValueTree},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+
+use super::{
+    flow::{Flow, Steering},
+    generate::{self, Wildness},
+    judge::{self, Course},
+    lane::{Lane, Report},
+    reference,
+};
+use jobshop_engine::session::SessionState;
+
+/// Sessions that run beside each other.
+const BATCH: usize = 60;
+/// Smaller flows that are tried, at most, to find the smallest that differs.
+const SHRINKS_MAX: usize = 600;
+/// How often a smaller flow may do well by chance before it counts as right.
+const CHANCES: u64 = 3;
+
+type Tree = Box<dyn ValueTree<Value = Flow>>;
+
+/// A flow that differs from the reference model.
+#[derive(Debug)]
+pub struct Difference {
+    /// From 1.
+    pub case: usize,
+    pub flow: Flow,
+    pub problems: Vec<String>,
+    /// How many smaller flows were tried.
+    pub shrinks: usize,
+}
+
+/// Random flows, always the same for a seed.
+pub fn cases(wildness: Wildness, seed: u64) -> impl Iterator<Item = Tree> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), random);
+    let flows = generate::flows(wildness);
+    std::iter::repeat_with(move || {
+        let tree = flows.new_tree(&mut runner).expect("nothing is filtered");
+        Box::new(tree) as Tree
+    })
+}
+
+/// Runs so many flows through the fast lane; the first that differs is returned, as small as it
+/// could be made.
+pub async fn run(count: usize, seed: u64) -> Option<Difference> {
+    let lane = Lane::new().await;
+    let mut cases = cases(Wildness::Decided, seed);
+    let mut done = 0;
+    while done < count {
+        let mut trees: Vec<Tree> = cases.by_ref().take(BATCH.min(count - done)).collect();
+        let flows: Vec<Flow> = trees.iter().map(ValueTree::current).collect();
+        let reports = lane.run(&flows, seed.wrapping_add(done as u64)).await;
+        for (at, (flow, report)) in flows.into_iter().zip(&reports).enumerate() {
+            let problems = differences(&flow, report);
+            if !problems.is_empty() {
+                let found = Difference { case: done + at + 1, flow, problems, shrinks: 0 };
+                return Some(shrink(&lane, trees.swap_remove(at), found).await);
+            }
+        }
+        done += reports.len();
+    }
+    None
+}
+
+/// Looks for a smaller flow that differs too.
+async fn shrink(lane: &Lane, mut tree: Tree, mut found: Difference) -> Difference {
+    let mut goes_on = tree.simplify();
+    while goes_on && found.shrinks < SHRINKS_MAX {
+        found.shrinks += 1;
+        let flow = tree.current();
+        let mut problems = Vec::new();
+        for chance in 0..CHANCES {
+            let report = lane.run(std::slice::from_ref(&flow), chance).await;
+            problems = differences(&flow, &report[0]);
+            if !problems.is_empty() {
+                break;
+            }
+        }
+        if problems.is_empty() {
+            goes_on = tree.complicate();
+        } else {
+            (found.flow, found.problems) = (flow, problems);
+            goes_on = tree.simplify();
+        }
+    }
+    found
+}
+
+/// What of a session is not as the reference model says.
+pub fn differences(flow: &Flow, report: &Report) -> Vec<String> {
+    let mut found = report.problems.clone();
+    let mut level = reference::run(flow, None);
+    for (round, observed) in report.rounds.iter().enumerate() {
+        let expected = reference::expect(flow, &level);
+        let fail_fast =
+            flow.fail_fast && expected.rows.values().any(reference::ExpectedRow::fails_unallowed);
+        let cancelled = observed.state == SessionState::Cancelled
+            && matches!(flow.steering, Steering::Cancelled { .. });
+        let course = if fail_fast || cancelled {
+            Course::Interrupted { fail_fast, cancelled }
+        } else {
+            Course::Whole
+        };
+        found.extend(judge::judge(&expected, observed, course));
+        if round == 0 {
+            found.extend(judge::judge_order(&expected, observed));
+        }
+        if course == Course::Whole && round + 1 == report.rounds.len() {
+            found.extend(judge::judge_seen(&expected, &report.seen));
+        }
+        if course != Course::Whole {
+            level = reference::overlay(&flow.tasks, &level, "", &observed.seen());
+        }
+        let is_last = round + 1 == report.rounds.len();
+        let may_be_retried = flow.steering == Steering::Retried
+            && round == 0
+            && matches!(observed.state, SessionState::Failed | SessionState::PartiallyCompleted)
+            && level.iter().any(|(_, node)| node.is_reopened());
+        if is_last == may_be_retried {
+            found.push(format!("after round {round}, may be retried: {may_be_retried}"));
+        }
+        if !is_last {
+            level = reference::run(flow, Some(&level));
+        }
+    }
+    found
+}
