@@ -57,7 +57,8 @@ create table tasks (
     constraint tasks_delayed check (not delayed or (state = 4 and wake_at is not null)),
     constraint tasks_worker check (state <> 3 or worker is not null)
 ) with (
-    fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
+    -- A page has room for each of its rows thrice: as it was created, claimed, and ended.
+    fillfactor = 35, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
     autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.05
 );
 

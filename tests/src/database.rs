@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use jobshop_engine::store::MIGRATIONS;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -26,6 +26,8 @@ pub struct TestDb {
     name: String,
     url: String,
     pool: PgPool,
+    /// Of the server's maintenance database.
+    admin: PgConnectOptions,
     clock: Mutex<Clock>,
 }
 
@@ -40,15 +42,28 @@ enum Clock {
 impl TestDb {
     /// A fresh, migrated database. Panics when there is no server, because no test can go on.
     pub async fn new() -> Self {
-        Self::create().await.expect("a test database")
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        let create = async {
+            let server = Server::shared().await?;
+            let template = async || prepare(server, &mut server.connect().await?).await;
+            let template = TEMPLATE.get_or_try_init(template).await?;
+            Self::create(server, template).await
+        };
+        create.await.expect("a test database")
     }
 
-    async fn create() -> anyhow::Result<Self> {
+    /// The same on a server of the test's own, for what others on the shared one would disturb.
+    pub async fn on(server: &Server) -> Self {
+        let create = async {
+            let template = prepare(server, &mut server.connect().await?).await?;
+            Self::create(server, &template).await
+        };
+        create.await.expect("a test database")
+    }
+
+    async fn create(server: &Server, template: &str) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = Server::shared().await?;
         let mut admin = server.connect().await?;
-        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
-        let template = TEMPLATE.get_or_try_init(|| prepare(server, &mut admin)).await?;
         let secs: i64 = sqlx::query_scalar("select extract(epoch from clock_timestamp())::int8")
             .fetch_one(&mut admin)
             .await?;
@@ -62,7 +77,8 @@ impl TestDb {
         let options = server.options().clone().database(&name);
         let url = options.to_url_lossy().to_string();
         let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await?;
-        Ok(Self { name, url, pool, clock: Mutex::new(Clock::Running(Duration::ZERO)) })
+        let clock = Mutex::new(Clock::Running(Duration::ZERO));
+        Ok(Self { name, url, pool, admin: server.options().clone(), clock })
     }
 
     /// A pool of at most ten connections.
@@ -111,12 +127,12 @@ impl TestDb {
 
 impl Drop for TestDb {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let (name, admin) = (self.name.clone(), self.admin.clone());
         // On a thread and runtime of its own: the test's may be ending, or panicking.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let mut admin = Server::shared().await?.connect().await?;
+                let mut admin = admin.connect().await?;
                 drop_database(&mut admin, &name).await?;
                 anyhow::Ok(admin.close().await?)
             })

@@ -31,6 +31,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub struct Fleet {
     pub store: Store,
     pub db: TestDb,
+    /// Of the test itself; its hints reach the others where the way to the database is the same.
+    direct: Store,
     launcher: PathBuf,
     dir: TempDir,
     stop: CancellationToken,
@@ -59,12 +61,23 @@ impl Fleet {
     /// A store and its control loop; `launcher` is a binary that dispatches `__exec`.
     pub async fn new(launcher: &str) -> Self {
         let db = TestDb::new().await;
-        let store = Store::new(StoreConfig::new(db.url())).expect("the URL is valid");
+        let url = db.url().to_owned();
+        Self::through(launcher, db, &url)
+    }
+
+    /// The same, reaching the database by another URL than the test does.
+    pub fn through(launcher: &str, db: TestDb, url: &str) -> Self {
+        let store = Store::new(StoreConfig::new(url)).expect("the URL is valid");
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
         parts.spawn(control::run(store.clone(), stop.clone()));
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Self { store, db, launcher: launcher.into(), dir, stop, parts, workers: 0 }
+        let direct = if url == db.url() {
+            store.clone()
+        } else {
+            Store::new(StoreConfig::new(db.url())).expect("the URL is valid")
+        };
+        Self { store, db, direct, launcher: launcher.into(), dir, stop, parts, workers: 0 }
     }
 
     /// Adds a worker that serves everything.
@@ -86,7 +99,7 @@ impl Fleet {
 
     /// Submits a workflow and returns at once.
     pub async fn submit(&self, definition: &str, inputs: Value) -> SessionKey {
-        let version = workflows::version_of(&self.store, TenantId::DEFAULT, definition)
+        let version = workflows::version_of(&self.direct, TenantId::DEFAULT, definition)
             .await
             .expect("the workflow is valid");
         let inputs = match inputs {
@@ -98,14 +111,14 @@ impl Fleet {
             | Value::Array(_) => Map::new(),
         };
         let new = NewSession { inputs, ..NewSession::new(version) };
-        sessions::create(&self.store, new).await.expect("the session is created").key
+        sessions::create(&self.direct, new).await.expect("the session is created").key
     }
 
     /// Waits until the session has ended.
     pub async fn end_of(&self, key: SessionKey) -> SessionState {
         let what = format!("the end of session {key}");
         wait::until(&what, LIMIT, async || {
-            let state = sessions::state(&self.store.pool, key).await.ok().flatten()?;
+            let state = sessions::state(&self.direct.pool, key).await.ok().flatten()?;
             state.is_final().then_some(state)
         })
         .await

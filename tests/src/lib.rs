@@ -6,10 +6,17 @@ pub mod command_line;
 pub mod database;
 pub mod fleet;
 pub mod model;
+pub mod own_cluster;
+pub mod proxy;
 pub mod server;
+pub mod stage;
+pub mod truth;
 pub mod wait;
 
 pub use app::{Answer, TestApp};
 pub use command_line::CommandLine;
 pub use database::TestDb;
 pub use fleet::Fleet;
+pub use own_cluster::OwnCluster;
+pub use proxy::Proxy;
+pub use stage::Stage;

@@ -39,6 +39,11 @@ impl Server {
         SERVER.get_or_try_init(Self::find_or_start).await
     }
 
+    /// Another server than the shared one, by the URL of its maintenance database.
+    pub fn at(url: &str) -> sqlx::Result<Self> {
+        Ok(Self { options: PgConnectOptions::from_str(url)?, _in_use: None })
+    }
+
     /// A connection to the server's maintenance database.
     pub async fn connect(&self) -> sqlx::Result<PgConnection> {
         self.options.connect().await

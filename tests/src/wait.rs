@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
+/// How long a test waits for what has to come.
+pub const LIMIT: Duration = Duration::from_mins(1);
+
 /// Asks again and again until there is an answer; panics, naming what was awaited, when the time is
 /// over.
 pub async fn until<T>(

@@ -1,6 +1,9 @@
 //! Claims: takes ready tasks whenever there is room and reason to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use jobshop_engine::store::{
     self, Hint,
@@ -55,6 +58,7 @@ async fn claim_once(
     rotation: &mut usize,
     held: &UnboundedSender<Vec<Held>>,
 ) -> store::Result<bool> {
+    let _taking = life.taking.read().await;
     let room = life.room().min(LIMIT);
     let mut routes = life.routes();
     if room == 0 || routes.is_empty() {
@@ -66,7 +70,8 @@ async fn claim_once(
     let limit = i32::try_from(room).expect("the window is small");
     let session = life.config.session;
     let ask = Ask { worker: life.id, routes: &routes, limit, session };
-    let mut claimed = claim::claim(&life.claims, ask).await?;
+    let mut claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
+    life.handed_in_row.store(0, Ordering::Relaxed);
     if claimed.tasks.is_empty() {
         return Ok(false);
     }

@@ -2,7 +2,10 @@
 //! way and gathered while one is. It decides retries by the plan's policy; the fence decides
 //! whether an end counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use jobshop_engine::{
     event::EventKind,
@@ -35,7 +38,6 @@ pub(crate) async fn finish(
     held: UnboundedSender<Vec<Held>>,
 ) {
     let mut batch = Vec::new();
-    let mut handed_in_row = 0;
     let mut forget = tokio::time::interval(FORGET_EVERY);
     loop {
         tokio::select! {
@@ -44,10 +46,12 @@ pub(crate) async fn finish(
                     break;
                 }
                 let ended = std::mem::take(&mut batch);
-                let handed = record(&life, ended, HANDED_MAX - handed_in_row).await;
-                handed_in_row += handed.len();
-                if handed_in_row >= HANDED_MAX {
-                    handed_in_row = 0;
+                let handed_before = life.handed_in_row.load(Ordering::Relaxed);
+                let most = HANDED_MAX.saturating_sub(handed_before);
+                let handed = record(&life, ended, most).await;
+                life.handed_in_row.fetch_add(handed.len(), Ordering::Relaxed);
+                if handed.len() >= most {
+                    // Nothing more is handed over until an ordinary claim has had its turn.
                     life.room_made.notify_one();
                 }
                 if !handed.is_empty() {
@@ -100,6 +104,7 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     let routes = life.routes();
     let room =
         if life.stopping.is_cancelled() { 0 } else { (life.room() + moves.len()).min(handed_max) };
+    let _taking = life.taking.read().await;
     let Some(moved) = insist_on(life, &mut moves, &routes, room).await else {
         for fence in &recorded {
             life.left(fence);
@@ -140,6 +145,8 @@ async fn insist_on(life: &Life, moves: &mut [Move], routes: &[i32], room: usize)
             }
             Err(error) => {
                 tracing::warn!(%error, "a finish was not recorded yet; it is said again");
+                let sessions: Vec<SessionKey> = moves.iter().map(|m| m.task.session).collect();
+                life.doubt(&sessions);
                 tokio::select! {
                     () = life.lost.cancelled() => return None,
                     () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}

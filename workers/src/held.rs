@@ -41,6 +41,10 @@ impl HeldAttempts {
         self.lock().len()
     }
 
+    pub(crate) fn contains(&self, fence: &Fence) -> bool {
+        self.lock().contains_key(fence)
+    }
+
     /// Takes an attempt in; false when it is held already and must not be begun again.
     pub(crate) fn take(&self, fence: Fence, life: &CancellationToken) -> bool {
         let mut running = self.lock();

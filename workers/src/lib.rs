@@ -12,6 +12,7 @@ mod life;
 mod notes;
 mod queue;
 mod receipts;
+mod strays;
 mod watcher;
 mod worker;
 

@@ -9,11 +9,14 @@ use std::{
 };
 
 use jobshop_engine::{
-    id::{Fence, WorkerId},
+    id::{Fence, SessionKey, WorkerId},
     outcome::Outcome,
     store::{self, Pool, Store, claim::Held},
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, RwLock},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,6 +42,15 @@ pub(crate) struct Life {
     pub(crate) held: HeldAttempts,
     pub(crate) receipts: Receipts,
     pub(crate) routes: Mutex<Vec<i32>>,
+    /// Read from before a statement that takes tasks until they are in `held`: whoever writes sees
+    /// either both or none.
+    pub(crate) taking: RwLock<()>,
+    /// Tasks that finishes were given since the last ordinary claim.
+    pub(crate) handed_in_row: AtomicUsize,
+    /// Sessions in which a finish was sent whose answer was lost.
+    doubtful: Mutex<Vec<SessionKey>>,
+    /// A statement that takes tasks may have done so without its answer arriving.
+    pub(crate) doubt: Notify,
     /// No more claims.
     pub(crate) stopping: CancellationToken,
     /// The lease is lost: everything is void.
@@ -76,6 +88,10 @@ impl Life {
             held: HeldAttempts::default(),
             receipts: Receipts::default(),
             routes: Mutex::default(),
+            taking: RwLock::default(),
+            handed_in_row: AtomicUsize::new(0),
+            doubtful: Mutex::default(),
+            doubt: Notify::new(),
             stopping: lost.child_token(),
             done: lost.child_token(),
             lost,
@@ -173,6 +189,20 @@ impl Life {
                 () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
             }
         }
+    }
+
+    /// A statement that could have handed over tasks of these sessions was not answered.
+    pub(crate) fn doubt(&self, sessions: &[SessionKey]) {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).extend(sessions);
+        self.doubt.notify_one();
+    }
+
+    pub(crate) fn take_doubtful(&self) -> Vec<SessionKey> {
+        let mut sessions =
+            std::mem::take(&mut *self.doubtful.lock().unwrap_or_else(PoisonError::into_inner));
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
     }
 
     /// Asks every attempt to be handed back.

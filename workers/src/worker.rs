@@ -19,7 +19,7 @@ use crate::{
     execute::Executor,
     finisher, lease,
     life::{Life, Runner},
-    notes, queue, watcher,
+    notes, queue, strays, watcher,
 };
 
 /// How a worker is set up.
@@ -152,6 +152,7 @@ impl Worker {
         keepers.spawn(lease::keep(Arc::clone(&life)));
         keepers.spawn(notes::note(Arc::clone(&life)));
         keepers.spawn(watcher::watch(Arc::clone(&life)));
+        keepers.spawn(strays::give_back(Arc::clone(&life)));
         let mut work = JoinSet::new();
         work.spawn(queue::run(jobs, end_sender.clone(), runner));
         work.spawn(dispatcher::dispatch(Arc::clone(&life), held, job_sender));
@@ -162,6 +163,9 @@ impl Worker {
         tokio::select! {
             () = stop.cancelled() => self.stop(&life).await,
             () = life.lost.cancelled() => self.executor.kill_all(),
+        }
+        if life.lost.is_cancelled() {
+            self.executor.kill_all();
         }
         life.stopping.cancel();
         life.done.cancel();
@@ -179,7 +183,11 @@ impl Worker {
     /// Claims no more, waits for what runs, then has it released.
     async fn stop(&self, life: &Life) {
         life.stopping.cancel();
-        let everything_left = life.is_empty();
+        let everything_left = async {
+            // A claim may be under way.
+            drop(life.taking.write().await);
+            life.is_empty().await;
+        };
         let graceful = tokio::time::timeout(self.config.grace, everything_left);
         tokio::select! {
             finished = graceful => if finished.is_ok() { return },

@@ -16,6 +16,7 @@ pub mod logs;
 pub mod measure;
 pub mod notes;
 pub mod prompts;
+pub mod receipts;
 pub mod session_counts;
 mod session_error;
 mod session_info;
@@ -164,5 +165,8 @@ fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)?
         .application_name("jobshop")
         .statement_cache_capacity(200)
-        .options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")]))
+        .options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")])
+        // Every statement has an index to go by. Without statistics, as in a new database, the
+        // planner would read whole tables, and keep such plans while the tables grow.
+        .options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")]))
 }

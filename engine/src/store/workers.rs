@@ -5,10 +5,6 @@ use uuid::Uuid;
 
 use crate::id::{Fence, WorkerId};
 
-/// How long a lease lasts, and how often it is renewed.
-pub const LEASE_SECS: i32 = 30;
-pub const RENEW_SECS: u64 = 10;
-
 /// What a worker says of itself when it registers.
 #[derive(Debug, Clone)]
 pub struct NewWorker<'a> {
@@ -88,7 +84,7 @@ pub async fn void_fences(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<usiz
     let seqs: Vec<i32> = fences.iter().map(|fence| fence.task.seq).collect();
     let attempts: Vec<i32> = fences.iter().map(|fence| fence.attempt).collect();
     let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker.0).collect();
-    let slots = sqlx::query_file_scalar!(
+    let holds = sqlx::query_file_scalar!(
         "src/store/sql/void_fences.sql",
         &tenants,
         &sessions,
@@ -98,5 +94,5 @@ pub async fn void_fences(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<usiz
     )
     .fetch_all(db)
     .await?;
-    Ok(slots.into_iter().filter_map(|slot| usize::try_from(slot - 1).ok()).collect())
+    Ok(holds.iter().enumerate().filter(|(_, holds)| !**holds).map(|(n, _)| n).collect())
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::group_timeout;
 use crate::{
     event::EventKind,
     id::{SessionId, SessionKey, TaskKey, TenantId},
-    outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
         Hint, Store,
@@ -51,71 +51,9 @@ pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
     super::tell(store, &sleeps, &moved);
     // After the sleeps: what was over in time is not cancelled because it was looked at late.
     for (group, attempt) in overdue {
-        time_out(store, group, attempt).await?;
+        group_timeout::time_out(store, group, attempt).await?;
     }
     Ok(due.len())
-}
-
-/// A group has run out of time: what is open in it is cancelled, and the group fails.
-async fn time_out(store: &Store, group: TaskKey, attempt: i32) -> sqlx::Result<()> {
-    // While it is cancelled, tasks in it may end and hand others over: looked at again, until
-    // nothing is open.
-    loop {
-        let inside = sqlx::query_file!(
-            "src/store/sql/inside.sql",
-            group.session.tenant.0,
-            group.session.id.0,
-            group.seq
-        )
-        .fetch_all(&store.pool)
-        .await?;
-        let mut groups: Vec<i32> = inside.iter().map(|row| row.seq).collect();
-        groups.push(group.seq);
-        lay_no_more(store, group.session, &groups).await?;
-        let cancel = |seq, attempt, from| {
-            let task = TaskKey { session: group.session, seq };
-            let mut cancelled = Move::new(task, attempt, from, TaskState::Cancelled);
-            cancelled.reason = Some(Reason::Timeout);
-            cancelled.quiet = true;
-            cancelled
-        };
-        let moves: Vec<Move> = inside
-            .iter()
-            .filter_map(|row| Some(cancel(row.seq, row.attempt, TaskState::from_code(row.state)?)))
-            .collect();
-        if moves.is_empty() {
-            break;
-        }
-        let moved = transition(&store.pool, Mover::Control, &moves, &[], None).await?;
-        super::tell(store, &moves, &moved);
-        if !moved.accepted.contains(&true) {
-            // The session has ended meanwhile: what is open is the janitor's.
-            return Ok(());
-        }
-    }
-    let mut failed = Move::new(group, attempt, TaskState::Blocked, TaskState::Failed);
-    let failure = Failure::new(ErrorClass::Timeout, "the group ran out of time");
-    failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
-    failed.error = Some(failure);
-    let moved =
-        transition(&store.pool, Mover::Control, std::slice::from_ref(&failed), &[], None).await?;
-    super::tell(store, &[failed], &moved);
-    store.hints.send(Hint::Ended(group.session.id));
-    Ok(())
-}
-
-/// Stops fan-outs of a session from laying down more items.
-async fn lay_no_more(store: &Store, session: SessionKey, groups: &[i32]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update expansions set unfinished = false
-          where tenant_id = $1 and session_id = $2 and seq = any($3) and unfinished",
-        session.tenant.0,
-        session.id.0,
-        groups
-    )
-    .execute(&store.pool)
-    .await
-    .map(|_| ())
 }
 
 /// Ends sessions whose deadline has passed; returns how many.

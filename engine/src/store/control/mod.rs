@@ -6,6 +6,7 @@ mod close;
 mod decide;
 mod delays;
 mod expand;
+mod group_timeout;
 mod reap;
 mod sweep;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
+
+pub use reap::{Patrol, Step};
 
 use super::{
     Hint, Store,
@@ -24,8 +27,8 @@ use crate::id::SessionKey;
 const POLL: Duration = Duration::from_secs(1);
 /// Dead workers and deadlines are looked for this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
-/// Tasks of ended workers that no receipt names are looked for this often.
-const SLOW_SWEEP: Duration = Duration::from_mins(10);
+/// A patrol makes a step with every so-many-th housekeeping.
+const PATROL_EVERY: usize = 10;
 /// After an error of the database the loop waits this long.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(300);
 
@@ -102,22 +105,27 @@ async fn decide_and_expand(store: &Store) -> sqlx::Result<usize> {
 
 /// What is looked for by the clock alone.
 async fn housekeeping(store: &Store, stop: &CancellationToken) {
-    let mut missed = tokio::time::interval(SLOW_SWEEP);
-    missed.reset();
-    while !stop.is_cancelled() {
-        if let Err(error) = housekeep(store).await {
+    let mut patrol = Patrol::default();
+    for round in 0_usize.. {
+        if stop.is_cancelled() {
+            return;
+        }
+        if let Err(error) = round_of(store, &mut patrol, round).await {
             tracing::warn!(%error, "housekeeping could not read or write; it goes on");
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(HOUSEKEEPING) => {}
-            _ = missed.tick() => {
-                if let Err(error) = reap::reap_missed(store).await {
-                    tracing::warn!(%error, "the slow sweep could not read; it comes again");
-                }
-            }
         }
     }
+}
+
+async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Result<()> {
+    housekeep(store).await?;
+    if round.is_multiple_of(PATROL_EVERY) {
+        patrol.step(store).await?;
+    }
+    Ok(())
 }
 
 /// Ends overdue sessions and dead workers, once; returns how many.

@@ -1,13 +1,16 @@
 //! The reaper: workers whose lease ran out are marked ended, and what they held is given back. What
-//! they held is found through their receipts.
+//! they held is found through their receipts; a slow patrol over all tasks proves that none was
+//! missed.
 
 use uuid::Uuid;
 
 use crate::{
-    id::{SessionId, SessionKey, TaskKey, TenantId, WorkerId},
+    event::EventKind,
+    id::{Fence, SessionId, SessionKey, TaskKey, TenantId, WorkerId},
     outcome::{ErrorClass, Failure},
     store::{
         Store, claim,
+        receipts::{self, Holding},
         transition::{Ended, Move, Mover, transition},
         workers,
     },
@@ -20,6 +23,8 @@ const CRASH_LIMIT: i32 = 3;
 const BATCH: i64 = 200;
 /// Rows of a receipt that are looked at in one go (the limit of `held_sessions.sql`).
 const HELD_MAX: usize = 10_000;
+/// Rows that one step of a patrol looks at.
+const STRETCH: i64 = 5_000;
 
 /// Ends dead workers and gives back what they held; returns how many tasks that were.
 pub(super) async fn reap(store: &Store) -> sqlx::Result<usize> {
@@ -33,31 +38,25 @@ pub(super) async fn reap(store: &Store) -> sqlx::Result<usize> {
 }
 
 async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
-    let mut given_back = 0;
+    let mut back = 0;
     loop {
-        let receipts = sqlx::query_file!("src/store/sql/receipts.sql", dead.0, BATCH)
-            .fetch_all(&store.pool)
-            .await?;
+        let receipts = receipts::of_worker(&store.pool, dead, BATCH).await?;
         if receipts.is_empty() {
             break;
         }
         let mut done = Vec::new();
-        for receipt in receipts {
-            let held =
-                held(store, dead, &receipt.tenants, &receipt.sessions, receipt.seqs.as_deref())
-                    .await?;
-            let moves: Vec<Move> = held.iter().map(Held::give_back).collect();
-            let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
-            given_back += moved.accepted.iter().filter(|accepted| **accepted).count();
-            super::tell(store, &moves, &moved);
-            // What was not accepted belongs to a session that ended: the janitor takes it. A
+        for receipt in &receipts {
+            let held = receipts::held(&store.pool, dead, receipt).await?;
+            // What is not accepted belongs to a session that ended: the janitor takes it. A
             // receipt of which not everything was looked at is looked at again.
+            back += give_back(store, dead, &held).await?;
             if held.len() < HELD_MAX {
                 done.push(receipt.id);
             }
         }
         claim::forget(&store.pool, dead, &done).await?;
     }
+    // Not at once: a claim of its may still be on its way to its commit.
     sqlx::query!(
         "update workers w set swept = true
           where w.id = $1 and not exists (select from receipts r where r.worker_id = $1)
@@ -66,111 +65,96 @@ async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
     )
     .execute(&store.pool)
     .await?;
-    Ok(given_back)
+    Ok(back)
 }
 
-/// Gives back what no receipt named, and says so: it proves that the receipts miss nothing.
-pub(super) async fn reap_missed(store: &Store) -> sqlx::Result<usize> {
-    let missed = sqlx::query_file!("src/store/sql/missed.sql").fetch_all(&store.pool).await?;
-    let mut given_back = 0;
-    for row in &missed {
-        let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
-        let held = Held {
-            task: TaskKey { session, seq: row.seq },
-            attempt: row.attempt,
-            crashes: row.crashes,
-            started: row.started,
-        };
-        let moves = [held.give_back()];
-        let dead = WorkerId(row.worker);
-        let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
-        if moved.accepted == [true] {
-            tracing::error!(task = %held.task, worker.id = %dead, "a receipt had missed a task");
-            given_back += 1;
-        }
-        super::tell(store, &moves, &moved);
+/// Returns how many of the attempts were given back.
+async fn give_back(store: &Store, dead: WorkerId, held: &[Holding]) -> sqlx::Result<usize> {
+    let moves: Vec<Move> = held.iter().map(end_of).collect();
+    let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
+    super::tell(store, &moves, &moved);
+    Ok(moved.accepted.iter().filter(|accepted| **accepted).count())
+}
+
+/// How a lost attempt ends: one that had been reported started counts as a crash.
+fn end_of(lost: &Holding) -> Move {
+    let Fence { task, attempt, .. } = lost.fence;
+    let to = |state| Move::new(task, attempt, TaskState::InProgress, state);
+    if !lost.started {
+        let mut back = to(TaskState::Ready);
+        back.ended = Some(Ended::Released);
+        return back;
     }
-    Ok(given_back)
-}
-
-/// A task that a dead worker held.
-struct Held {
-    task: TaskKey,
-    attempt: i32,
-    crashes: i32,
-    /// Its start had been reported: its loss counts as a crash.
-    started: bool,
-}
-
-impl Held {
-    fn give_back(&self) -> Move {
-        let message = "the worker that ran it was lost";
-        let mut back = if !self.started {
-            let mut back =
-                Move::new(self.task, self.attempt, TaskState::InProgress, TaskState::Ready);
-            back.ended = Some(Ended::Released);
-            back
-        } else if self.crashes + 1 < CRASH_LIMIT {
-            let mut back =
-                Move::new(self.task, self.attempt, TaskState::InProgress, TaskState::Ready);
-            back.ended = Some(Ended::CrashedAndRetried);
-            back.event = Some(crate::event::EventKind::TaskCrashed);
-            back
-        } else {
-            let mut back =
-                Move::new(self.task, self.attempt, TaskState::InProgress, TaskState::Failed);
-            back.ended = Some(Ended::Crashed);
-            back
-        };
-        if self.started {
-            let failure = Failure::new(ErrorClass::Crash, message);
-            back.body =
-                Some(serde_json::json!({ "class": failure.class, "message": failure.message }));
-            back.error = Some(failure);
-        }
+    let mut crashed = if lost.crashes + 1 < CRASH_LIMIT {
+        let mut back = to(TaskState::Ready);
+        back.ended = Some(Ended::CrashedAndRetried);
+        back.event = Some(EventKind::TaskCrashed);
         back
+    } else {
+        let mut failed = to(TaskState::Failed);
+        failed.ended = Some(Ended::Crashed);
+        failed
+    };
+    let failure = Failure::new(ErrorClass::Crash, "the worker that ran it was lost");
+    crashed.body = Some(serde_json::json!({ "class": failure.class, "message": failure.message }));
+    crashed.error = Some(failure);
+    crashed
+}
+
+/// A walk over all tasks, in bounded steps, for attempts of ended workers that no receipt led to.
+/// There should be none.
+#[derive(Debug, Default)]
+pub struct Patrol {
+    after: Option<TaskKey>,
+}
+
+/// What a step of a patrol did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Attempts given back.
+    pub missed: usize,
+    /// All tasks were looked at; the next step begins anew.
+    pub is_last: bool,
+}
+
+impl Patrol {
+    pub async fn step(&mut self, store: &Store) -> sqlx::Result<Step> {
+        let (missed, last) = stretch(store, self.after).await?;
+        self.after = last;
+        let mut given_back = 0;
+        for lost in missed {
+            let worker = lost.fence.worker;
+            given_back += give_back(store, worker, &[lost]).await?;
+        }
+        if given_back > 0 {
+            tracing::error!(given_back, "no receipt led to attempts of a lost worker");
+        }
+        Ok(Step { missed: given_back, is_last: last.is_none() })
     }
 }
 
-/// What a receipt's worker still holds: the rows it names, or, of a receipt for hand-offs, any row
-/// of its sessions.
-async fn held(
+/// The attempts of ended workers among the next rows, and the last of these rows.
+async fn stretch(
     store: &Store,
-    dead: WorkerId,
-    tenants: &[Uuid],
-    sessions: &[Uuid],
-    seqs: Option<&[i32]>,
-) -> sqlx::Result<Vec<Held>> {
-    let rows = match seqs {
-        Some(seqs) => {
-            sqlx::query_file!("src/store/sql/held_rows.sql", tenants, sessions, seqs, dead.0)
-                .fetch_all(&store.pool)
-                .await?
-                .into_iter()
-                .map(|row| {
-                    (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started)
-                })
-                .collect::<Vec<_>>()
+    after: Option<TaskKey>,
+) -> sqlx::Result<(Vec<Holding>, Option<TaskKey>)> {
+    let (tenant, session, seq) = after.map_or((Uuid::nil(), Uuid::nil(), 0), |task| {
+        (task.session.tenant.0, task.session.id.0, task.seq)
+    });
+    let rows = sqlx::query_file!("src/store/sql/patrol.sql", tenant, session, seq, STRETCH)
+        .fetch_all(&store.pool)
+        .await?;
+    let (mut missed, mut last) = (Vec::new(), None);
+    for row in rows {
+        let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
+        let task = TaskKey { session, seq: row.seq };
+        if row.is_last {
+            last = Some(task);
         }
-        None => sqlx::query_file!("src/store/sql/held_sessions.sql", tenants, sessions, dead.0)
-            .fetch_all(&store.pool)
-            .await?
-            .into_iter()
-            .map(|row| {
-                (row.tenant_id, row.session_id, row.seq, row.attempt, row.crashes, row.started)
-            })
-            .collect(),
-    };
-    Ok(rows
-        .into_iter()
-        .map(|(tenant, session, seq, attempt, crashes, started)| Held {
-            task: TaskKey {
-                session: SessionKey { tenant: TenantId(tenant), id: SessionId(session) },
-                seq,
-            },
-            attempt,
-            crashes,
-            started,
-        })
-        .collect())
+        if let Some(worker) = row.worker.map(WorkerId) {
+            let fence = Fence { task, attempt: row.attempt, worker };
+            missed.push(Holding { fence, crashes: row.crashes, started: row.started });
+        }
+    }
+    Ok((missed, last))
 }

@@ -11,9 +11,21 @@ select s.id, s.title, s.type as kind, s.priority, s.prompt, s.description, s.tag
        live.in_progress as "in_progress!",
        live.blocked as "blocked!",
        live.paused as "paused!"
-  from sessions s
+  from unnest($2::uuid[]) as k (id)
+  -- Limited to one row it is a look-up by key, whatever the planner thinks of the table.
+ cross join lateral (
+           select *
+             from sessions
+            where tenant_id = $1 and id = k.id
+            limit 1
+       ) s
   join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
-  join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
+ cross join lateral (
+           select v.name, v.version
+             from workflow_versions v
+            where v.tenant_id = s.tenant_id and v.id = s.version_id
+            limit 1
+       ) v
  cross join lateral (
            select count(*) filter (where t.state = 1) as ready,
                   count(*) filter (where t.state = 2) as assigned,
@@ -26,5 +38,4 @@ select s.id, s.title, s.type as kind, s.priority, s.prompt, s.description, s.tag
               and p.total <= $3
               and p.total > p.completed + p.failed + p.cancelled + p.skipped
        ) live
- where s.tenant_id = $1 and s.id = any($2)
  order by s.id desc

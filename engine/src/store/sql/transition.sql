@@ -67,7 +67,7 @@ with locked as materialized (
            ready_at     = case when i.to_state = 1 then b.at else t.ready_at end,
            rank         = case when i.to_state = 1 then b.at + priority_offset(t.priority)
                                else t.rank end,
-           started_at   = case when i.started_ms >= 0
+           started_at   = case when i.started_ms >= 0 and t.noted < t.attempt
                                then b.at - i.started_ms * interval '1 millisecond'
                                when i.from_state = 0 and i.to_state = 4 then b.at
                                else t.started_at end,
@@ -222,14 +222,18 @@ with locked as materialized (
      where not ($26::bool[])[f.slot]
     having count(*) > 0
     returning id
-), again as (
-    -- A finish that was recorded before, and is said again because its answer was lost.
-    select i.ord::int as ord
+), unmoved as materialized (
+    -- The newest rows, whatever the snapshot: what is said here may have been recorded while this
+    -- statement waited.
+    select i.ord::int as ord, i.attempt, i.outcome, t.last_attempt, t.last_worker, t.last_outcome
       from input i
       join tasks t on t.tenant_id = i.tenant_id and t.session_id = i.session_id and t.seq = i.seq
      where i.outcome > 0 and (select count(*) from done) < cardinality($5::int[])
-       and t.last_attempt = i.attempt and t.last_worker = $21 and t.last_outcome = i.outcome
-       and t.state <> 3
+       for no key update of t
+), again as (
+    -- A finish that was recorded before, and is said again because its answer was lost.
+    select ord from unmoved
+     where last_attempt = attempt and last_worker = $21 and last_outcome = outcome
 )
 select (select leased from book)                                            as "leased!",
        (select coalesce(array_agg(ord), '{}') from done)                    as "accepted!",

@@ -1,0 +1,166 @@
+//! What must hold in the database at every moment, computed again from the rows themselves. It
+//! shares no code and no statement with the store.
+
+use sqlx::PgPool;
+
+/// A rule, and the query that finds what breaks it.
+struct Rule {
+    name: &'static str,
+    broken: &'static str,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "every attempt in progress is covered by a receipt of its worker",
+        broken: "
+            select format('%s/%s at %s', t.session_id, t.seq, t.worker)
+              from tasks t
+             where t.state = 3
+               and not exists (
+                   select from receipts r
+                    cross join generate_subscripts(r.sessions, 1) i
+                    where r.worker_id = t.worker and r.tenants[i] = t.tenant_id
+                      and r.sessions[i] = t.session_id
+                      and (r.seqs is null or r.seqs[i] = t.seq))",
+    },
+    Rule {
+        name: "a session's counters equal what its rows say",
+        broken: "
+            select format('%s: %s, counted %s', p.session_id,
+                          (p.open, p.completed, p.failed, p.cancelled, p.skipped, p.bad, p.allowed),
+                          c)
+              from session_progress p
+             cross join lateral (
+                   select count(*) filter (where state < 6 and parent is null),
+                          count(*) filter (where state = 6 and flags & 1 = 1),
+                          count(*) filter (where state = 7 and flags & 1 = 1),
+                          count(*) filter (where state = 8 and flags & 1 = 1),
+                          count(*) filter (where state = 9 and flags & 1 = 1),
+                          count(*) filter (where state = 7 and flags & 32 = 0
+                                              or state = 8 and flags & 256 = 0),
+                          count(*) filter (where state = 7 and flags & 32 <> 0
+                                              or state = 8 and flags & 256 <> 0)
+                     from tasks t
+                    where t.tenant_id = p.tenant_id and t.session_id = p.session_id)
+                   as c (open, completed, failed, cancelled, skipped, bad, allowed)
+             where (p.open, p.completed, p.failed, p.cancelled, p.skipped, p.bad, p.allowed)
+                   is distinct from
+                   (c.open, c.completed, c.failed, c.cancelled, c.skipped, c.bad, c.allowed)",
+    },
+    Rule {
+        name: "a waiting row counts the needs that have not ended and those that ended badly",
+        broken: "
+            select format('%s/%s: %s blockers, %s bad; counted %s', t.session_id, t.seq,
+                          t.blockers, t.bad, n)
+              from tasks t
+              join session_progress p using (tenant_id, session_id)
+             cross join lateral (
+                   select count(*) filter (where n.state < 6),
+                          count(*) filter (where n.state = 7 and n.flags & 16 = 0
+                                              or n.state = 8 or n.state = 9 and n.reason = 4)
+                     from tasks n
+                    where n.tenant_id = t.tenant_id and n.session_id = t.session_id
+                      and t.seq = any(n.dependents)) as n (open, bad)
+             where t.state = 0 and t.parent is null and p.state in (1, 2) and p.sweep = 0
+               and (t.blockers, t.bad) is distinct from (n.open::int, n.bad::int)",
+    },
+    Rule {
+        name: "a running group counts its children that have not ended",
+        broken: "
+            select format('%s/%s: %s blockers, counted %s', t.session_id, t.seq, t.blockers, c)
+              from tasks t
+              join session_progress p using (tenant_id, session_id)
+             cross join lateral (
+                   select (select count(*) from tasks c
+                            where c.tenant_id = t.tenant_id and c.session_id = t.session_id
+                              and c.parent = t.seq and c.state < 6)
+                        + coalesce((select e.items - e.laid from expansions e
+                                     where e.tenant_id = t.tenant_id
+                                       and e.session_id = t.session_id and e.seq = t.seq), 0)
+                   ) as c (open)
+             where t.state = 4 and t.reason = 0 and p.state in (1, 2) and p.sweep = 0
+               and t.blockers <> c.open",
+    },
+    Rule {
+        name: "the events of a session are numbered from 1 without a gap",
+        broken: "
+            select format('%s: %s..%s after %s, next is %s', session_id, first_seq, last_seq,
+                          before, next_event)
+              from (select e.session_id, e.first_seq, e.last_seq, p.next_event,
+                           cardinality(kinds) as kinds,
+                           lag(last_seq, 1, 0) over session as before,
+                           lead(first_seq, 1, p.next_event) over session as after
+                      from events e
+                      join session_progress p using (tenant_id, session_id)
+                    window session as (partition by e.tenant_id, e.session_id
+                                           order by e.first_seq)) e
+             where first_seq <> before + 1 or last_seq + 1 <> after
+                or kinds <> last_seq - first_seq + 1",
+    },
+    Rule {
+        name: "an attempt ends once",
+        broken: "
+            select format('%s/%s attempt %s has %s ends', session_id, task, attempt, count(*))
+              from events cross join unnest(kinds, tasks, attempts) as e (kind, task, attempt)
+             where kind in (18, 19, 22, 25) and attempt is not null
+             group by session_id, task, attempt
+            having count(*) > 1",
+    },
+    Rule {
+        name: "what ended has its time, and what is over has nothing open",
+        broken: "
+            select format('%s/%s is %s', t.session_id, t.seq, t.state)
+              from tasks t
+              join session_progress p using (tenant_id, session_id)
+             where (t.state >= 6) <> (t.finished_at is not null)
+                or (t.state < 6 and p.state >= 5 and p.sweep = 0)",
+    },
+    Rule {
+        name: "nothing of an ended session is watched or waited for",
+        broken: "
+            select format('%s: timed %s, undecided %s', session_id, timed, undecided)
+              from session_progress p
+             where state >= 5 and sweep = 0
+               and (timed or undecided
+                    or exists (select from expansions e
+                                where e.tenant_id = p.tenant_id and e.session_id = p.session_id
+                                  and e.unfinished)
+                    or exists (select from tasks t
+                                where t.tenant_id = p.tenant_id and t.session_id = p.session_id
+                                  and (t.undecided or t.delayed or t.queued)))",
+    },
+];
+
+/// That dependents started after their needs had ended; holds where nothing was retried.
+const ORDER: Rule = Rule {
+    name: "a task starts after its needs have ended",
+    broken: "
+        select format('%s/%s started %s, its need %s ended %s', t.session_id, t.seq, t.started_at,
+                      n.seq, n.finished_at)
+          from tasks n
+         cross join unnest(n.dependents) as d (seq)
+          join tasks t on t.tenant_id = n.tenant_id and t.session_id = n.session_id
+                      and t.seq = d.seq
+         where t.started_at is not null
+           and (n.finished_at is null or t.started_at < n.finished_at)",
+};
+
+/// Panics with everything that breaks a rule.
+pub async fn check(db: &PgPool) {
+    check_rules(db, RULES).await;
+}
+
+/// Besides, that no task of a graph without `join: any` started before its needs had ended.
+pub async fn check_order(db: &PgPool) {
+    check_rules(db, &[ORDER]).await;
+}
+
+async fn check_rules(db: &PgPool, rules: &[Rule]) {
+    let mut report = Vec::new();
+    for rule in rules {
+        let found: Vec<String> =
+            sqlx::query_scalar(rule.broken).fetch_all(db).await.expect(rule.name);
+        report.extend(found.iter().take(5).map(|what| format!("{}: {what}", rule.name)));
+    }
+    assert!(report.is_empty(), "{}", report.join("\n"));
+}

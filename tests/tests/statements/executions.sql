@@ -1,0 +1,91 @@
+-- Each hot statement once, as it comes in life.
+
+-- The first page of a large fan-out's items.
+execute all_skipped (same(tenant(), 100), same(session(9952), 100), numbers(2, 401, 1));
+
+execute claim ('{1,2,3,4,5,6}', 500, worker(1), null);
+
+execute closing;
+
+-- A hundred sessions of a hundred tasks.
+execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
+                same('title'::text, 100), same('execution'::text, 100), same(2::smallint, 100),
+                same(null::text, 100), same(null::text, 100), same('{}'::text, 100),
+                same('{}'::text, 100), same('{}'::text, 100), same(null::text, 100),
+                same(null::text, 100), same(100, 100), same(100, 100), same(100, 100),
+                same(false, 100), same(false, 100), same(null::bigint, 100));
+
+execute due;
+
+execute end_expired;
+
+-- In the middle of a long history.
+execute event_view (tenant(), session(9901), 4000, 101);
+
+execute expand (tenant(), session(9952), 1, 2000, 1000, 0, 64, 3);
+
+execute forget (worker(1), array[gen_random_uuid(), gen_random_uuid()]);
+
+execute held_claims (worker(1));
+
+execute held_rows (tenants(10), same(session(9901), 10), numbers(51, 60), worker(1));
+
+execute held_sessions (tenants(10), sessions(9901, 9910), worker(1));
+
+execute next_due;
+
+execute note_starts (tenants(10), sessions(9901, 9910), slots(10, 10), numbers(51, 60, 10),
+                     same(1, 100), same(40, 100), worker(1));
+
+execute open_rows (tenant(), session(9951), 0, 1000);
+
+execute overdue (8, 8);
+
+execute promote (1000, 2);
+
+execute receipts (worker(1), 200);
+
+execute renew (worker(1), 30);
+
+execute reopen (tenant(), session(5000), null, numbers(1, 100), same(1::smallint, 100),
+                same(0, 100), same(false, 100), same(-1::bigint, 100));
+
+-- A worker that offers half of what is asked for.
+execute routes (capabilities(1, 50));
+
+execute session_facts (tenants(100), sessions(9801, 9900));
+
+execute session_info (tenants(100), sessions(9801, 9900));
+
+-- A page of the newest.
+execute session_view (tenant(), sessions(9852, 9952), 10000, 1::smallint);
+
+execute sweeping;
+
+execute task_view (tenant(), session(9952), 4000, null, 101);
+
+-- A worker ends a hundred attempts in ten sessions and takes fifty of what that makes ready.
+execute transition (tenants(10), sessions(9901, 9910), same(-1, 10), slots(10, 10),
+                    numbers(51, 60, 10), same(3::smallint, 100), same(1, 100),
+                    same(6::smallint, 100), same(-1::smallint, 100), same('{}'::text, 100),
+                    same(null::bytea, 100), same(null::text, 100), same(-1::bigint, 100),
+                    same(3, 100), same(1::smallint, 100), same(-1, 100), same(null::text, 100),
+                    same(18::smallint, 100), same(null::text, 100), same(false, 100),
+                    worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null);
+
+execute undecided (500);
+
+execute unfinished;
+
+execute unswept;
+
+execute value_ranges (tenants(1), sessions(9952, 9952), '{2}', '{8002}');
+
+execute value_rows (tenants(100), sessions(9901, 9910, 10), numbers(1, 10, 10));
+
+execute value_spans (tenants(10), sessions(9952, 9952, 10), same(1, 10));
+
+execute version (tenant(), version(1000));
+
+execute void_fences (tenants(100), sessions(9901, 9910, 10), numbers(51, 60, 10), same(1, 100),
+                     same(worker(1), 100));
