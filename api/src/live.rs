@@ -121,7 +121,7 @@ impl Feed {
     async fn run(mut self, socket: WebSocket) {
         let (mut sender, receiver) = socket.split();
         // Subscribed before the first look, so that nothing falls between.
-        let hints = self.shared.store.hints.subscribe();
+        let hints = self.shared.store.hints.subscribe_events();
         let stop = self.shared.stop.clone();
         let end = tokio::select! {
             end = self.send_all(&mut sender, hints) => end,

@@ -60,8 +60,13 @@ async fn claim_once(
 ) -> store::Result<bool> {
     let _taking = life.taking.read().await;
     let room = life.room().min(LIMIT);
+    if room == 0 {
+        // Whoever leaves from now on says so. Who left just before is seen by looking again.
+        life.claim_was(true);
+        return Ok(life.room() > 0);
+    }
     let mut routes = life.routes();
-    if room == 0 || routes.is_empty() {
+    if routes.is_empty() {
         return Ok(false);
     }
     // The first route is served first: each has its turn.

@@ -37,7 +37,9 @@ const HINTS_MAX: usize = 100;
 /// Sends and receives hints; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Hints {
-    local: broadcast::Sender<Hint>,
+    work: broadcast::Sender<Hint>,
+    /// Apart from `work`: every finish sends one, and nobody who works is to wake up for it.
+    events: broadcast::Sender<Hint>,
     remote: mpsc::UnboundedSender<Hint>,
     outbox: std::sync::Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Hint>>>,
     origin: Uuid,
@@ -46,27 +48,41 @@ pub struct Hints {
 impl Hints {
     #[expect(clippy::new_without_default, reason = "a bus is made once, on purpose")]
     pub fn new() -> Self {
-        let (local, _) = broadcast::channel(4_096);
+        let (work, _) = broadcast::channel(4_096);
+        let (events, _) = broadcast::channel(4_096);
         let (remote, outbox) = mpsc::unbounded_channel();
         let outbox = std::sync::Arc::new(tokio::sync::Mutex::new(outbox));
-        Self { local, remote, outbox, origin: Uuid::new_v4() }
+        Self { work, events, remote, outbox, origin: Uuid::new_v4() }
     }
 
     /// Tells this process at once and the others within a few milliseconds.
     pub fn send(&self, hint: Hint) {
-        // Without a receiver, or with the notifier not running, a hint has nobody to reach.
-        let _ = self.local.send(hint);
+        self.send_local(hint);
+        // With the notifier not running a hint reaches nobody else.
         let _ = self.remote.send(hint);
     }
 
     /// Tells this process only.
     pub fn send_local(&self, hint: Hint) {
-        let _ = self.local.send(hint);
+        // Without a receiver a hint has nobody to reach.
+        if matches!(hint, Hint::Event(_) | Hint::Ended(_) | Hint::Everything) {
+            let _ = self.events.send(hint);
+        }
+        if !matches!(hint, Hint::Event(_)) {
+            let _ = self.work.send(hint);
+        }
     }
 
-    /// Receives from now on. A receiver that lags should act as on [`Hint::Everything`].
+    /// Receives from now on what may be worth doing something about: every hint but
+    /// [`Hint::Event`]. A receiver that lags should act as on [`Hint::Everything`].
     pub fn subscribe(&self) -> broadcast::Receiver<Hint> {
-        self.local.subscribe()
+        self.work.subscribe()
+    }
+
+    /// Receives from now on what may be worth telling: [`Hint::Event`], [`Hint::Ended`] and
+    /// [`Hint::Everything`]. A receiver that lags should act as on the last of these.
+    pub fn subscribe_events(&self) -> broadcast::Receiver<Hint> {
+        self.events.subscribe()
     }
 
     /// Carries hints to other processes until cancelled; errors are logged and dropped.

@@ -119,6 +119,8 @@ impl Store {
     }
 
     /// A pool of its own, for one kind of statement: claims commit asynchronously, finishes do not.
+    /// Whoever uses it says again what a lost connection did not answer, so a connection is not tried
+    /// before each statement: that would be a round trip more.
     pub fn own_pool(
         &self,
         connections: u32,
@@ -132,6 +134,7 @@ impl Store {
         Ok(PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(1)
+            .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options))
     }
