@@ -10,7 +10,10 @@ use crate::{
     expression::{self, Scope, template::has_expression, values::Values},
     id::Fence,
     outcome::{ErrorClass, Failure},
-    plan::{AgentSpec, Builtin, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec},
+    plan::{
+        AgentSpec, Builtin, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec,
+        is_relative_repo,
+    },
 };
 
 /// Whose attempt it is.
@@ -142,7 +145,7 @@ impl Rendering<'_> {
         let Some(spec) = workspace.as_ref().filter(is_clone) else { return Ok(Workspace::Empty) };
         let repo = self.optional(spec.repo.as_ref())?.filter(|repo| !repo.is_empty());
         let Some(repo) = repo else { return Ok(Workspace::Empty) };
-        if file_dir.is_none() && is_relative(&repo) {
+        if file_dir.is_none() && is_relative_repo(&repo) {
             return Err(failure(format!(
                 "the repository `{repo}` is a relative path, which only `jobshop run FILE` and `jobshop prompt` can follow: give an absolute path or a URL"
             )));
@@ -154,13 +157,6 @@ impl Rendering<'_> {
         };
         Ok(Workspace::Clone { repo, base, at })
     }
-}
-
-/// Neither an absolute path, nor a URL, nor `host:path`.
-fn is_relative(repo: &str) -> bool {
-    let is_remote = repo.contains("://")
-        || repo.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'));
-    !repo.starts_with('/') && !is_remote
 }
 
 fn failure(message: String) -> Failure {

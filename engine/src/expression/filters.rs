@@ -20,9 +20,16 @@ const WORK_MAX: usize = 20_000_000;
 /// The largest width, indentation or number of groups.
 const COUNT_MAX: usize = 10_000;
 
-/// Puts the filters in place of those that the environment has.
-pub(super) fn install(environment: &mut Environment<'static>) {
-    let originals: [(&'static str, Eval); 44] = [
+/// The names of all filters.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    originals().into_iter().map(|(name, _)| name).chain(UNBOUNDED)
+}
+
+/// Filters that stay as they are: they look at no more than one value.
+const UNBOUNDED: [&str; 2] = ["default", "d"];
+
+fn originals() -> [(&'static str, Eval); 44] {
+    [
         ("lower", Eval::from_function(filters::lower)),
         ("upper", Eval::from_function(filters::upper)),
         ("title", Eval::from_function(filters::title)),
@@ -67,8 +74,12 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         ("format", Eval::from_function(format)),
         ("tojson", Eval::from_function(tojson)),
         ("escape", Eval::from_function(filters::escape)),
-    ];
-    for (name, original) in originals {
+    ]
+}
+
+/// Puts the filters in place of those that the environment has.
+pub(super) fn install(environment: &mut Environment<'static>) {
+    for (name, original) in originals() {
         let has_count = matches!(name, "batch" | "slice" | "indent");
         let bounded = move |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
             let args = args.into_values();

@@ -8,6 +8,7 @@ pub mod names;
 mod scope;
 pub mod template;
 pub mod values;
+pub mod words;
 
 use std::sync::LazyLock;
 

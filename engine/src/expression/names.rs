@@ -88,7 +88,7 @@ pub fn names(source: &str) -> Vec<Name> {
 }
 
 /// Words with their places; a number after a dot is an index.
-fn tokens(source: &str) -> Vec<(Token, Range<usize>)> {
+pub(super) fn tokens(source: &str) -> Vec<(Token, Range<usize>)> {
     let mut lexer = Lexer::new(source, 0);
     let mut tokens = Vec::new();
     while let Some((token, span)) = lexer.next() {
@@ -102,7 +102,7 @@ fn tokens(source: &str) -> Vec<(Token, Range<usize>)> {
     tokens
 }
 
-fn sign(tokens: &[(Token, Range<usize>)], at: usize) -> Option<char> {
+pub(super) fn sign(tokens: &[(Token, Range<usize>)], at: usize) -> Option<char> {
     match tokens.get(at)?.0 {
         Token::Sign(sign) => Some(sign),
         Token::Name | Token::Number | Token::Text => None,

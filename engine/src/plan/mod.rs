@@ -11,12 +11,16 @@ pub mod compile;
 mod environment;
 pub mod graph;
 mod items;
+mod repository;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::items::{ITEMS_MAX, expand};
+pub use self::{
+    items::{ITEMS_MAX, expand},
+    repository::is_relative_repo,
+};
 use crate::{duration::Span, priority::Priority, retry::RetryPolicy};
 
 /// The index of a node in [`Plan::nodes`].

@@ -18,6 +18,9 @@ use super::{
     tree::{Entry, Node, Scalar, Tree},
 };
 
+/// Neither the database nor an environment can hold one.
+const NUL: &str = "a workflow cannot hold the character NUL";
+
 /// How many templates without quotes are reported at most.
 const REPAIRS_MAX: usize = 20;
 
@@ -25,6 +28,10 @@ const REPAIRS_MAX: usize = 20;
 pub(super) fn parse(source: &str, limits: &Limits, problems: &mut Problems) -> Option<Rc<Tree>> {
     if source.len() > limits.yaml_bytes {
         problems.add(0, format!("the text is larger than {} bytes", limits.yaml_bytes));
+        return None;
+    }
+    if let Some(at) = source.find('\0') {
+        problems.hint(at, NUL, "remove it");
         return None;
     }
     let mut text = Cow::Borrowed(source);
@@ -213,6 +220,9 @@ impl Builder<'_> {
         let at = raw.start;
         self.count(at, 1)?;
         self.refuse_tag(at, tag);
+        if text.contains('\0') {
+            self.problems.hint(at, NUL, "remove the escape `\\0`");
+        }
         let value = match tag.and_then(Tag::core_suffix) {
             None if style == ScalarStyle::Plain => scalar::resolve(text),
             Some("int" | "float" | "bool" | "null") => scalar::resolve(text),

@@ -160,7 +160,7 @@ pub struct Workspace {
     pub from: Option<At<String>>,
     /// A private clone, or an empty directory although there is a repository.
     #[schemars(default)]
-    pub mode: Option<WorkspaceMode>,
+    pub mode: Option<At<WorkspaceMode>>,
 }
 
 /// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep or tasks.

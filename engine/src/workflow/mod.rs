@@ -33,6 +33,8 @@ pub struct Limits {
     pub tasks: usize,
     /// Whether an agent may leave its command to the worker, as only built-in workflows may.
     pub default_command: bool,
+    /// Whether a relative `repo` has a folder to start at, as that of `jobshop run FILE` has.
+    pub relative_repo: bool,
 }
 
 impl Default for Limits {
@@ -44,6 +46,7 @@ impl Default for Limits {
             depth: 32,
             tasks: 10_000,
             default_command: false,
+            relative_repo: true,
         }
     }
 }

@@ -98,10 +98,12 @@ impl<'w> Handed<'w> {
             check_length(text, problems);
             templates.text(text, problems);
         }
+        let workspace = self.workspace.with(level.workspace);
+        workspace.check(level.workspace, problems);
         Self {
             requires,
             priority: level.priority.or(self.priority),
-            workspace: self.workspace.with(level.workspace),
+            workspace,
             env,
             places: templates.found,
         }
@@ -142,6 +144,13 @@ fn check_variables(env: &Entries<Any>, problems: &mut Problems) {
             name.at,
             format!("`{}` cannot be the name of an environment variable", name.value),
             "use letters, digits and `_`, the first no digit",
+        );
+    }
+    for (name, _) in variables(env).filter(|(name, _)| name.value.starts_with("JOBSHOP_")) {
+        problems.hint(
+            name.at,
+            format!("`{}` is a name that Jobshop keeps for itself", name.value),
+            "choose a name that does not start with `JOBSHOP_`",
         );
     }
 }

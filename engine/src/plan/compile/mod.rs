@@ -43,6 +43,9 @@ pub fn compile(
     }
     check_names(workflow, problems);
     let outline = Outline::new(workflow, limits.tasks, problems)?;
+    if !limits.relative_repo {
+        workspaces::refuse_relative(workflow, &outline, problems);
+    }
     let nodes = Compiler::new(workflow, &outline, source, limits, problems).nodes(problems);
     let mut outputs = Templates {
         resolver: Resolver::new(&outline, workflow, Viewer::Session),

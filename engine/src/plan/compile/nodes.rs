@@ -84,6 +84,9 @@ impl<'a, 'w> Compiler<'a, 'w> {
             self.refuse_several_commits(index, problems);
         }
         let handed = &self.handed[index.index()];
+        if matches!(kind, Kind::Builtin(Builtin::Merge { .. })) {
+            workspaces::check_merge(self.outline, index, &handed.workspace, problems);
+        }
         let is_executed = matches!(kind, Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_));
         let defaults = Some(&self.workflow.defaults).filter(|_| is_executed);
         let retry = task.retry.as_ref().or_else(|| defaults.and_then(|d| d.retry.as_ref()));

@@ -218,6 +218,15 @@ impl<'w> Outline<'w> {
                 problems.hint(at, format!("`as: {name}` hides `{name}`"), "choose another name");
             }
             let around = self.around(index);
+            let mut levels =
+                std::iter::once(draft.parent).chain(around.iter().map(|g| self.draft(*g).parent));
+            if let Some(task) = levels.find_map(|level| self.find(level, name)) {
+                problems.hint(
+                    at,
+                    format!("the item `{name}` hides the task `{}`", self.path(task)),
+                    "choose another name with `as`",
+                );
+            }
             let hidden = around
                 .iter()
                 .find(|g| self.draft(**g).has_items() && self.draft(**g).item_name() == name);

@@ -7,10 +7,12 @@ use crate::{
     expression::{
         self, names,
         template::{self, Part, Unclosed},
+        words::{self, Role, Word},
     },
     workflow::{
         definition::Text,
         problem::Problems,
+        suggest,
         tree::{Node, Tree},
     },
 };
@@ -88,6 +90,11 @@ impl Templates<'_, '_> {
             problems.maybe(place(error.at.max(first)), message, hint);
             return;
         }
+        for word in &words::words(source) {
+            if let Some((message, hint)) = unknown_word(word) {
+                problems.hint(place(word.at), message, hint);
+            }
+        }
         let mut skipped: Vec<usize> = Vec::new();
         for name in &names::names(source) {
             if skipped.contains(&name.at) {
@@ -99,6 +106,27 @@ impl Templates<'_, '_> {
             }
         }
     }
+}
+
+/// What to say about a filter, test or method that does not exist.
+fn unknown_word(word: &Word) -> Option<(String, String)> {
+    let Word { role, name, .. } = word;
+    let known = words::known(*role);
+    if known.contains(&name.as_str()) {
+        return None;
+    }
+    let is_filter = || words::known(Role::Filter).contains(&name.as_str());
+    Some(match role {
+        Role::Filter => (format!("there is no filter `{name}`"), suggest::or_list(name, known)),
+        Role::Test => (format!("there is no test `{name}`"), suggest::or_list(name, known)),
+        Role::Method if is_filter() => {
+            ("values have no methods".to_owned(), format!("a filter is written `x | {name}`"))
+        }
+        Role::Method => (
+            "values have no methods".to_owned(),
+            "filters are written `x | upper`, the parts of a map `x.part`".to_owned(),
+        ),
+    })
 }
 
 fn unclosed(at: usize, problems: &mut Problems) {

@@ -6,9 +6,9 @@ use super::{
     resolve::{Found, Resolver},
 };
 use crate::{
-    plan::{NodeIndex, WorkspaceMode, WorkspaceSpec},
+    plan::{NodeIndex, WorkspaceMode, WorkspaceSpec, repository::is_literally_relative},
     workflow::{
-        definition::{Text, Workspace},
+        definition::{Text, Workflow, Workspace},
         problem::Problems,
     },
 };
@@ -29,7 +29,21 @@ impl<'w> Handed<'w> {
         Self {
             repo: own.repo.as_ref().or(outer.repo),
             base: own.base.as_ref().or(outer.base),
-            mode: own.mode.or(outer.mode),
+            mode: own.mode.as_ref().map(|mode| mode.value).or(outer.mode),
+        }
+    }
+
+    /// Refuses a clone of nothing where it is written; `own` is what made `self` of the outer one.
+    pub(super) fn check(&self, own: Option<&Workspace>, problems: &mut Problems) {
+        let mode = own.and_then(|own| own.mode.as_ref());
+        if let Some(mode) = mode.filter(|mode| mode.value == WorkspaceMode::Clone)
+            && self.repo.is_none()
+        {
+            problems.hint(
+                mode.at,
+                "`mode: clone` has no repository to clone",
+                "give `repo` here or in a workspace around it",
+            );
         }
     }
 
@@ -87,6 +101,49 @@ pub(super) fn levels(outline: &Outline<'_>, index: NodeIndex) -> Vec<(NodeIndex,
 pub(super) fn merged(outline: &Outline<'_>, index: NodeIndex) -> Vec<NodeIndex> {
     let levels = levels(outline, index).into_iter().map(|(_, needs)| needs);
     levels.into_iter().find(|needs| !needs.is_empty()).unwrap_or_default()
+}
+
+/// Refuses relative repositories: they have no folder to start at.
+pub(super) fn refuse_relative(workflow: &Workflow, outline: &Outline<'_>, problems: &mut Problems) {
+    let tasks = outline.drafts.iter().map(|draft| &draft.task.workspace);
+    for workspace in std::iter::once(&workflow.workspace).chain(tasks).flatten() {
+        let repo = workspace.repo.as_ref().filter(|repo| is_literally_relative(&repo.text));
+        if let Some(repo) = repo {
+            problems.hint(
+                repo.raw.start,
+                format!("the repository `{}` is a relative path, which starts nowhere here", repo.text),
+                "give an absolute path or a URL, or use `jobshop run FILE`, where it starts at FILE's folder",
+            );
+        }
+    }
+}
+
+/// Refuses a merge that has nothing to merge, or nowhere to.
+pub(super) fn check_merge(
+    outline: &Outline<'_>,
+    index: NodeIndex,
+    workspace: &Handed<'_>,
+    problems: &mut Problems,
+) {
+    let task = outline.draft(index).task;
+    let Some(uses) = &task.uses else { return };
+    if workspace.repo.is_none() && !task.is_broken {
+        problems.hint(
+            uses.at,
+            "`builtin/merge` has no repository to merge in",
+            "give `workspace: { repo: … }` here, on a group around it or at the top",
+        );
+    }
+    let has_broken_needs = std::iter::once(index)
+        .chain(outline.around(index))
+        .any(|at| outline.draft(at).task.has_broken_needs);
+    if merged(outline, index).is_empty() && !has_broken_needs {
+        problems.hint(
+            uses.at,
+            "`builtin/merge` has nothing to merge: it needs no task",
+            "name the tasks whose commits it merges under `needs`",
+        );
+    }
 }
 
 /// Adds the rows whose outputs may hold the commit to start at.

@@ -138,6 +138,11 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (_, "for_each" | "as" | "key" | "max_parallel") => {
                 "it belongs to a group: put this task under `tasks` of one"
             }
+            (
+                "sleep",
+                "retry" | "timeout" | "heartbeat" | "env" | "requires" | "workspace" | "outputs"
+                | "idempotency_key",
+            ) => "a timer runs nowhere and cannot fail: remove it",
             _ => continue,
         };
         problems.hint(entry.at, format!("`{key}` means nothing beside `{}`", kind.value), hint);

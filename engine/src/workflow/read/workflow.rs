@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::{
     Read,
     fields::Fields,
@@ -13,7 +15,7 @@ use crate::{
         definition::{Any, At, Defaults, Entries, Input, Retry, Workflow, Workspace},
         inputs::matches_type,
         problem::Problems,
-        tree::Tree,
+        tree::{Node, Scalar, Tree},
     },
 };
 
@@ -44,6 +46,14 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
 }
 
 fn version(fields: &mut Fields<'_, '_>) -> u32 {
+    if let Some(entry) = fields.entry("version")
+        && let Node::Scalar(Scalar { value: Value::String(text), .. }) = &entry.value.node
+        && !fields.problems.has(entry.value.at)
+    {
+        let message = format!("`version` must be a number, not the text `{text}`");
+        fields.problems.hint(entry.value.at, message, "write `version: 1`, without quotes");
+        return 1;
+    }
     let version: Option<At<u32>> = fields.required("version");
     let Some(version) = version else { return 1 };
     if version.value != 1 {
@@ -149,14 +159,24 @@ impl Read for Retry {
         let mut fields = Fields::of(tree, name, &RETRY, problems)?;
         let attempts: Option<At<u32>> = fields.optional("max_attempts");
         let jitter: Option<At<f64>> = fields.optional("jitter");
+        let initial: Option<At<Span>> = fields.optional("initial");
         let retry = Self {
             max_attempts: attempts.as_ref().and_then(|a| i32::try_from(a.value).ok()),
             backoff: fields.optional("backoff"),
-            initial: fields.optional("initial"),
+            initial: initial.as_ref().map(|initial| initial.value),
             max: fields.optional("max"),
             jitter: jitter.as_ref().map(|jitter| jitter.value),
             errors: fields.optional("errors"),
         };
+        if let (Some(initial), Some(max)) = (initial, retry.max)
+            && initial.value > max
+        {
+            fields.problems.hint(
+                initial.at,
+                format!("`initial` is {}, longer than `max`, which is {max}", initial.value),
+                "`max` is the longest delay of all",
+            );
+        }
         if let Some(attempts) = attempts.filter(|a| a.value == 0 || a.value > ATTEMPTS_MAX) {
             let message =
                 format!("`max_attempts` must be 1 to {ATTEMPTS_MAX}, not {}", attempts.value);

@@ -1,6 +1,7 @@
 //! What each kind of task takes.
 
 use super::task_problems;
+use crate::workflow::{Limits, compile, compile_within};
 
 #[test]
 fn keys_that_mean_nothing_for_a_kind_are_refused() {
@@ -38,6 +39,10 @@ tasks:
          it takes nothing
     8:36 `builtin/fail` takes no `messge`
          did you mean `message`?
+    9:14 `builtin/merge` has no repository to merge in
+         give `workspace: { repo: … }` here, on a group around it or at the top
+    9:14 `builtin/merge` has nothing to merge: it needs no task
+         name the tasks whose commits it merges under `needs`
     9:43 `into` must be text, not a list
     10:14 there is no `noop`
          did you mean `builtin/noop`?
@@ -45,6 +50,114 @@ tasks:
          did you mean `builtin/noop`?
     12:14 there is no `./path`
          there are builtin/noop, builtin/fail, builtin/merge
+    ");
+}
+
+#[test]
+fn a_timer_takes_no_keys_of_what_is_executed() {
+    insta::assert_snapshot!(task_problems("
+tasks:
+  a: { sleep: 1s, retry: {}, env: { A: 1 }, requires: [x], workspace: { mode: empty }, title: Rest }
+  b: { sleep: 1s, timeout: 1m, heartbeat: 1m, outputs: {}, idempotency_key: k, priority: low }
+"), @r"
+    4:19 `retry` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    4:30 `env` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    4:45 `requires` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    4:60 `workspace` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    5:19 `timeout` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    5:32 `heartbeat` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    5:47 `outputs` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    5:60 `idempotency_key` means nothing beside `sleep`
+         a timer runs nowhere and cannot fail: remove it
+    ");
+}
+
+#[test]
+fn a_merge_needs_a_repository_and_commits() {
+    insta::assert_snapshot!(task_problems("
+tasks:
+  a: { run: ls }
+  b: { uses: builtin/merge, needs: [a] }
+  c: { uses: builtin/merge, workspace: { repo: /r } }
+  d:
+    needs: [a]
+    workspace: { repo: /r }
+    tasks:
+      e: { uses: builtin/merge }
+"), @r"
+    5:14 `builtin/merge` has no repository to merge in
+         give `workspace: { repo: … }` here, on a group around it or at the top
+    6:14 `builtin/merge` has nothing to merge: it needs no task
+         name the tasks whose commits it merges under `needs`
+    ");
+}
+
+#[test]
+fn a_clone_needs_a_repository() {
+    insta::assert_snapshot!(task_problems("
+workspace: { mode: clone }
+tasks:
+  a: { run: ls, workspace: { mode: clone } }
+  b: { run: ls, workspace: { repo: /r, mode: clone } }
+  c: { workspace: { repo: /r }, tasks: { d: { run: ls, workspace: { mode: clone } } } }
+"), @r"
+    3:20 `mode: clone` has no repository to clone
+         give `repo` here or in a workspace around it
+    5:36 `mode: clone` has no repository to clone
+         give `repo` here or in a workspace around it
+    ");
+}
+
+#[test]
+fn a_relative_repository_is_refused_where_it_starts_nowhere() {
+    let yaml = "version: 1\nname: x\nworkspace: { repo: . }\ntasks:\n  a: { run: ls }\n  b: { run: ls, workspace: { repo: ../b } }\n  c: { run: ls, workspace: { repo: 'host:c' } }\n";
+    assert_eq!(compile(yaml).unwrap().relative_repo(), Some("."));
+    let limits = Limits { relative_repo: false, ..Limits::default() };
+    let problems = compile_within(yaml, &limits).unwrap_err();
+    let places: Vec<_> = problems.iter().map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(3, 20), (6, 36)]);
+    insta::assert_snapshot!(problems[1].render("f.yaml", yaml), @r"
+    f.yaml:6:36: the repository `../b` is a relative path, which starts nowhere here
+     6 |   b: { run: ls, workspace: { repo: ../b } }
+       |                                    ^
+       hint: give an absolute path or a URL, or use `jobshop run FILE`, where it starts at FILE's folder
+    ");
+    let absolute = yaml.replace("..", "/x").replace(" . ", " '${{ session.title }}' ");
+    assert_eq!(compile_within(&absolute, &limits).unwrap().relative_repo(), None);
+}
+
+#[test]
+fn the_first_delay_is_not_longer_than_the_longest() {
+    insta::assert_snapshot!(task_problems("
+tasks:
+  a: { run: ls, retry: { initial: 10s, max: 5s } }
+  b: { run: ls, retry: { initial: 10m } }
+  c: { run: ls, retry: { initial: 10m, max: 10m } }
+  d: { run: ls, retry: { max: 500ms } }
+"), @r"
+    4:35 `initial` is 10s, longer than `max`, which is 5s
+         `max` is the longest delay of all
+    ");
+}
+
+#[test]
+fn names_that_jobshop_keeps_are_no_variables() {
+    insta::assert_snapshot!(task_problems("
+env: { JOBSHOP_TASK: x, PATH: /bin }
+tasks:
+  a: { run: ls, env: { JOBSHOP_MINE: x } }
+"), @r"
+    3:8 `JOBSHOP_TASK` is a name that Jobshop keeps for itself
+         choose a name that does not start with `JOBSHOP_`
+    5:24 `JOBSHOP_MINE` is a name that Jobshop keeps for itself
+         choose a name that does not start with `JOBSHOP_`
     ");
 }
 

@@ -12,7 +12,7 @@ tasks:
     run: ls
     outputs: { type: object, properties: { parts: {} }, additionalProperties: false }
   nap: { sleep: 1s }
-  merge: { uses: builtin/merge }
+  merge: { uses: builtin/merge, needs: [plan], workspace: { repo: /r } }
   ship:
     needs: [plan, nap, merge]
     run: ls
@@ -186,6 +186,62 @@ tasks:
          did you mean `completed`?
     19:14 `tasks.each.items.a.y.output` is undefined
          write `tasks.each.items.a.y.outputs`
+    ");
+}
+
+#[test]
+fn words_that_expressions_do_not_have_are_refused() {
+    insta::assert_snapshot!(task_problems("
+inputs: { goal: {}, list: { type: array } }
+tasks:
+  a:
+    when: inputs.goal is definde
+    run: ls
+    env:
+      A: ${{ inputs.goal | uper }}
+      B: x ${{ inputs.list | map('shout') | select('odd') | join }}
+      C: ${{ inputs.goal.upper() }}
+      D: ${{ inputs.list is not emty }}
+      E: ${{ lookup(inputs.goal) }}
+      F: ${{ inputs.list | reject('==', 1) | default([]) | first }}
+"), @r"
+    6:26 there is no test `definde`
+         did you mean `defined`?
+    9:28 there is no filter `uper`
+         did you mean `upper`?
+    10:34 there is no filter `shout`
+         did you mean `sort`?
+    11:26 values have no methods
+         a filter is written `x | upper`
+    12:33 there is no test `emty`
+         there is defined, undefined, none, boolean, odd, even, divisibleby, number, integer, int, float, string and 30 more
+    13:14 there is no function `lookup`
+         filters are written `x | lookup`
+    ");
+}
+
+#[test]
+fn an_item_may_not_hide_a_task_around_it() {
+    insta::assert_snapshot!(task_problems("
+tasks:
+  part: { run: ls }
+  outer:
+    tasks:
+      beside: { run: ls }
+      one: { for_each: [1], as: part, tasks: { x: { run: ls } } }
+      two: { for_each: [1], as: beside, tasks: { x: { run: ls } } }
+      three: { for_each: [1], as: outer, tasks: { x: { run: ls } } }
+      four: { for_each: [1], as: x, tasks: { y: { run: ls } } }
+  item: { for_each: [1], tasks: { x: { run: ls } } }
+"), @r"
+    8:33 the item `part` hides the task `part`
+         choose another name with `as`
+    9:33 the item `beside` hides the task `outer.beside`
+         choose another name with `as`
+    10:35 the item `outer` hides the task `outer`
+         choose another name with `as`
+    12:3 the item `item` hides the task `item`
+         choose another name with `as`
     ");
 }
 

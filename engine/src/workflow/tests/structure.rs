@@ -53,7 +53,8 @@ fn a_head_must_be_whole() {
     insta::assert_snapshot!(problems(""), @"1:1 the file is empty");
     insta::assert_snapshot!(problems("- a\n- b\n"), @"1:1 a workflow must be a map, not a list");
     insta::assert_snapshot!(problems("version: '1'\nname: -x\ntasks: { a: { run: ls } }\n"), @r"
-    1:10 `version` must be a whole number, not `1`
+    1:10 `version` must be a number, not the text `1`
+         write `version: 1`, without quotes
     2:7 `-x` cannot be the name of a workflow
          use 1 to 64 lower-case letters, digits and dashes, the first no dash
     ");

@@ -134,3 +134,17 @@ tasks:
          write a list, or one expression that gives a list: ${{ inputs.files }}
     ");
 }
+
+#[test]
+fn a_workflow_holds_no_nul() {
+    insta::assert_snapshot!(problems("version: 1\nname: x\ntasks: { a: { run: \"l\\0s\", title: \"\\x00\" } }\n"), @r"
+    3:20 a workflow cannot hold the character NUL
+         remove the escape `\0`
+    3:35 a workflow cannot hold the character NUL
+         remove the escape `\0`
+    ");
+    insta::assert_snapshot!(problems("version: 1\nname: x\0\n"), @r"
+    2:8 a workflow cannot hold the character NUL
+         remove it
+    ");
+}
