@@ -14,6 +14,11 @@ use crate::{app::Shared, error::ApiError};
 const OPEN: [&str; 3] = ["/health", "/live", "/ready"];
 const DOCS_COOKIE: &str = "jobshop_docs";
 
+/// Whether a path asks for no token.
+pub(crate) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
+
 /// Lets requests with the token through.
 pub(crate) async fn require_token(
     State(shared): State<Shared>,
@@ -22,7 +27,7 @@ pub(crate) async fn require_token(
 ) -> Response {
     let path = request.uri().path();
     let accepts = |token: Option<&str>| token.is_some_and(|it| shared.access.accepts_token(it));
-    if OPEN.contains(&path) || accepts(bearer(request.headers())) {
+    if is_open(path) || accepts(bearer(request.headers())) {
         return next.run(request).await;
     }
     let parameter = request.uri().query().and_then(token_parameter);

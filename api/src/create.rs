@@ -17,8 +17,9 @@ use jobshop_engine::{
         session_view::SessionObject,
         sessions::{self, Idempotency, NewSession},
         view::ReadError,
-        workflows,
+        workflows::{self, DefinitionError},
     },
+    workflow::{Limits, compile_within},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -101,6 +102,9 @@ async fn create(
     }
     let idempotency = idempotency(&headers, &body)?;
     let version = version(&shared, &body).await?;
+    if body.file_dir.is_none() {
+        refuse_relative_repo(&version, &body)?;
+    }
     let created = sessions::create(&shared.store, new_session(version, body, idempotency)).await?;
     let session = shared.views.session(created.key).await?;
     let status = if created.existing { StatusCode::OK } else { StatusCode::CREATED };
@@ -165,6 +169,19 @@ async fn version(shared: &Shared, body: &NewSessionBody) -> Result<Arc<Version>,
         verify: body.verify.clone(),
     };
     Ok(prompts::version_of(store, tenant, &agent).await?)
+}
+
+/// A relative repository starts at `file_dir`, so without one it starts nowhere.
+fn refuse_relative_repo(version: &Version, body: &NewSessionBody) -> Result<(), ApiError> {
+    let Some(repo) = version.plan.relative_repo() else { return Ok(()) };
+    if let Some(definition) = &body.definition {
+        let limits = Limits { relative_repo: false, ..Limits::default() };
+        compile_within(definition, &limits).map_err(DefinitionError::Invalid)?;
+    }
+    Err(invalid(format!(
+        "workflow: its repository `{repo}` is a relative path, which starts nowhere here; \
+         give it an absolute path or a URL"
+    )))
 }
 
 /// `name` or `name@version`.

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::Shared,
     error::{ApiError, Problem},
-    extract::{Path, Query, page_limit},
+    extract::{Path, Query, after_event, page_limit},
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -39,6 +39,6 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<EventObject>>, ApiError> {
     let session = shared.views.find_session(&id).await?;
-    let limit = page_limit(query.limit)?;
-    Ok(Json(shared.views.events(session, query.after.unwrap_or(0), limit).await?))
+    let (after, limit) = (after_event(query.after)?, page_limit(query.limit)?);
+    Ok(Json(shared.views.events(session, after, limit).await?))
 }

@@ -101,3 +101,13 @@ pub(crate) fn page_limit(limit: Option<i64>) -> Result<Option<i64>, ApiError> {
         limit => Ok(limit),
     }
 }
+
+/// The number of the last event that a client knows.
+pub(crate) fn after_event(after: Option<i32>) -> Result<i32, ApiError> {
+    match after {
+        Some(after) if after < 0 => {
+            Err(ApiError::InvalidQuery(format!("after: {after} is below 0")))
+        }
+        after => Ok(after.unwrap_or(0)),
+    }
+}

@@ -6,6 +6,7 @@ mod agents;
 mod app;
 mod auth;
 mod create;
+mod description;
 mod error;
 mod events;
 mod extract;

@@ -30,7 +30,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::Shared,
     error::{ApiError, Problem},
-    extract::{Path, Query},
+    extract::{Path, Query, after_event},
 };
 
 /// Without a hint the database is asked this often.
@@ -85,8 +85,8 @@ async fn session(
         }
     }
     let upgrade = upgrade.map_err(|rejection| ApiError::NotAnUpgrade(rejection.body_text()))?;
+    let after = after_event(query.after)?;
     let session = shared.views.find_session(&id).await?;
-    let after = query.after.unwrap_or(0).max(0);
     Ok(upgrade
         .max_message_size(64 * 1024)
         .on_upgrade(move |socket| Feed::new(shared, session, after).run(socket)))

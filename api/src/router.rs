@@ -17,62 +17,21 @@ use tower_http::{
     request_id::{MakeRequestUuid, RequestId},
     trace::TraceLayer,
 };
-use utoipa::{
-    Modify, OpenApi,
-    openapi::{
-        Array, Ref, RefOr, Schema,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
-};
+use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    agents, app::Shared, auth, create, error::ApiError, events, health, live, logs, metrics,
-    sessions, tasks, why, workflows,
+    agents,
+    app::Shared,
+    auth, create,
+    description::{self, Description},
+    error::ApiError,
+    events, health, live, logs, metrics, sessions, tasks, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Jobshop",
-        description = "Autonomous coding sessions as durable workflows. Lists are pages \
-                       `{items, next}`; refusals are RFC 9457 problems with a stable `code`.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
-        contact(),
-    ),
-    modifiers(&Bearer),
-    security(("bearer" = [])),
-)]
-struct Description;
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        openapi
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
-
-/// Pages name what they hold, instead of describing it once more.
-fn name_items(openapi: &mut utoipa::openapi::OpenApi) {
-    let schemas = &mut openapi.components.get_or_insert_default().schemas;
-    for (name, schema) in schemas {
-        let (Some(item), RefOr::T(Schema::Object(page))) = (name.strip_prefix("Page_"), schema)
-        else {
-            continue;
-        };
-        let items = Array::new(Ref::from_schema_name(item));
-        page.properties.insert("items".to_owned(), Schema::Array(items).into());
-    }
-}
 
 fn resources() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
@@ -92,13 +51,13 @@ fn resources() -> OpenApiRouter<Shared> {
 /// The `OpenAPI` 3.1 description of the whole API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut openapi = resources().into_openapi();
-    name_items(&mut openapi);
+    description::complete(&mut openapi);
     openapi
 }
 
 pub(crate) fn router(shared: Shared) -> Router {
     let (resources, mut description) = resources().split_for_parts();
-    name_items(&mut description);
+    description::complete(&mut description);
     let viewer = SwaggerUi::new("/docs").url("/openapi.json", description);
     surround(resources.merge(viewer), shared)
 }
@@ -112,6 +71,7 @@ fn surround(routes: Router<Shared>, shared: Shared) -> Router {
         .layer(from_fn(metrics::measure))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(shared.clone(), auth::require_token))
+        .layer(from_fn(refuse_nul))
         .layer(from_fn(answer_in_time))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     routes
@@ -127,6 +87,20 @@ async fn no_route(uri: Uri) -> ApiError {
 
 async fn no_method(method: Method) -> ApiError {
     ApiError::NoMethod(method.to_string())
+}
+
+/// Nothing is named with a NUL, and the database cannot be asked for one.
+async fn refuse_nul(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    if uri.path().contains("%00") {
+        return ApiError::InvalidPath("the path holds a NUL".to_owned()).into_response();
+    }
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    if let Some(parameter) = parameters.find(|parameter| parameter.contains("%00")) {
+        let name = parameter.split('=').next().unwrap_or_default();
+        return ApiError::InvalidQuery(format!("{name}: holds a NUL")).into_response();
+    }
+    next.run(request).await
 }
 
 async fn answer_in_time(request: Request, next: Next) -> Response {

@@ -62,7 +62,7 @@ impl Client {
     }
 
     pub async fn get(&self, path: &[&str], query: Query<'_>) -> Result<Value, Failure> {
-        self.send(self.request(Method::GET, path).query(query)).await
+        self.send(self.request(Method::GET, path)?.query(query)).await
     }
 
     /// Sends `body`. With `key`, sending it again does nothing new.
@@ -72,7 +72,7 @@ impl Client {
         body: &Value,
         key: Option<&str>,
     ) -> Result<Value, Failure> {
-        let mut request = self.request(Method::POST, path).json(body);
+        let mut request = self.request(Method::POST, path)?.json(body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -105,7 +105,7 @@ impl Client {
 
     /// One page of a list.
     pub async fn page(&self, path: &[&str], query: &[(&str, String)]) -> Result<Page, Failure> {
-        objects::read(&self.send(self.request(Method::GET, path).query(query)).await?)
+        objects::read(&self.send(self.request(Method::GET, path)?.query(query)).await?)
     }
 
     /// The session that an id, a tail of one, `@latest` or `@latest:NAME` means.
@@ -113,12 +113,13 @@ impl Client {
         self.get(&["sessions", name], &[]).await
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Failure> {
+        refuse_no_names(path)?;
         let request = self.http.request(method, self.server.api(path));
-        match &self.server.token {
+        Ok(match &self.server.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
             None => request,
-        }
+        })
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
@@ -151,6 +152,15 @@ impl Client {
     }
 }
 
+/// Refuses what would name something else in a path than the user meant.
+fn refuse_no_names(path: &[&str]) -> Result<(), Failure> {
+    match path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+        None => Ok(()),
+        Some(&"") => Err(Failure::usage("a name or id is empty")),
+        Some(segment) => Err(Failure::usage(format!("`{segment}` is no name or id"))),
+    }
+}
+
 /// The parameter that says where a page begins: events go by their numbers.
 fn cursor_of(path: &[&str]) -> &'static str {
     if path.last() == Some(&"events") { "after" } else { "cursor" }
@@ -173,6 +183,16 @@ fn with_path<'a>(url: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_none_is_refused_before_anything_is_asked() {
+        assert_eq!(
+            refuse_no_names(&["sessions", ""]).unwrap_err().message,
+            "a name or id is empty"
+        );
+        assert!(refuse_no_names(&["workflows", ".."]).is_err());
+        assert!(refuse_no_names(&["workflows", "a.b"]).is_ok());
+    }
 
     #[test]
     fn segments_of_a_path_may_hold_any_character() {

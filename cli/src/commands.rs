@@ -109,8 +109,12 @@ impl CommandLine {
                 )
                 .with("server", "--server", self.global.server),
         );
-        let done =
-            Config::load(flags).and_then(|config| self.command.execute(&App { config, output }));
+        let done = Config::load(flags).and_then(|config| {
+            for warning in &config.warnings {
+                output.note(&format!("warning: {warning}"));
+            }
+            self.command.execute(&App { config, output })
+        });
         done.unwrap_or_else(|failure| {
             output.failure(&failure);
             failure.exit

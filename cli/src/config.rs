@@ -1,6 +1,7 @@
 //! The settings of this process: flags, then variables, then `jobshop.toml`, then defaults, each
 //! with where it came from. It does not know what the settings do.
 
+mod checks;
 mod settings;
 mod sources;
 
@@ -65,6 +66,8 @@ pub struct Shown {
 pub struct Config {
     pub values: Values,
     pub shown: Vec<Shown>,
+    /// Variables that look like settings and are none.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -72,7 +75,9 @@ impl Config {
     pub fn load(flags: Flags) -> Result<Self, Failure> {
         let folder = user_folder(|name| std::env::var_os(name).map(PathBuf::from));
         let files = Files { user: folder.map(|folder| folder.join(FILE)), own: FILE.into() };
-        Self::from_sources(&files, |name| std::env::var(name).ok(), flags)
+        let config = Self::from_sources(&files, |name| std::env::var(name).ok(), flags)?;
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        Ok(Self { warnings: checks::unknown_variables(names), ..config })
     }
 
     fn from_sources(
@@ -87,14 +92,9 @@ impl Config {
         }
         let figment = sources::merge_flags(sources::merge_variables(figment, variable), flags);
         let values: Values = figment.extract().map_err(|error| refusal(&figment, &error))?;
-        if !values.listen.ip().is_loopback() {
-            let place = sources::origin(&figment, "listen").unwrap_or_default();
-            let listen = values.listen;
-            let message = format!("{place}: `{listen}` is wrong: others could reach it");
-            return Err(Failure::usage(message).hint("listen on 127.0.0.1:PORT"));
-        }
+        checks::check(&figment, &values)?;
         let shown = SETTINGS.iter().map(|setting| sources::show(&figment, setting)).collect();
-        Ok(Self { values, shown })
+        Ok(Self { values, shown, warnings: Vec::new() })
     }
 }
 
@@ -212,12 +212,27 @@ mod tests {
             ("JOBSHOP_CONCURRENCY", "many"),
             ("JOBSHOP_CONCURRENCY", "-1"),
             ("JOBSHOP_LEASE", "5 seconds"),
+            ("JOBSHOP_LEASE", "2s"),
+            ("JOBSHOP_LEASE", "4500ms"),
+            ("JOBSHOP_CONCURRENCY", "0"),
+            ("JOBSHOP_DATABASE_CONNECTIONS", "0"),
+            ("JOBSHOP_CAPABILITIES", "rust,code generation"),
             ("JOBSHOP_LOG_FORMAT", "xml"),
         ] {
             let refusal = place.load(&[(variable, text)], Flags::default()).unwrap_err();
             assert!(refusal.message.starts_with(variable), "{refusal}");
-            assert!(refusal.message.contains(text), "{refusal}");
+            let shown = text.rsplit(',').next().unwrap();
+            assert!(refusal.message.contains(shown), "{refusal}");
         }
+        for url in ["mysql://u:hush@h/d", "hush", "http://hush"] {
+            let refusal = place.load(&[("DATABASE_URL", url)], Flags::default()).unwrap_err();
+            assert!(refusal.message.starts_with("DATABASE_URL: "), "{refusal}");
+            assert!(!refusal.message.contains("hush"), "{refusal}");
+        }
+        let empty =
+            Flags::default().with("capabilities", "--capability", Some(vec![String::new()]));
+        let refusal = place.load(&[], empty).unwrap_err();
+        assert!(refusal.message.starts_with("--capability: ``"), "{refusal}");
         place.write("own.toml", "concurency = 3");
         let refusal = place.load(&[], Flags::default()).unwrap_err();
         assert!(

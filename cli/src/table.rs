@@ -17,7 +17,8 @@ impl Rows {
     pub fn new(output: Output, columns: &[&str]) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_content_arrangement(if output.is_terminal {
+        let is_fitted = output.is_terminal && has_width(table.width());
+        table.set_content_arrangement(if is_fitted {
             ContentArrangement::Dynamic
         } else {
             ContentArrangement::Disabled
@@ -49,6 +50,12 @@ impl Rows {
             self.table.lines().map(|line| line.trim_end().to_owned()).collect();
         lines.join("\n")
     }
+}
+
+/// Whether a terminal says how wide it is; some say 0.
+fn has_width(width: Option<u16>) -> bool {
+    const WIDTH_MIN: u16 = 20;
+    width.is_some_and(|width| width >= WIDTH_MIN)
 }
 
 /// The text of a cell.
@@ -95,6 +102,12 @@ pub fn elapsed(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_without_a_width_gets_whole_lines() {
+        assert!(!has_width(None) && !has_width(Some(0)));
+        assert!(has_width(Some(80)));
+    }
 
     #[test]
     fn spans_have_at_most_two_units() {

@@ -80,6 +80,21 @@ async fn every_refusal_is_a_problem() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_named_is_refused_by_the_name_of_its_place() {
+    let app = TestApp::new().await;
+    let session = app.submit("version: 1\nname: m\ntasks: { a: { uses: builtin/noop } }\n").await;
+    let id = session["id"].as_str().unwrap();
+    for path in ["/api/v1/sessions/@latest:a%00b", "/api/v1/workflows/a%00", "/a%00"] {
+        app.get(path).await.problem(400, "invalid_path");
+    }
+    app.get(&format!("/api/v1/sessions/{id}/tasks/%00")).await.problem(400, "invalid_path");
+    let told = app.get("/api/v1/sessions?limit=1&tag=a%00").await;
+    assert_eq!(told.problem(400, "invalid_query"), "tag: holds a NUL");
+    let told = app.get(&format!("/api/v1/sessions/{id}/events?after=-1")).await;
+    assert_eq!(told.problem(400, "invalid_query"), "after: -1 is below 0");
+}
+
+#[tokio::test]
 async fn without_its_database_a_server_lives_but_is_not_ready() {
     let app = TestApp::with(|app| {
         let nowhere = StoreConfig::new("postgres://nobody@127.0.0.1:1/none");

@@ -137,6 +137,8 @@ async fn who_may_open_a_socket() {
     assert_eq!(connect(&app, &format!("{path}?token=x"), &[]).await.unwrap_err(), 401);
     assert!(connect(&app, &with_token, &[]).await.is_ok());
     assert!(connect(&app, &with_token, &[("origin", &own)]).await.is_ok());
+    let negative = format!("{with_token}&after=-1");
+    assert_eq!(connect(&app, &negative, &[]).await.unwrap_err(), 400);
     let strange = [("origin", "http://evil.example")];
     assert_eq!(connect(&app, &with_token, &strange).await.unwrap_err(), 403);
     let unknown = format!("/ws/sessions/abcdef0123?token={TOKEN}");

@@ -342,6 +342,11 @@ async fn sessions_that_cannot_be_are_refused_with_the_reason() {
     assert_eq!(names(flaw), ["line", "column", "message", "hint"]);
     assert_eq!(flaw["line"], 4);
 
+    let relative = "version: 1\nname: x\nworkspace: { repo: a/b }\ntasks: { a: { run: ls } }\n";
+    let answer = create(json!({ "definition": relative })).await;
+    answer.problem(422, "invalid_workflow");
+    assert_eq!(answer.json["problems"][0]["column"], 20);
+
     let sessions = app.get("/api/v1/sessions").await.json;
     assert_eq!(sessions["items"], json!([]));
 }

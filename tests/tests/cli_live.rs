@@ -64,10 +64,17 @@ fn a_workflow_runs_to_its_end_without_a_server() {
 #[test]
 fn a_failed_session_says_where_to_look() {
     let user = user();
-    user.write("failing.yaml", FAILING);
+    let silent = "  silent: { run: \"exit 3\" }\n";
+    user.write("failing.yaml", &format!("{FAILING}{silent}"));
     let answer = user.run(&["run", "failing.yaml"]).expect(1);
     assert!(answer.stderr.contains("jobshop session logs"), "{}", answer.stderr);
     assert!(answer.stderr.contains("jobshop session retry"), "{}", answer.stderr);
+    let is_told = |command: &str, task: &str| {
+        let mut lines = answer.stderr.lines();
+        lines.any(|line| line.contains(command) && line.ends_with(task))
+    };
+    assert!(is_told("session logs", "'bad'"), "{}", answer.stderr);
+    assert!(is_told("session why", "'silent'"), "{}", answer.stderr);
     user.write("allowed.yaml", ALLOWED);
     let session = user.run(&["run", "allowed.yaml", "--json"]).expect(0).json();
     assert_eq!(session["status"], "partially_completed");
@@ -133,6 +140,25 @@ async fn refusals_have_their_own_exit_codes() {
     user.run(&["workflow", "show", "nothing"]).expect(4);
     user.run(&["submit", "nothing"]).expect(4);
     user.run(&["session", "show", "xyz"]).expect(2);
+    let told = user.run(&["session", "show", ""]).expect(2).stderr;
+    assert!(told.contains("a name or id is empty"), "{told}");
+    let told = user.run(&["workflow", "show", "val@x"]).expect(2).stderr;
+    assert!(told.contains("`x` is not the number of a version"), "{told}");
+    user.write("wrong.yaml", "version: 1\nname: x\ntasks: { a: { rnu: ls } }\n");
+    let told = user.run(&["submit", "wrong.yaml"]).expect(2).stderr;
+    assert!(told.contains("wrong.yaml:3:15: unknown key `rnu`"), "{told}");
+    let validated = user.run(&["validate", "wrong.yaml", "--json"]).expect(2).json();
+    let applied = user.run(&["workflow", "apply", "wrong.yaml", "--json"]).expect(2);
+    assert_eq!(applied.json(), validated);
+    user.write(
+        "here.yaml",
+        "version: 1\nname: x\nworkspace: { repo: . }\ntasks: { a: { run: ls } }\n",
+    );
+    let told = user.run(&["submit", "here.yaml"]).expect(2).stderr;
+    assert!(told.contains("here.yaml:3:20: the repository `.` is a relative path"), "{told}");
+    user.run(&["workflow", "apply", "here.yaml"]).expect(0);
+    let told = user.run(&["submit", "x"]).expect(2).stderr;
+    assert!(told.contains("`.` is a relative path"), "{told}");
     let url: Value =
         serde_json::from_slice(&std::fs::read(user.path("data/server.json")).unwrap()).unwrap();
     let url = url["url"].as_str().unwrap();

@@ -78,6 +78,8 @@ fn inputs_are_checked_before_anything_starts() {
     let answer = user().run(&["run", &hello, "-i", "nonsense=1"]).expect(2);
     assert!(answer.stderr.contains("nonsense"), "{}", answer.stderr);
     user().run(&["run", &hello, "-i", "nonsense"]).expect(2);
+    let twice = user().run(&["run", &hello, "-i", "names=[]", "-i", "names=[]"]).expect(2);
+    assert!(twice.stderr.contains("the input `names` is given twice"), "{}", twice.stderr);
     user().run(&["run", &hello, "--priority", "soon"]).expect(2);
 }
 
@@ -125,6 +127,8 @@ fn wrong_usage_and_wrong_settings_are_refused_by_name() {
     for (variable, value) in [
         ("JOBSHOP_LISTEN", "0.0.0.0:7070"),
         ("JOBSHOP_CONCURRENCY", "many"),
+        ("JOBSHOP_CONCURRENCY", "0"),
+        ("JOBSHOP_LEASE", "1s"),
         ("JOBSHOP_LOG_FORMAT", "xml"),
         ("JOBSHOP_SERVER", "not a url"),
     ] {
@@ -132,6 +136,18 @@ fn wrong_usage_and_wrong_settings_are_refused_by_name() {
         assert!(answer.stderr.contains(variable), "{}", answer.stderr);
         assert!(answer.stderr.contains(value), "{}", answer.stderr);
     }
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_told() {
+    let wrong = user().with("DATABASE_URL", "mysql://u:hush@127.0.0.1/d");
+    let answer = wrong.run(&["up"]).expect(2);
+    assert!(answer.stderr.contains("DATABASE_URL"), "{}", answer.stderr);
+    assert!(!answer.stderr.contains("hush"), "{}", answer.stderr);
+    let answer = user().run(&["worker", "--capability", ""]).expect(2);
+    assert!(answer.stderr.contains("--capability"), "{}", answer.stderr);
+    let answer = user().with("JOBSHOP_LISTENS", "127.0.0.1:1").run(&["schema"]).expect(0);
+    assert!(answer.stderr.contains("did you mean `JOBSHOP_LISTEN`?"), "{}", answer.stderr);
 }
 
 #[test]

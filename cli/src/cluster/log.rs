@@ -59,7 +59,9 @@ fn record(level: Level, line: &str) {
 
 /// A refused statement is an answer to whoever sent it, so an ERROR of Postgres is none of ours.
 fn severity(line: &str) -> Option<Level> {
-    match line.split_once(":  ")?.0 {
+    let (severity, message) = line.split_once(":  ")?;
+    match severity {
+        "FATAL" | "WARNING" if is_usual(message) => Some(Level::DEBUG),
         "PANIC" => Some(Level::ERROR),
         "FATAL" | "WARNING" => Some(Level::WARN),
         "ERROR" | "LOG" | "NOTICE" | "INFO" => Some(Level::DEBUG),
@@ -68,9 +70,35 @@ fn severity(line: &str) -> Option<Level> {
     }
 }
 
+/// What every start, stop and restart of Postgres tells each connection: the reason is said elsewhere.
+fn is_usual(message: &str) -> bool {
+    const USUAL: [&str; 6] = [
+        "the database system is starting up",
+        "the database system is not yet accepting connections",
+        "the database system is shutting down",
+        "the database system is in recovery mode",
+        "terminating connection due to administrator command",
+        "terminating connection because of crash of another server process",
+    ];
+    USUAL.iter().any(|usual| message.starts_with(usual))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_or_stop_is_nothing_to_warn_of() {
+        for (line, level) in [
+            ("FATAL:  the database system is starting up", Level::DEBUG),
+            ("FATAL:  terminating connection due to administrator command", Level::DEBUG),
+            ("FATAL:  could not open file", Level::WARN),
+            ("WARNING:  something odd", Level::WARN),
+            ("PANIC:  the database system is shutting down", Level::ERROR),
+        ] {
+            assert_eq!(severity(line), Some(level), "{line}");
+        }
+    }
 
     #[test]
     fn the_last_words_tell_what_went_wrong() {
@@ -79,6 +107,8 @@ mod tests {
         for line in ["LOG:  starting", "FATAL:  no space left", "LOG:  shut down"] {
             words.push(line);
         }
+        assert_eq!(words.summary(), "FATAL:  no space left");
+        words.push("FATAL:  terminating connection due to administrator command");
         assert_eq!(words.summary(), "FATAL:  no space left");
         (0..LINES_KEPT).for_each(|_| words.push("LOG:  fine"));
         assert!(words.summary().starts_with("LOG:  fine; "));

@@ -58,6 +58,7 @@ async fn restart(
                 tracing::warn!("Postgres runs again");
                 return Ok(Some(postmaster));
             }
+            Err(ClusterError::Start { log: said }) => log = said,
             Err(error) => log = error.to_string(),
         }
     }

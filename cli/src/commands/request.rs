@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jobshop_engine::plan::Plan;
 use jobshop_engine::priority::Priority;
-use jobshop_engine::workflow::{self, check_inputs, input_from_text};
+use jobshop_engine::workflow::{self, Limits, check_inputs, input_from_text};
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
@@ -57,7 +57,11 @@ impl RequestArgs {
             None => Map::new(),
         };
         let mut problems = Vec::new();
-        for (name, text) in &self.inputs {
+        for (index, (name, text)) in self.inputs.iter().enumerate() {
+            if self.inputs[..index].iter().any(|(earlier, _)| earlier == name) {
+                problems.push(format!("the input `{name}` is given twice"));
+                continue;
+            }
             match input_from_text(plan, name, text) {
                 Ok(value) => drop(values.insert(name.clone(), value)),
                 Err(problem) => problems.push(problem),
@@ -87,8 +91,8 @@ impl LabelArgs {
 /// Where the workflow of a session comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    /// YAML, and the folder that relative paths in it start at.
-    Definition { yaml: String, file_dir: Option<PathBuf> },
+    /// YAML, the file it comes from, and the folder that relative paths in it start at.
+    Definition { file: String, yaml: String, file_dir: Option<PathBuf> },
     /// A registered workflow, `name` or `name@version`.
     Workflow(String),
 }
@@ -97,7 +101,9 @@ impl Source {
     /// The workflow in its compiled form; a registered one is asked for.
     pub(super) async fn plan(&self, client: &Client) -> Result<Plan, Failure> {
         match self {
-            Self::Definition { yaml, .. } => compile("the workflow", yaml),
+            Self::Definition { file, yaml, file_dir } => {
+                compile_within(file, yaml, &limits(file_dir.as_deref()))
+            }
             Self::Workflow(name) => {
                 let object = super::workflow::find(client, name).await?;
                 let yaml = object["definition"].as_str().unwrap_or_default();
@@ -109,7 +115,7 @@ impl Source {
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         match self {
-            Self::Definition { yaml, file_dir } => {
+            Self::Definition { yaml, file_dir, .. } => {
                 body.insert("definition".into(), json!(yaml));
                 if let Some(dir) = file_dir {
                     body.insert("file_dir".into(), json!(dir));
@@ -139,9 +145,18 @@ fn read_inputs(file: &Path) -> Result<Map<String, Value>, Failure> {
         .map_err(|error| Failure::usage(format!("{}: not a JSON object: {error}", file.display())))
 }
 
+/// A relative repository needs a folder to start at.
+fn limits(file_dir: Option<&Path>) -> Limits {
+    Limits { relative_repo: file_dir.is_some(), ..Limits::default() }
+}
+
 /// Compiles, or fails with every problem as a person reads it.
 pub(super) fn compile(file: &str, yaml: &str) -> Result<Plan, Failure> {
-    workflow::compile(yaml).map_err(|problems| {
+    compile_within(file, yaml, &Limits::default())
+}
+
+fn compile_within(file: &str, yaml: &str, limits: &Limits) -> Result<Plan, Failure> {
+    workflow::compile_within(yaml, limits).map_err(|problems| {
         let told: Vec<String> = problems
             .iter()
             .map(|problem| printable(problem.render(file, yaml).trim_end()))
@@ -212,6 +227,13 @@ tasks:
         let refusal = body(&request(&[])).unwrap_err();
         assert!(refusal.message.contains("goal"), "{refusal}");
         assert!(pair("=1").is_err() && pair("x").is_err());
+    }
+
+    #[test]
+    fn an_input_is_given_once() {
+        let refusal = body(&request(&["goal=a", "count=1", "goal=b"])).unwrap_err();
+        assert_eq!(refusal.exit, Exit::Usage);
+        assert_eq!(refusal.message, "the input `goal` is given twice");
     }
 
     #[test]

@@ -23,8 +23,9 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let yaml = read_text(&self.file)?;
-        let plan = compile(&self.file.display().to_string(), &yaml)?;
-        let source = Source::Definition { yaml, file_dir: Some(folder_of(&self.file)?) };
+        let file = self.file.display().to_string();
+        let plan = compile(&file, &yaml)?;
+        let source = Source::Definition { file, yaml, file_dir: Some(folder_of(&self.file)?) };
         let body = self.request.body(&source, &plan)?;
         run_to_end(app, &body, self.strict.into()).await
     }

@@ -24,7 +24,7 @@ impl Validate {
         let mut listed: Vec<Value> = Vec::new();
         for file in self.files.iter().map(|file| Checked::read(file)) {
             if app.output.is_json() {
-                listed.extend(file.problems.iter().map(|problem| file.object(problem)));
+                listed.extend(file.objects());
             } else {
                 app.output.line(&file.text())?;
             }
@@ -40,10 +40,10 @@ impl Validate {
 }
 
 /// A file and what is wrong with it.
-struct Checked {
+pub(super) struct Checked {
     name: String,
-    yaml: String,
-    problems: Vec<Problem>,
+    pub(super) yaml: String,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Checked {
@@ -51,15 +51,22 @@ impl Checked {
     fn read(file: &Path) -> Self {
         let name = file.display().to_string();
         match read_text(file) {
-            Ok(yaml) => {
-                let problems = workflow::compile(&yaml).err().unwrap_or_default();
-                Self { name, yaml, problems }
-            }
+            Ok(yaml) => Self::of(name, yaml),
             Err(failure) => {
                 let problem = Problem { line: 1, column: 1, message: failure.message, hint: None };
                 Self { name, yaml: String::new(), problems: vec![problem] }
             }
         }
+    }
+
+    pub(super) fn of(name: String, yaml: String) -> Self {
+        let problems = workflow::compile(&yaml).err().unwrap_or_default();
+        Self { name, yaml, problems }
+    }
+
+    /// The problems as `--json` prints them.
+    pub(super) fn objects(&self) -> impl Iterator<Item = Value> {
+        self.problems.iter().map(|problem| self.object(problem))
     }
 
     fn object(&self, problem: &Problem) -> Value {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::request::read_text;
+use super::request::{compile, read_text};
+use super::validate::Checked;
 use crate::app::App;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -34,8 +35,13 @@ impl WorkflowCommand {
         let client = app.client()?;
         match self {
             Self::Apply { file } => {
-                let definition = read_text(&file)?;
-                let body = json!({ "definition": definition });
+                let checked = Checked::of(file.display().to_string(), read_text(&file)?);
+                if app.output.is_json() && !checked.problems.is_empty() {
+                    app.output.json(&checked.objects().collect())?;
+                    return Ok(Exit::Usage);
+                }
+                compile(&file.display().to_string(), &checked.yaml)?;
+                let body = json!({ "definition": checked.yaml });
                 let applied = client.post(&["workflows"], &body, None).await?;
                 show(app, &applied, |workflow| format!("{} is applied", reference(workflow)))
             }
@@ -61,6 +67,10 @@ impl WorkflowCommand {
 pub(super) async fn find(client: &Client, name: &str) -> Result<Value, Failure> {
     match name.split_once('@') {
         None => client.get(&["workflows", name], &[]).await,
+        Some((_, version)) if version.parse::<i32>().is_err() => {
+            Err(Failure::usage(format!("`{version}` is not the number of a version"))
+                .hint("write NAME or NAME@VERSION, such as ship@2"))
+        }
         Some((name, version)) => client.get(&["workflows", name, "versions", version], &[]).await,
     }
 }

@@ -5,8 +5,8 @@ use chrono::Utc;
 use jobshop_engine::task::TaskState;
 
 use crate::app::App;
-use crate::client::Client;
 use crate::client::objects::{self, Session, Task, tail};
+use crate::client::{Client, Page};
 use crate::exit::Failure;
 use crate::output::plain;
 use crate::table::{Rows, Text, elapsed};
@@ -28,8 +28,7 @@ pub async fn summarize(app: &App, client: &Client, session: &Session) -> Result<
         let text = value.as_str().map_or_else(|| value.to_string(), plain);
         app.output.line(&format!("  {name}: {text}"))?;
     }
-    advise(app, session, &tasks);
-    Ok(())
+    advise(app, client, session, &tasks).await
 }
 
 fn headline(session: &Session) -> String {
@@ -65,12 +64,21 @@ fn table(app: &App, tasks: &[Task]) -> String {
 }
 
 /// The next commands, on standard error.
-fn advise(app: &App, session: &Session, tasks: &[Task]) {
+async fn advise(
+    app: &App,
+    client: &Client,
+    session: &Session,
+    tasks: &[Task],
+) -> Result<(), Failure> {
     let id = tail(&session.id);
     let failed: Vec<&Task> =
         tasks.iter().filter(|task| task.status == TaskState::Failed && !task.is_group()).collect();
     for task in failed.iter().take(FAILED_MAX) {
-        app.output.note(&format!("  see: jobshop session logs {id} '{}'", plain(&task.key)));
+        let path = ["sessions", &session.id, "tasks", &task.key, "logs"];
+        let logs: Page = objects::read(&client.get(&path, &[]).await?)?;
+        // What wrote nothing has no log to look into.
+        let command = if logs.items.is_empty() { "why" } else { "logs" };
+        app.output.note(&format!("  see: jobshop session {command} {id} '{}'", plain(&task.key)));
     }
     if failed.len() > FAILED_MAX {
         app.output.note(&format!("  see: jobshop session logs {id} --failed"));
@@ -78,4 +86,5 @@ fn advise(app: &App, session: &Session, tasks: &[Task]) {
     if session.status.is_retryable() && !failed.is_empty() {
         app.output.note(&format!("  then: jobshop session retry {id}"));
     }
+    Ok(())
 }

@@ -73,7 +73,9 @@ impl Database {
         match self {
             Self::External => pending().await,
             Self::Embedded(cluster) => {
-                Failure::temporary(format!("Postgres is gone: {}", cluster.given_up().await))
+                let why = cluster.given_up().await;
+                Failure::temporary(format!("the embedded database is gone: {why}"))
+                    .hint("mend the cause and start again; what was committed is still there")
             }
         }
     }

@@ -54,12 +54,16 @@ pub fn input_from_text(plan: &Plan, name: &str, text: &str) -> Result<Value, Str
     mismatch(name, input, &value).map_or(Ok(value), Err)
 }
 
+/// Larger numbers that are not whole by their type have lost digits when they were read.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// Whether a value has the type of an input.
 pub(super) fn matches_type(kind: InputType, value: &Value) -> bool {
     match kind {
         InputType::String => value.is_string(),
         InputType::Integer => {
-            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0)
+            let is_exact = |n: f64| n.fract() == 0.0 && n.abs() <= EXACT_MAX;
+            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(is_exact)
         }
         InputType::Number => value.is_number(),
         InputType::Boolean => value.is_boolean(),
@@ -74,6 +78,13 @@ fn find<'p>(plan: &'p Plan, name: &str) -> Option<&'p Input> {
 
 fn mismatch(name: &str, input: &Input, value: &Value) -> Option<String> {
     if !matches_type(input.kind, value) {
+        if input.kind == InputType::Integer
+            && value.as_f64().is_some_and(|number| number.abs() > EXACT_MAX)
+        {
+            return Some(format!(
+                "the input `{name}` has more digits than a number keeps: make it a string"
+            ));
+        }
         return Some(format!(
             "the input `{name}` must be {}, not {}",
             input.kind.as_str(),

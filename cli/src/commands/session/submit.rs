@@ -56,7 +56,8 @@ fn source(argument: &str) -> Result<Source, Failure> {
     let path = Path::new(argument);
     let is_yaml = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
     if argument == "-" || is_yaml || argument.contains('/') || path.is_file() {
-        return Ok(Source::Definition { yaml: read_text(path)?, file_dir: None });
+        let file = argument.to_owned();
+        return Ok(Source::Definition { file, yaml: read_text(path)?, file_dir: None });
     }
     Ok(Source::Workflow(argument.to_owned()))
 }

@@ -8,6 +8,7 @@ use super::{
     workspaces,
 };
 use crate::{
+    capability::is_capability,
     expression::names,
     plan::NodeIndex,
     priority::Priority,
@@ -160,9 +161,4 @@ fn check_length(text: &Text, problems: &mut Problems) {
     if text.text.len() > BYTES_MAX {
         problems.add(text.raw.start, format!("this is longer than {BYTES_MAX} bytes"));
     }
-}
-
-fn is_capability(name: &str) -> bool {
-    let is_part = |b: u8| b.is_ascii_alphanumeric() || b"_-.:/+".contains(&b);
-    (1..=64).contains(&name.len()) && name.bytes().all(is_part)
 }

@@ -209,6 +209,9 @@ fn inputs_are_checked_and_completed() {
     assert_eq!(input_from_text(&plan, "count", "7").unwrap(), json!(7));
     assert_eq!(input_from_text(&plan, "parts", "[1]").unwrap(), json!([1]));
     insta::assert_snapshot!(input_from_text(&plan, "count", "seven").unwrap_err(), @"the input `count` must be integer as JSON: expected value at line 1 column 1");
+    assert_eq!(input_from_text(&plan, "count", "18446744073709551615").unwrap(), json!(u64::MAX));
+    assert_eq!(input_from_text(&plan, "count", "7.0").unwrap(), json!(7.0));
+    insta::assert_snapshot!(input_from_text(&plan, "count", "12345678901234567890123").unwrap_err(), @"the input `count` has more digits than a number keeps: make it a string");
     insta::assert_snapshot!(input_from_text(&plan, "dry", "1").unwrap_err(), @"the input `dry` must be boolean, not a number");
     insta::assert_snapshot!(input_from_text(&plan, "cuont", "1").unwrap_err(), @"there is no input `cuont`: did you mean `count`?");
 }
