@@ -78,6 +78,7 @@ async fn claim_once(
     let mut claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
     life.handed_in_row.store(0, Ordering::Relaxed);
     if claimed.tasks.is_empty() {
+        life.claim_was(false);
         return Ok(false);
     }
     if let Some(receipt) = claimed.receipt {
