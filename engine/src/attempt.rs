@@ -25,6 +25,9 @@ pub struct Attempt {
     pub workspace: Workspace,
     pub timeout: Option<Span>,
     pub heartbeat: Option<Span>,
+    /// What it puts out counts even if it fails: it, or a group around it, has
+    /// `continue_on_failure`.
+    pub is_failure_allowed: bool,
     /// The JSON Schema that the outputs must match.
     pub schema: Option<Value>,
     pub idempotency_key: String,

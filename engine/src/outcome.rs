@@ -103,8 +103,16 @@ impl Failure {
 pub enum Outcome {
     /// The task did what it is for; the value is its outputs, a JSON object.
     Succeeded(Value),
-    /// The attempt failed; whether another follows is the retry policy's decision.
-    Failed(Failure),
+    /// The attempt failed; whether another follows is the retry policy's decision. What it put out
+    /// nevertheless counts where its failure is allowed: a JSON object.
+    Failed { failure: Failure, outputs: Value },
     /// The attempt was handed back without counting anything: the worker is stopping.
     Released,
+}
+
+impl Outcome {
+    /// A failure that put out nothing.
+    pub fn failed(failure: Failure) -> Self {
+        Self::Failed { failure, outputs: Value::Object(serde_json::Map::new()) }
+    }
 }

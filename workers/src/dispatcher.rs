@@ -123,7 +123,7 @@ async fn prepare(life: Arc<Life>, tasks: Vec<Known>, jobs: UnboundedSender<Job>)
             Ok(attempt) => Ok(Box::new(attempt)),
             Err(failure) => {
                 life.free_place();
-                Err(Outcome::Failed(failure))
+                Err(Outcome::failed(failure))
             }
         };
         send(&jobs, held, info, attempt);

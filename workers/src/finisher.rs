@@ -219,8 +219,9 @@ fn to_move(life: &Life, end: &End) -> Move {
             back.ended = Some(Ended::Released);
             return back;
         }
-        Outcome::Failed(failure) => {
-            let policy = &end.info.version.plan.node(node).retry;
+        Outcome::Failed { failure, outputs } => {
+            let plan = &end.info.version.plan;
+            let policy = &plan.node(node).retry;
             let chance = rand::rng().random_range(0.0..1.0);
             let delay = policy.next_delay(failure.class, failures + 1, chance);
             let mut failed = if let Some(delay) = delay {
@@ -233,6 +234,7 @@ fn to_move(life: &Life, end: &End) -> Move {
             } else {
                 let mut failed = to(TaskState::Failed);
                 failed.ended = Some(Ended::Failed);
+                failed.output = plan.is_failure_allowed(node).then(|| outputs.clone());
                 failed
             };
             failed.body = Some(json!({ "class": failure.class, "message": failure.message }));

@@ -195,7 +195,7 @@ where
 
 fn failed(message: String) -> Outcome {
     tracing::error!(message, "an attempt could not be executed");
-    Outcome::Failed(Failure::new(ErrorClass::Error, message))
+    Outcome::failed(Failure::new(ErrorClass::Error, message))
 }
 
 fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -50,6 +50,7 @@ pub fn prepare(
         workspace,
         timeout: spec.timeout,
         heartbeat: spec.heartbeat,
+        is_failure_allowed: plan.is_failure_allowed(node),
         schema: spec.outputs.clone(),
         idempotency_key,
         file_dir: identity.file_dir,

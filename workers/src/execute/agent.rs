@@ -1,10 +1,12 @@
 //! `agent` tasks: a turn of a coding agent in its workspace, and its edits captured as a commit.
 //! The runtimes differ in who does the work; what becomes of it is the same.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use jobshop_engine::{
     attempt::{AgentWork, Attempt},
-    outcome::ErrorClass,
+    outcome::{ErrorClass, Outcome},
     plan::AgentRuntime,
 };
 use serde_json::{Value, json};
@@ -13,12 +15,20 @@ use super::{
     Inner, capture,
     command::{Limits, Program},
     directory::Directory,
+    ending::Ending,
     environment::{Environment, look_up},
     halt::{Done, Halt},
     log::LogWriter,
-    output::{self, Outputs},
+    output::Outputs,
     run::Checkout,
 };
+
+/// How long the edits of a failed turn may take to be captured, whatever its timeout.
+const SALVAGE: Duration = Duration::from_secs(30);
+
+/// The outputs of a workspace that is no clone.
+const NOTHING_CAPTURED: [(&str, Value); 3] =
+    [("commit", Value::Null), ("base", Value::Null), ("diff_stat", Value::Null)];
 
 /// What the agent itself says of its turn.
 #[derive(Debug, Default)]
@@ -46,7 +56,7 @@ impl Inner {
         directory: &Directory,
         limits: &Limits,
         log: &LogWriter,
-    ) -> Done<Value> {
+    ) -> Done<Outcome> {
         let checkout = self.prepare(attempt, directory, limits, log).await?;
         let mut env = self.environment(attempt, directory)?;
         let prompt = directory.write("prompt", &work.prompt).context("writing the prompt")?;
@@ -55,22 +65,29 @@ impl Inner {
             env.push(("JOBSHOP_MODEL".to_owned(), model.clone()));
         }
         let setting = Setting { work, attempt, directory, env: &env, limits, log };
-        let (turn, mut outputs) = match work.runtime {
-            AgentRuntime::Command => (self.command_turn(setting).await?, Outputs::new()),
-            AgentRuntime::Scripted => self.scripted_turn(setting).await?,
+        let mut ending = Ending::new(attempt.is_failure_allowed);
+        let taken = match work.runtime {
+            AgentRuntime::Command => {
+                self.command_turn(setting).await.map(|it| (it, Outputs::new()))
+            }
+            AgentRuntime::Scripted => self.scripted_turn(setting).await,
         };
-        outputs.extend(output::read(&directory.output(), self.config.output_bytes_max)?);
-        output::check_schema(&outputs, attempt.schema.as_ref())?;
+        let (turn, outputs) = ending.take(taken)?.unwrap_or_default();
+        let written = self.written(attempt, directory, outputs);
+        let mut outputs = ending.take(written)?.unwrap_or_default();
         for (name, value) in [("summary", turn.summary.map(Value::from)), ("usage", turn.usage)] {
             outputs.entry(name).or_insert(value.unwrap_or(Value::Null));
         }
         let captured = match checkout {
-            Some(checkout) => limits.hold(captured(&checkout, setting)).await?,
-            None => [("commit", Value::Null), ("base", Value::Null), ("diff_stat", Value::Null)],
+            Some(checkout) => {
+                let limits = if ending.has_failed() { &limits.extended(SALVAGE) } else { limits };
+                ending.take(limits.hold(captured(&checkout, setting)).await)?
+            }
+            None => None,
         };
+        let captured = captured.unwrap_or(NOTHING_CAPTURED);
         outputs.extend(captured.map(|(name, value)| (name.to_owned(), value)));
-        output::check_size(&outputs, self.config.output_bytes_max)?;
-        Ok(Value::Object(outputs))
+        ending.outcome(outputs, self.config.output_bytes_max)
     }
 
     /// Any program: the prompt on its standard input and in a file; what it prints last is its

@@ -86,7 +86,8 @@ impl Scratch<'_> {
     /// Puts the state of the files into the index. Its only entries are files and links, so git
     /// has no reason to look into a nested repository; those it finds on its own are skipped.
     async fn add(&self, log: &LogWriter) -> Done<()> {
-        self.git("add").args(["--update", "--", "."]).bytes().await?;
+        // Without a path it means everything; with one it fails where nothing is tracked.
+        self.git("add").arg("--update").bytes().await?;
         let others =
             self.git("ls-files").args(["-z", "--others", "--exclude-standard"]).bytes().await?;
         let (nested, files): (Vec<_>, Vec<_>) =

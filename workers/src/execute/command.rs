@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -86,6 +87,12 @@ impl Limits {
             done = work => done,
             () = self.passed() => Err(self.timed_out()),
         }
+    }
+
+    /// The same with at least so much time from now on.
+    pub(crate) fn extended(&self, least: Duration) -> Self {
+        let deadline = self.deadline.map(|deadline| deadline.max(Instant::now() + least));
+        Self { deadline, ..self.clone() }
     }
 
     async fn passed(&self) {
@@ -183,6 +190,10 @@ impl Programs {
             .process_group(0);
         let name = program.argv.first().map_or("", String::as_str);
         let child = self.spawner.spawn(command).await;
+        if child.as_ref().is_err_and(|error| error.kind() == ErrorKind::ArgumentListTooLong) {
+            let why = format!("cannot start `{name}`: its arguments and environment are too large");
+            return Err(Halt::failed(ErrorClass::TooLarge, why));
+        }
         Ok(child.with_context(|| format!("cannot start `{name}`"))?)
     }
 

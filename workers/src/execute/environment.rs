@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use jobshop_engine::attempt::Attempt;
+use jobshop_engine::{attempt::Attempt, outcome::ErrorClass};
 
 use super::halt::{Done, Halt};
 
@@ -11,6 +11,8 @@ use super::halt::{Done, Halt};
 pub(crate) type Environment = Vec<(String, String)>;
 
 const PASSED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+/// What Linux allows for one entry, name, `=` and the NUL at its end included.
+const VARIABLE_BYTES_MAX: usize = 128 * 1024;
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The variable by which every process of an attempt is recognised.
@@ -50,7 +52,19 @@ pub(crate) fn of(
     if let Some(dir) = &attempt.file_dir {
         say("JOBSHOP_FILE_DIR", dir.clone());
     }
+    check_size(&env)?;
     Ok(env)
+}
+
+fn check_size(env: &Environment) -> Done<()> {
+    let large = env.iter().find(|(name, value)| name.len() + value.len() + 2 > VARIABLE_BYTES_MAX);
+    let Some((name, value)) = large else { return Ok(()) };
+    let why = format!(
+        "the variable `{name}` would hold {} bytes; the system allows {} KiB for one",
+        value.len(),
+        VARIABLE_BYTES_MAX / 1024
+    );
+    Err(Halt::failed(ErrorClass::TooLarge, why))
 }
 
 /// The value a command sees under `name`.

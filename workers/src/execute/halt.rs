@@ -1,7 +1,6 @@
 //! How an attempt ends before it has done its work, so that every step can say so with `?`.
 
 use jobshop_engine::outcome::{ErrorClass, Failure, Outcome};
-use serde_json::Value;
 
 /// Why an attempt goes no further.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +30,11 @@ impl From<anyhow::Error> for Halt {
     }
 }
 
-pub(crate) fn outcome(done: Done<Value>) -> Outcome {
-    match done {
-        Ok(outputs) => Outcome::Succeeded(outputs),
-        Err(Halt::Failed(failure)) => Outcome::Failed(failure),
-        Err(Halt::Released) => Outcome::Released,
+impl From<Halt> for Outcome {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Failed(failure) => Self::failed(failure),
+            Halt::Released => Self::Released,
+        }
     }
 }

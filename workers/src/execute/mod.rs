@@ -5,6 +5,7 @@ mod agent;
 mod capture;
 mod command;
 mod directory;
+mod ending;
 mod environment;
 mod git;
 mod groups;
@@ -169,9 +170,9 @@ impl Executor {
     ) -> Outcome {
         match &attempt.work {
             Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
-            Work::Fail(class, message) => Outcome::Failed(Failure::new(*class, message.clone())),
+            Work::Fail(class, message) => Outcome::failed(Failure::new(*class, message.clone())),
             Work::Run(_) | Work::Agent(_) | Work::Merge(_) => {
-                halt::outcome(self.inner.work(attempt, &log, stop).await)
+                self.inner.work(attempt, &log, stop).await.unwrap_or_else(Outcome::from)
             }
         }
     }
@@ -183,7 +184,7 @@ impl Inner {
         attempt: &Attempt,
         log: &LogWriter,
         stop: CancellationToken,
-    ) -> Done<Value> {
+    ) -> Done<Outcome> {
         if stop.is_cancelled() {
             return Err(Halt::Released);
         }
@@ -199,17 +200,20 @@ impl Inner {
         let done = match &attempt.work {
             Work::Run(command) => self.run(command, attempt, &directory, &limits, log).await,
             Work::Agent(agent) => self.agent(agent, attempt, &directory, &limits, log).await,
-            Work::Merge(merge) => self.merge(merge, attempt, &limits, log).await,
-            Work::Noop | Work::Fail(..) => Ok(Value::Object(Map::new())),
+            Work::Merge(merge) => {
+                self.merge(merge, attempt, &limits, log).await.map(Outcome::Succeeded)
+            }
+            Work::Noop | Work::Fail(..) => Ok(Outcome::Succeeded(Value::Object(Map::new()))),
         };
-        self.tidy(directory, &done, log).await;
-        done
+        let outcome = done.unwrap_or_else(Outcome::from);
+        self.tidy(directory, &outcome, log).await;
+        Ok(outcome)
     }
 
     /// An accident here costs disk, not the outcome.
-    async fn tidy(&self, directory: Directory, done: &Done<Value>, log: &LogWriter) {
+    async fn tidy(&self, directory: Directory, outcome: &Outcome, log: &LogWriter) {
         let directories = self.directories.clone();
-        let is_kept = self.config.keep_failed && matches!(done, Err(Halt::Failed(_)));
+        let is_kept = self.config.keep_failed && matches!(outcome, Outcome::Failed { .. });
         let tidied = tokio::task::spawn_blocking(move || {
             if is_kept {
                 directories.keep(&directory).map(|kept| format!("kept in {}", kept.display()))

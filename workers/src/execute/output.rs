@@ -72,6 +72,13 @@ pub(crate) fn parse(text: &str) -> Result<Outputs, BadLine> {
             why: format!("not one JSON object: {error}"),
         });
     }
+    if matches!(text.trim_start().chars().next(), Some('[' | '"'))
+        && serde_json::from_str::<Value>(text).is_ok()
+    {
+        let what = if text.trim_start().starts_with('[') { "array" } else { "string" };
+        let why = format!("a JSON {what}, but outputs are one JSON object or lines `key=text`");
+        return Err(BadLine { line: 1, why });
+    }
     let mut outputs = Outputs::new();
     let mut lines = (1..).zip(text.lines());
     while let Some((line, written)) = lines.next() {
@@ -119,6 +126,33 @@ fn take_block<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>, end: &str)
         block.push(line);
     }
     None
+}
+
+/// Refuses text with NUL characters, which the database cannot hold, naming the first place.
+pub(crate) fn check_text(outputs: &Outputs) -> Done<()> {
+    let found = outputs.iter().find_map(|(name, value)| nul_below(String::new(), name, value));
+    let Some(place) = found else { return Ok(()) };
+    let why = format!("`{place}` in the outputs holds a NUL character, which no text may hold");
+    Err(Halt::failed(ErrorClass::Schema, why))
+}
+
+/// Where the first NUL character stands in a field.
+fn nul_below(mut place: String, name: &str, value: &Value) -> Option<String> {
+    place.push('/');
+    place.push_str(&name.replace('\0', "\\0"));
+    if name.contains('\0') {
+        return Some(place);
+    }
+    match value {
+        Value::String(text) => text.contains('\0').then_some(place),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .find_map(|(n, item): (usize, _)| nul_below(place.clone(), &n.to_string(), item)),
+        Value::Object(fields) => {
+            fields.iter().find_map(|(name, it)| nul_below(place.clone(), name, it))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
 }
 
 /// Checks outputs against the task's JSON Schema, naming where they differ and what was expected.
@@ -182,6 +216,30 @@ mod tests {
             let bad = parse(text).unwrap_err();
             assert_eq!(bad.line, line, "{text:?}: {bad}");
             assert!(bad.to_string().starts_with(&format!("line {line} ")));
+        }
+    }
+
+    #[test]
+    fn json_that_is_no_object_is_called_by_its_name() {
+        assert!(parse("[1, 2]\n").unwrap_err().to_string().contains("a JSON array"));
+        assert!(parse("\"text\"").unwrap_err().to_string().contains("a JSON string"));
+    }
+
+    #[test]
+    fn a_nul_character_is_refused_with_its_place() {
+        let check = |value: Value| {
+            let Value::Object(outputs) = value else { unreachable!() };
+            check_text(&outputs)
+        };
+        assert_eq!(check(json!({"a": ["b", {"c": 1}]})), Ok(()));
+        for (outputs, place) in [
+            (json!({"a": ["b", {"c": "x\0y"}]}), "`/a/1/c`"),
+            (json!({"a": {"b\0": 1}}), "`/a/b\\0`"),
+            (json!({"\0": 1}), "`/\\0`"),
+        ] {
+            let Err(Halt::Failed(nul)) = check(outputs) else { panic!("accepted") };
+            assert_eq!(nul.class, ErrorClass::Schema);
+            assert!(nul.message.contains(place), "{}", nul.message);
         }
     }
 

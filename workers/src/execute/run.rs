@@ -3,18 +3,19 @@
 use anyhow::Context as _;
 use jobshop_engine::{
     attempt::{Attempt, Workspace},
+    outcome::Outcome,
     plan::Command,
 };
-use serde_json::Value;
 
 use super::{
     Inner,
-    command::{Limits, Program},
+    command::{Exit, Limits, Program},
     directory::Directory,
+    ending::Ending,
     environment::{self, Environment},
     halt::{Done, Halt},
     log::LogWriter,
-    output,
+    output::{self, Outputs},
     repository::Repository,
 };
 
@@ -33,19 +34,34 @@ impl Inner {
         directory: &Directory,
         limits: &Limits,
         log: &LogWriter,
-    ) -> Done<Value> {
+    ) -> Done<Outcome> {
         self.prepare(attempt, directory, limits, log).await?;
         let env = self.environment(attempt, directory)?;
         let argv = argv(command, directory)?;
         let workspace = directory.workspace();
         let program = Program { argv: &argv, dir: &workspace, env: &env, stdin: None };
-        let exit = self.programs.execute(&program, limits, log).await?;
-        exit.check()?;
-        let mut outputs = output::read(&directory.output(), self.config.output_bytes_max)?;
-        output::check_schema(&outputs, attempt.schema.as_ref())?;
-        outputs.insert("exit_code".to_owned(), exit.code().into());
-        output::check_size(&outputs, self.config.output_bytes_max)?;
-        Ok(Value::Object(outputs))
+        let mut ending = Ending::new(attempt.is_failure_allowed);
+        let exit = ending.take(self.programs.execute(&program, limits, log).await)?;
+        if let Some(exit) = &exit {
+            ending.take(exit.check())?;
+        }
+        let written = self.written(attempt, directory, Outputs::new());
+        let mut outputs = ending.take(written)?.unwrap_or_default();
+        outputs.insert("exit_code".to_owned(), exit.as_ref().and_then(Exit::code).into());
+        ending.outcome(outputs, self.config.output_bytes_max)
+    }
+
+    /// What the attempt wrote to its output file, on top of `others`.
+    pub(super) fn written(
+        &self,
+        attempt: &Attempt,
+        directory: &Directory,
+        mut others: Outputs,
+    ) -> Done<Outputs> {
+        others.extend(output::read(&directory.output(), self.config.output_bytes_max)?);
+        output::check_text(&others)?;
+        output::check_schema(&others, attempt.schema.as_ref())?;
+        Ok(others)
     }
 
     /// Fills the workspace, and puts the empty output file beside it.

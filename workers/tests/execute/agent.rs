@@ -4,7 +4,7 @@ use std::fs;
 
 use jobshop_engine::{
     attempt::{AgentWork, Attempt, CapturedCommit, MergeWork, Work, Workspace},
-    outcome::ErrorClass,
+    outcome::{ErrorClass, Outcome},
     plan::AgentRuntime,
 };
 use jobshop_workers::execute::log::Stream;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     git::{Repo, published},
-    support::{Bench, attempt, script},
+    support::{Bench, attempt, script, span},
 };
 
 pub(crate) fn command_agent(text: &str) -> Attempt {
@@ -256,4 +256,38 @@ async fn a_repository_without_commits_says_so() {
     let mut attempt = script("true");
     attempt.workspace = Repo { path }.workspace();
     assert!(bench.execute(&attempt).await.failure(ErrorClass::Error).contains("HEAD"));
+}
+
+#[tokio::test]
+async fn the_edits_of_a_failed_turn_are_captured_where_its_failure_is_allowed() {
+    let bench = Bench::new();
+    let repo = Repo::new(bench.dir.path().join("repo"), &[("a", "1\n")]);
+    let mut failing = command_agent("echo 2 >> a; echo note=x > $JOBSHOP_OUTPUT; exit 1");
+    failing.workspace = repo.workspace();
+    failing.is_failure_allowed = true;
+    let mut late = command_agent("echo 2 >> a; exec sleep 600");
+    late.workspace = repo.workspace();
+    late.is_failure_allowed = true;
+    late.timeout = Some(span("2s"));
+    for (attempt, note) in [(failing, json!("x")), (late, Value::Null)] {
+        let ended = bench.execute(&attempt).await;
+        let Outcome::Failed { outputs, .. } = &ended.outcome else { panic!("{:?}", ended.outcome) };
+        assert_eq!(outputs["note"], note);
+        assert_eq!(outputs["diff_stat"], json!({"files": 1, "insertions": 1, "deletions": 0}));
+        assert_eq!(repo.git(&["rev-parse", &published(&attempt)]), commit_of(outputs));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_may_begin_with_an_empty_tree() {
+    let bench = Bench::new();
+    let repo = Repo::new(bench.dir.path().join("repo"), &[("a", "1\n")]);
+    let empty =
+        repo.git(&["commit-tree", "4b825dc642cb6eb9a060e54bf8d69288fbee4904", "-m", "empty"]);
+    let mut attempt = command_agent("[ -z \"$(ls)\" ]; echo 1 > b");
+    attempt.workspace = repo.at(&empty);
+    let ended = bench.execute(&attempt).await;
+    let outputs = ended.outputs();
+    assert_eq!(outputs["diff_stat"], json!({"files": 1, "insertions": 1, "deletions": 0}));
+    assert_eq!(repo.names(commit_of(outputs)), ["b"]);
 }

@@ -9,7 +9,7 @@ use jobshop_engine::{
 use jobshop_workers::execute::log::Stream;
 use serde_json::json;
 
-use crate::support::{Bench, argv, attempt, script};
+use crate::support::{Bench, Ended, argv, attempt, script, span};
 
 #[tokio::test]
 async fn noop_succeeds_and_fail_fails_without_touching_the_disk() {
@@ -56,6 +56,56 @@ async fn a_failure_says_how_the_command_ended_and_repeats_its_last_errors() {
     let ended = bench.execute(&argv(["jobshop-no-such-program"])).await;
     assert!(ended.failure(ErrorClass::Error).contains("jobshop-no-such-program"));
     assert!(bench.execute(&argv([])).await.failure(ErrorClass::Error).contains("empty"));
+}
+
+#[tokio::test]
+async fn what_a_failed_command_put_out_is_kept_where_its_failure_is_allowed() {
+    let bench = Bench::new();
+    let put_out = |ended: &Ended| match &ended.outcome {
+        Outcome::Failed { outputs, .. } => outputs.clone(),
+        other @ (Outcome::Succeeded(_) | Outcome::Released) => panic!("{other:?}"),
+    };
+    let mut failing = script("echo a=1 > $JOBSHOP_OUTPUT; exit 3");
+    assert_eq!(put_out(&bench.execute(&failing).await), json!({}));
+    failing.is_failure_allowed = true;
+    let ended = bench.execute(&failing).await;
+    assert_eq!(ended.failure(ErrorClass::Error), "exit code 3");
+    assert_eq!(put_out(&ended), json!({"a": "1", "exit_code": 3}));
+
+    let mut invalid = script("echo nonsense > $JOBSHOP_OUTPUT; exit 3");
+    invalid.is_failure_allowed = true;
+    let ended = bench.execute(&invalid).await;
+    assert_eq!(ended.failure(ErrorClass::Error), "exit code 3");
+    assert_eq!(put_out(&ended), json!({"exit_code": 3}));
+
+    let mut mismatch = script("echo a=1 > $JOBSHOP_OUTPUT");
+    mismatch.is_failure_allowed = true;
+    mismatch.schema = Some(json!({"required": ["b"]}));
+    let ended = bench.execute(&mismatch).await;
+    ended.failure(ErrorClass::Schema);
+    assert_eq!(put_out(&ended), json!({"exit_code": 0}));
+
+    let mut late = script("echo a=1 > $JOBSHOP_OUTPUT; exec sleep 600");
+    late.is_failure_allowed = true;
+    late.timeout = Some(span("500ms"));
+    let ended = bench.execute(&late).await;
+    ended.failure(ErrorClass::Timeout);
+    assert_eq!(put_out(&ended), json!({"a": "1", "exit_code": null}));
+}
+
+#[tokio::test]
+async fn a_variable_that_no_command_can_be_given_is_named() {
+    let bench = Bench::new();
+    let mut large = script("echo ${#LARGE}");
+    let fitting = 128 * 1024 - "LARGE=".len() - 1;
+    large.env = vec![("LARGE".to_owned(), "x".repeat(fitting))];
+    assert_eq!(bench.execute(&large).await.stream(Stream::Stdout), format!("{fitting}\n"));
+    large.env[0].1.push('x');
+    let ended = bench.execute(&large).await;
+    assert!(ended.failure(ErrorClass::TooLarge).contains("`LARGE`"));
+    large.env = (0..80).map(|n| (format!("V{n}"), "x".repeat(100_000))).collect();
+    let ended = bench.execute(&large).await;
+    assert!(ended.failure(ErrorClass::TooLarge).contains("environment"));
 }
 
 #[tokio::test]

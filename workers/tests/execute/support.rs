@@ -90,8 +90,12 @@ impl Ended {
 
     pub(crate) fn failure(&self, class: ErrorClass) -> &str {
         match &self.outcome {
-            Outcome::Failed(Failure { class: found, message }) if *found == class => message,
-            Outcome::Succeeded(_) | Outcome::Failed(_) | Outcome::Released => {
+            Outcome::Failed { failure: Failure { class: found, message }, .. }
+                if *found == class =>
+            {
+                message
+            }
+            Outcome::Succeeded(_) | Outcome::Failed { .. } | Outcome::Released => {
                 panic!("{:?}\n{}", self.outcome, self.text())
             }
         }
@@ -124,6 +128,7 @@ pub(crate) fn attempt(work: Work) -> Attempt {
         workspace: Workspace::Empty,
         timeout: None,
         heartbeat: None,
+        is_failure_allowed: false,
         schema: None,
         idempotency_key: fence.task.to_string(),
         file_dir: None,
