@@ -17,6 +17,7 @@ create table workers (
 ) with (fillfactor = 50);
 
 create index workers_live on workers (lease_until) where ended_at is null;
+create index workers_swept on workers (ended_at) where swept;
 create index workers_unswept on workers (ended_at) where ended_at is not null and not swept;
 
 -- One row per claim batch (rows given) or per session of hand-offs (rows null): what the reaper

@@ -101,14 +101,14 @@ impl Stage {
 
     /// A new worker that serves every route there is now.
     pub async fn player(&self, name: &str) -> Player {
-        self.player_with(name, &["*"], None).await
+        self.player_with(name, &["*"], &[]).await
     }
 
     pub async fn player_with(
         &self,
         name: &str,
         capabilities: &[&str],
-        data_dir: Option<&str>,
+        follows: &[WorkerId],
     ) -> Player {
         let capabilities: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
         let id = WorkerId(Uuid::now_v7());
@@ -120,8 +120,9 @@ impl Stage {
             capabilities: &capabilities,
             concurrency: 8,
             version: "0",
-            data_dir,
+            data_dir: None,
             lease_secs: LEASE_SECS,
+            follows,
         };
         workers::register(&self.store.pool, &worker).await.expect("the worker is registered");
         let routes = workers::routes(&self.store.pool, &capabilities).await.expect("routes");

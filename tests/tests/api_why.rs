@@ -43,6 +43,7 @@ async fn register(app: &TestApp, name: &str, capabilities: &[&str]) {
         version: "1",
         data_dir: None,
         lease_secs: 30,
+        follows: &[],
     };
     workers::register(&app.store.pool, &worker).await.unwrap();
 }

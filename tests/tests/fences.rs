@@ -274,10 +274,10 @@ async fn a_renewed_lease_holds_to_its_new_end() {
 async fn whoever_takes_over_a_data_directory_ends_its_holders_lease_at_once() {
     let stage = Stage::new().await;
     let session = stage.submit(ONE).await;
-    let first = stage.player_with("first", &["*"], Some("/data")).await;
-    let elsewhere = stage.player_with("elsewhere", &["*"], Some("/other")).await;
+    let first = stage.player("first").await;
+    let elsewhere = stage.player("elsewhere").await;
     let held = first.claim_one().await;
-    let second = stage.player_with("second", &["*"], Some("/data")).await;
+    let second = stage.player_with("second", &["*"], &[first.id]).await;
     assert!(!first.renew().await);
     assert!(!first.finish(&[succeeded(held.fence)]).await.leased);
     assert!(elsewhere.renew().await);

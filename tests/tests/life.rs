@@ -8,9 +8,13 @@ use jobshop_engine::{
     store::claim::{self, Ask, Held},
     task::TaskState,
 };
-use jobshop_tests::{Fleet, Proxy, TestDb, proxy::Way, truth, wait};
-use jobshop_workers::WorkerConfig;
+use jobshop_tests::{Fleet, Proxy, Stage, TestDb, proxy::Way, truth, wait};
+use jobshop_workers::{
+    Worker, WorkerConfig,
+    execute::{Executor, ExecutorConfig},
+};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_cluster-owner");
@@ -224,4 +228,36 @@ async fn a_chain_that_is_handed_on_lets_others_have_their_turn() {
     .unwrap();
     assert!(between <= 66, "{between} tasks of the chain went first");
     fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_ends_the_lease_of_the_one_that_had_its_data_directory() {
+    let stage = Stage::new().await;
+    let (dead, other) = (stage.player("dead").await, stage.player("other").await);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("worker");
+    std::fs::write(&file, format!("{}\n", dead.id.0)).unwrap();
+    let executor = Executor::new(ExecutorConfig::new(dir.path(), LAUNCHER)).unwrap();
+    let worker = Worker::new(stage.store.clone(), WorkerConfig::new("next"), executor);
+    let stop = CancellationToken::new();
+    let taken_over = async {
+        wait::until("the end of a lease", wait::LIMIT, async || {
+            (!dead.renew().await).then_some(())
+        })
+        .await;
+        let next = wait::until("the next one's id", wait::LIMIT, async || {
+            let text = std::fs::read_to_string(&file).ok()?;
+            text.trim().parse::<Uuid>().ok().filter(|id| *id != dead.id.0)
+        })
+        .await;
+        assert!(other.renew().await);
+        let newest: Uuid = sqlx::query_scalar("select id from workers order by id desc limit 1")
+            .fetch_one(stage.db.pool())
+            .await
+            .unwrap();
+        assert_eq!(next, newest);
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(worker.run(stop.clone()), taken_over);
+    ended.unwrap();
 }

@@ -100,8 +100,8 @@ tasks:
 ",
         )
         .await;
-    let none = stage.player_with("none", &[], None).await;
-    let rust = stage.player_with("rust", &["rust"], None).await;
+    let none = stage.player_with("none", &[], &[]).await;
+    let rust = stage.player_with("rust", &["rust"], &[]).await;
     let held = none.claim(10).await;
     assert_eq!(seqs(&held), [1]);
     // What it cannot do is not handed to it either.
@@ -110,7 +110,7 @@ tasks:
     assert_eq!(moved.ready, 1);
     assert_eq!(stage.task(session, 4).await.state(), TaskState::Ready);
     assert_eq!(seqs(&rust.claim(10).await), [2]);
-    let both = stage.player_with("both", &["planning", "rust"], None).await;
+    let both = stage.player_with("both", &["planning", "rust"], &[]).await;
     let mut rest = seqs(&both.claim(10).await);
     rest.sort_unstable();
     assert_eq!(rest, [3, 4]);

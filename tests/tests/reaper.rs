@@ -252,3 +252,53 @@ async fn a_worker_that_handed_everything_back_leaves_nothing_to_reap() {
     let task = stage.task(session, 1).await;
     assert_eq!((task.state(), task.attempt, task.crashes), (TaskState::Ready, 1, 0));
 }
+
+#[tokio::test]
+async fn what_an_ended_session_left_open_is_found_and_cancelled() {
+    let stage = stage().await;
+    let session = stage
+        .submit(
+            "{ version: 1, name: left, tasks: { g: { tasks: { a: { uses: builtin/noop } } } } }",
+        )
+        .await;
+    stage.settle().await;
+    let player = stage.player("player").await;
+    assert!(player.ends(succeeded(player.claim_one().await.fence)).await);
+    stage.settle().await;
+    assert_eq!(stage.state(session).await, SessionState::Completed);
+    // There is no known way to this.
+    sqlx::query("update tasks set state = 1, queued = true, finished_at = null where seq = 2")
+        .execute(stage.db.pool())
+        .await
+        .unwrap();
+    stage.settle().await;
+    assert_eq!(stage.task(session, 2).await.state(), TaskState::Ready);
+    assert_eq!(stage.patrol().await, 0);
+    stage.settle().await;
+    assert_eq!(stage.task(session, 2).await.state(), TaskState::Cancelled);
+    assert_eq!(stage.state(session).await, SessionState::Completed);
+}
+
+#[tokio::test]
+async fn workers_that_ended_long_ago_are_forgotten_unless_they_left_something() {
+    let stage = stage().await;
+    stage.submit(GRAPH).await;
+    stage.player("alive").await;
+    let (gone, holding) = (stage.player("gone").await, stage.player("holding").await);
+    holding.claim_one().await;
+    for ended in [&gone, &holding] {
+        workers::end(&stage.store.pool, ended.id).await.unwrap();
+    }
+    sqlx::query("update workers set swept = true where ended_at is not null")
+        .execute(stage.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(workers::forget_ended(&stage.store.pool).await.unwrap(), 0);
+    stage.db.advance(Duration::from_hours(31 * 24)).await;
+    assert_eq!(workers::forget_ended(&stage.store.pool).await.unwrap(), 1);
+    let left: Vec<String> = sqlx::query_scalar("select name from workers order by name")
+        .fetch_all(stage.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, ["alive", "holding"]);
+}

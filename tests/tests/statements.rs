@@ -146,7 +146,7 @@ fn every_statement_with_a_file_of_its_own_is_a_hot_one() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
         let is_listed = STATEMENTS.iter().any(|it| it.name == name);
-        assert!(is_listed || name == "patrol", "{name} is not in store::hot");
+        assert!(is_listed || name.starts_with("patrol"), "{name} is not in store::hot");
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::Utc;
 use jobshop_engine::{
     session::SessionState,
-    store::{control, sessions},
+    store::{control, hot, sessions},
     task::{Reason, TaskState},
 };
-use jobshop_tests::{Stage, stage::succeeded, truth};
+use jobshop_tests::{Stage, stage::succeeded, truth, wait};
 
 async fn stage() -> Stage {
     let stage = Stage::new().await;
@@ -176,4 +176,100 @@ tasks:
     stage.settle().await;
     truth::check(stage.db.pool()).await;
     assert_eq!(control::tick(&stage.store).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_group_out_of_time_leaves_nothing_open_in_fan_outs_inside_of_it() {
+    let stage = stage().await;
+    let session = stage
+        .submit(
+            "
+version: 1
+name: nested
+tasks:
+  g:
+    timeout: 10s
+    tasks:
+      each:
+        for_each: ${{ [1, 2, 3] }}
+        max_parallel: 2
+        tasks:
+          a: { uses: builtin/noop }
+          inner: { needs: [a], as: two, for_each: '${{ [1, 2] }}', tasks: { b: { uses: builtin/noop } } }
+  after: { needs: [g], join: all_done, uses: builtin/noop }
+",
+        )
+        .await;
+    stage.settle().await;
+    let player = stage.player("player").await;
+    assert!(player.ends(succeeded(player.claim_one().await.fence)).await);
+    stage.settle().await;
+    stage.db.advance(10 * SECOND).await;
+    stage.settle().await;
+    let states = stage.states(session).await;
+    assert_eq!(states.iter().filter(|state| !state.is_final()).count(), 1, "{states:?}");
+    assert_eq!(states[0], TaskState::Failed);
+    truth::check(stage.db.pool()).await;
+}
+
+#[tokio::test]
+async fn nothing_is_laid_down_in_a_group_that_ends_meanwhile() {
+    let stage = Stage::new().await;
+    let session = stage
+        .submit(
+            "
+version: 1
+name: fan
+tasks:
+  each:
+    for_each: ${{ [1, 2, 3] }}
+    max_parallel: 1
+    tasks: { a: { uses: builtin/noop } }
+",
+        )
+        .await;
+    stage.settle().await;
+    let before = stage.tasks(session).await.len();
+    let pool = stage.db.pool();
+    sqlx::query("update expansions set max_parallel = null").execute(pool).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::query("select from session_progress for no key update").execute(&mut *tx).await.unwrap();
+    let ended = async {
+        wait::until("a chunk that waits", wait::LIMIT, async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity
+                  where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_one(pool)
+            .await
+            .ok()?;
+            (waiting > 0).then_some(())
+        })
+        .await;
+        sqlx::query("update tasks set state = 8, finished_at = clock() where seq = 1")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    };
+    let (ticked, ()) = tokio::join!(control::tick(&stage.store), ended);
+    ticked.unwrap();
+    assert_eq!(stage.tasks(session).await.len(), before);
+}
+
+#[tokio::test]
+async fn what_nobody_wakes_is_not_waited_for() {
+    let stage = stage().await;
+    let session = stage
+        .submit("{ version: 1, name: asleep, timeout: 1h, tasks: { a: { sleep: 10s } } }")
+        .await;
+    stage.settle().await;
+    let next = hot::STATEMENTS.iter().find(|it| it.name == "next_due").unwrap();
+    let secs = async || -> Option<f64> {
+        sqlx::query_scalar(next.sql).fetch_one(stage.db.pool()).await.unwrap()
+    };
+    assert_eq!(secs().await, Some(10.0));
+    sessions::cancel(&stage.store, session, None, None).await.unwrap();
+    stage.db.advance(20 * SECOND).await;
+    assert_eq!(secs().await, None);
 }

@@ -95,8 +95,8 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
             life.left(&end.held.fence);
             continue;
         }
-        moves.push(to_move(life, &end));
-        recorded.push(end.held.fence);
+        moves.push(to_move(life, &end, &end.outcome));
+        recorded.push(end);
     }
     if moves.is_empty() {
         return Vec::new();
@@ -105,9 +105,9 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     let room =
         if life.stopping.is_cancelled() { 0 } else { (life.room() + moves.len()).min(handed_max) };
     let _taking = life.taking.read().await;
-    let Some(moved) = insist_on(life, &mut moves, &routes, room).await else {
-        for fence in &recorded {
-            life.left(fence);
+    let Some(moved) = insist_on(life, (&recorded, &mut moves), &routes, room).await else {
+        for end in &recorded {
+            life.left(&end.held.fence);
         }
         return Vec::new();
     };
@@ -115,18 +115,25 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     let fences: Vec<_> = handed.iter().map(|task| task.fence).collect();
     life.receipts.handed(moved.receipt, &fences);
     handed.retain(|task| life.take(task.fence));
-    for (fence, accepted) in recorded.iter().zip(&moved.accepted) {
+    for (end, accepted) in recorded.iter().zip(&moved.accepted) {
+        let fence = end.held.fence;
         if !accepted {
             tracing::warn!(%fence, "a finish was lost: the fence holds no longer");
         }
-        life.left(fence);
+        life.left(&fence);
     }
     handed
 }
 
 /// Repeats the statement until the database answers; saying it twice is harmless. A batch that the
 /// database refuses for its content is taken apart to find the row.
-async fn insist_on(life: &Life, moves: &mut [Move], routes: &[i32], room: usize) -> Option<Moved> {
+async fn insist_on(
+    life: &Life,
+    (ends, moves): (&[End], &mut [Move]),
+    routes: &[i32],
+    room: usize,
+) -> Option<Moved> {
+    let mut is_refused = false;
     loop {
         match send(life, moves, routes, room).await {
             Ok(moved) => {
@@ -135,13 +142,15 @@ async fn insist_on(life: &Life, moves: &mut [Move], routes: &[i32], room: usize)
                 }
                 return Some(moved);
             }
-            Err(error) if store::is_about_content(&error) => {
+            Err(error) if store::is_about_content(&error) && !is_refused => {
                 tracing::error!(%error, "an outcome could not be stored");
-                if let [only] = moves {
-                    refuse(only);
-                } else {
-                    return Some(one_by_one(life, moves).await);
-                }
+                let ([only], [said]) = (ends, &mut *moves) else {
+                    return Some(one_by_one(life, ends, moves).await);
+                };
+                // The retry policy decides about this failure as about any other.
+                let failure = Failure::new(ErrorClass::Error, "the outcome could not be stored");
+                *said = to_move(life, only, &Outcome::failed(failure));
+                is_refused = true;
             }
             Err(error) => {
                 tracing::warn!(%error, "a finish was not recorded yet; it is said again");
@@ -156,25 +165,13 @@ async fn insist_on(life: &Life, moves: &mut [Move], routes: &[i32], room: usize)
     }
 }
 
-async fn one_by_one(life: &Life, moves: &mut [Move]) -> Moved {
+async fn one_by_one(life: &Life, ends: &[End], moves: &mut [Move]) -> Moved {
     let mut all = Moved { leased: true, ..Moved::default() };
-    for single in moves.chunks_mut(1) {
+    for single in ends.chunks(1).zip(moves.chunks_mut(1)) {
         let moved = Box::pin(insist_on(life, single, &[], 0)).await;
         all.accepted.push(moved.is_some_and(|moved| moved.accepted == [true]));
     }
     all
-}
-
-/// Turns an outcome that cannot be stored into a failure that can.
-fn refuse(end: &mut Move) {
-    end.to = TaskState::Failed;
-    end.event = Some(EventKind::TaskFailed);
-    end.ended = Some(Ended::Failed);
-    end.output = None;
-    end.body = None;
-    end.delay_ms = None;
-    end.reason = None;
-    end.error = Some(Failure::new(ErrorClass::Error, "the outcome could not be stored"));
 }
 
 async fn send(life: &Life, moves: &[Move], routes: &[i32], room: usize) -> store::Result<Moved> {
@@ -203,11 +200,11 @@ async fn send(life: &Life, moves: &[Move], routes: &[i32], room: usize) -> store
     Ok(moved)
 }
 
-/// The move that an end is.
-fn to_move(life: &Life, end: &End) -> Move {
+/// The move that an end with this outcome is.
+fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
     let Held { fence, node, failures, .. } = end.held;
     let to = |state| Move::new(fence.task, fence.attempt, TaskState::InProgress, state);
-    let mut m = match &end.outcome {
+    let mut m = match outcome {
         Outcome::Succeeded(outputs) => {
             let mut done = to(TaskState::Completed);
             done.output = Some(outputs.clone());

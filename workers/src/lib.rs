@@ -10,6 +10,7 @@ mod held;
 mod lease;
 mod life;
 mod notes;
+mod predecessor;
 mod queue;
 mod receipts;
 mod strays;

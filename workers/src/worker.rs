@@ -19,7 +19,9 @@ use crate::{
     execute::Executor,
     finisher, lease,
     life::{Life, Runner},
-    notes, queue, strays, watcher,
+    notes,
+    predecessor::Predecessor,
+    queue, strays, watcher,
 };
 
 /// How a worker is set up.
@@ -123,6 +125,8 @@ impl Worker {
         let mut capabilities = self.config.capabilities.clone();
         capabilities.sort_unstable();
         capabilities.dedup();
+        let predecessor = Predecessor::of(self.executor.data_dir());
+        let follows: Vec<WorkerId> = predecessor.id().into_iter().collect();
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         workers::register(
             &self.store.pool,
@@ -136,9 +140,15 @@ impl Worker {
                 version: env!("CARGO_PKG_VERSION"),
                 data_dir: self.config.data_dir.as_deref(),
                 lease_secs: i32::try_from(self.config.lease.as_secs()).unwrap_or(i32::MAX),
+                follows: &follows,
             },
         )
-        .await
+        .await?;
+        if let Err(error) = predecessor.note(id) {
+            // Should this process die, its lease has to run out by itself.
+            tracing::warn!(%error, "the worker's id could not be written down");
+        }
+        Ok(())
     }
 
     /// One life: from a registration until the lease is lost or the worker is stopped.

@@ -104,6 +104,7 @@ impl Stage {
             version: env!("CARGO_PKG_VERSION"),
             data_dir: None,
             lease_secs: 3_600,
+            follows: &[],
         };
         workers::register(&self.store.pool, &worker).await?;
         Ok(id)

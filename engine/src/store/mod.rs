@@ -10,6 +10,7 @@ pub mod event_view;
 pub mod flags;
 pub mod hints;
 pub mod hot;
+mod kept;
 pub mod load_view;
 pub mod log_view;
 pub mod logs;

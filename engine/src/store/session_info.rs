@@ -2,14 +2,17 @@
 //! read it may keep it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Store, Version};
+use super::{
+    Store, Version,
+    kept::{self, Kept},
+};
 use crate::id::{SessionKey, VersionId};
 
 /// The unchanging part of a session.
@@ -25,11 +28,38 @@ pub struct SessionInfo {
 /// Sessions this process has met; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct SessionInfos {
-    kept: Arc<Mutex<HashMap<SessionKey, Arc<SessionInfo>>>>,
+    kept: Arc<Mutex<KeptInfos>>,
 }
 
-/// Sessions kept in memory; beyond this all are forgotten and read again.
-const KEPT_MAX: usize = 4_000;
+/// What the sessions and the versions that they hold take in memory at most.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Debug)]
+struct KeptInfos {
+    infos: Kept<SessionKey, SessionInfo>,
+    /// The versions that some of them hold, each counted once.
+    versions: HashSet<VersionId>,
+}
+
+impl Default for KeptInfos {
+    fn default() -> Self {
+        Self { infos: Kept::new(KEPT_BYTES_MAX), versions: HashSet::new() }
+    }
+}
+
+impl KeptInfos {
+    fn keep(&mut self, info: &Arc<SessionInfo>) {
+        let inputs = serde_json::to_string(&info.inputs).map_or(0, |text| text.len());
+        let mut bytes = kept::parsed_bytes(inputs) + info.title.len();
+        if self.versions.insert(info.version.id) {
+            bytes += info.version.bytes;
+        }
+        if !self.infos.keep(info.key, info, bytes) {
+            self.versions.clear();
+            self.versions.insert(info.version.id);
+        }
+    }
+}
 
 impl SessionInfos {
     /// The sessions asked for, those that exist, from memory or in one query.
@@ -43,9 +73,9 @@ impl SessionInfos {
         {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             for key in keys {
-                match kept.get(key) {
+                match kept.infos.find(key) {
                     Some(info) => {
-                        found.insert(*key, Arc::clone(info));
+                        found.insert(*key, info);
                     }
                     None => missing.push(*key),
                 }
@@ -58,11 +88,7 @@ impl SessionInfos {
         }
         for info in read(store, &missing).await? {
             let info = Arc::new(info);
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() >= KEPT_MAX {
-                kept.clear();
-            }
-            kept.insert(info.key, Arc::clone(&info));
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(&info);
             found.insert(info.key, info);
         }
         Ok(found)

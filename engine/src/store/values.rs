@@ -2,7 +2,7 @@
 //! node; only the enclosing items and the fan-outs have to be looked up.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -366,9 +366,23 @@ async fn facts(
 ) -> sqlx::Result<HashMap<SessionKey, SessionFacts>> {
     let keys: HashSet<RowKey> = requests.iter().map(|request| (request.info.key, 0)).collect();
     let (tenants, sessions, _, keys) = columns(keys.into_iter());
-    let rows = sqlx::query_file!("src/store/sql/session_facts.sql", &tenants, &sessions)
-        .fetch_all(&store.pool)
-        .await?;
+    let read = async || {
+        sqlx::query_file!("src/store/sql/session_facts.sql", &tenants, &sessions)
+            .fetch_all(&store.pool)
+            .await
+    };
+    let mut rows = read().await?;
+    // Their first tasks are rendered before anything in them has started. What these are told has
+    // to be what all others will be told.
+    let reading = requests.iter().filter(|request| request.info.version.reads_start);
+    let reading: HashSet<SessionKey> = reading.map(|request| request.info.key).collect();
+    let lacking = rows.iter().filter(|row| row.started_at.is_none());
+    let lacking: BTreeSet<SessionKey> =
+        lacking.map(|row| nth(&keys, row.slot).0).filter(|key| reading.contains(key)).collect();
+    if !lacking.is_empty() {
+        start(store, lacking).await?;
+        rows = read().await?;
+    }
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     Ok(rows
         .into_iter()
@@ -381,4 +395,14 @@ async fn facts(
             (nth(&keys, row.slot).0, facts)
         })
         .collect())
+}
+
+/// Gives sessions their start, as far as nobody else has.
+async fn start(store: &Store, sessions: BTreeSet<SessionKey>) -> sqlx::Result<()> {
+    let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) =
+        sessions.into_iter().map(|session| (session.tenant.0, session.id.0)).unzip();
+    sqlx::query_file!("src/store/sql/start_sessions.sql", &tenants, &ids)
+        .execute(&store.pool)
+        .await
+        .map(|_| ())
 }

@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::flags;
+use super::{
+    flags,
+    kept::{self, Kept},
+};
 use crate::{
     id::{TenantId, VersionId},
     plan::{BlockIndex, NodeIndex, Plan},
@@ -23,20 +26,41 @@ pub struct Version {
     pub tenant: TenantId,
     pub number: i32,
     pub plan: Plan,
+    /// About what it takes in memory.
+    pub(super) bytes: usize,
+    /// Whether any template looks at when its session started.
+    pub(super) reads_start: bool,
+}
+
+impl Version {
+    fn new(id: VersionId, tenant: TenantId, number: i32, plan: Plan) -> Self {
+        let text = serde_json::to_string(&plan).expect("a plan serialises");
+        let reads_start = text.contains("started_at");
+        Self { id, tenant, number, plan, bytes: kept::parsed_bytes(text.len()), reads_start }
+    }
 }
 
 /// The versions this process has met; cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Versions {
-    by_id: Arc<Mutex<HashMap<VersionId, Arc<Version>>>>,
-    by_content: Arc<Mutex<ByContent>>,
+    by_id: Arc<Mutex<Kept<VersionId, Version>>>,
+    by_content: Arc<Mutex<Kept<Content, Version>>>,
 }
 
-/// By tenant and SHA-256 of the definition.
-type ByContent = HashMap<(TenantId, Vec<u8>), Arc<Version>>;
+/// The tenant and the SHA-256 of the definition.
+type Content = (TenantId, Vec<u8>);
 
-/// Versions kept in memory; beyond this all are forgotten and read again.
-const KEPT_MAX: usize = 1_000;
+/// What the versions of one of the maps take in memory at most.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self {
+            by_id: Arc::new(Mutex::new(Kept::new(KEPT_BYTES_MAX))),
+            by_content: Arc::new(Mutex::new(Kept::new(KEPT_BYTES_MAX))),
+        }
+    }
+}
 
 impl Versions {
     /// The version of that id, from memory or from the database; `None` when there is none.
@@ -46,15 +70,15 @@ impl Versions {
         tenant: TenantId,
         id: VersionId,
     ) -> sqlx::Result<Option<Arc<Version>>> {
-        if let Some(version) = lock(&self.by_id).get(&id) {
-            return Ok(Some(Arc::clone(version)));
+        if let Some(version) = lock(&self.by_id).find(&id) {
+            return Ok(Some(version));
         }
         let row = sqlx::query_file!("src/store/sql/version.sql", tenant.0, id.0)
             .fetch_optional(db)
             .await?;
         Ok(row.map(|row| {
-            let version = Arc::new(Version { id, tenant, number: row.version, plan: row.plan.0 });
-            keep(&self.by_id, id, &version);
+            let version = Arc::new(Version::new(id, tenant, row.version, row.plan.0));
+            lock(&self.by_id).keep(id, &version, version.bytes);
             version
         }))
     }
@@ -62,7 +86,7 @@ impl Versions {
     /// The version with this content, if this process has stored it before.
     pub fn known(&self, tenant: TenantId, definition: &str) -> Option<Arc<Version>> {
         let hash = Sha256::digest(definition.as_bytes()).to_vec();
-        lock(&self.by_content).get(&(tenant, hash)).map(Arc::clone)
+        lock(&self.by_content).find(&(tenant, hash))
     }
 
     /// The version with this content, stored now if it is new.
@@ -75,33 +99,21 @@ impl Versions {
     ) -> sqlx::Result<Arc<Version>> {
         let hash = Sha256::digest(definition.as_bytes()).to_vec();
         let content = (tenant, hash);
-        if let Some(version) = lock(&self.by_content).get(&content) {
-            return Ok(Arc::clone(version));
+        if let Some(version) = lock(&self.by_content).find(&content) {
+            return Ok(version);
         }
         let mut tx = db.begin().await?;
         let (id, number) = store(&mut tx, tenant, definition, &content.1, plan).await?;
         tx.commit().await?;
-        let version = Arc::new(Version { id, tenant, number, plan: plan.clone() });
-        keep(&self.by_id, id, &version);
-        keep(&self.by_content, content, &version);
+        let version = Arc::new(Version::new(id, tenant, number, plan.clone()));
+        lock(&self.by_id).keep(id, &version, version.bytes);
+        lock(&self.by_content).keep(content, &version, version.bytes);
         Ok(version)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn keep<K: std::hash::Hash + Eq>(
-    map: &Mutex<HashMap<K, Arc<Version>>>,
-    key: K,
-    version: &Arc<Version>,
-) {
-    let mut map = lock(map);
-    if map.len() >= KEPT_MAX {
-        map.clear();
-    }
-    map.insert(key, Arc::clone(version));
 }
 
 /// Finds or inserts the version. The workflow's row is locked, so that two processes never give the

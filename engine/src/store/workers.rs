@@ -18,15 +18,18 @@ pub struct NewWorker<'a> {
     pub version: &'a str,
     pub data_dir: Option<&'a str>,
     pub lease_secs: i32,
+    /// The workers that had the data directory before it.
+    pub follows: &'a [WorkerId],
 }
 
 /// Registers a worker under its new id. A process that takes over a data directory ends at once
 /// the leases of those that had it before.
 pub async fn register(db: &PgPool, worker: &NewWorker<'_>) -> sqlx::Result<()> {
+    let follows: Vec<Uuid> = worker.follows.iter().map(|id| id.0).collect();
     sqlx::query!(
         "with ended as (
              update workers set ended_at = clock()
-              where ended_at is null and host = $3 and data_dir = $8 and id <> $1
+              where ended_at is null and id = any($10::uuid[]) and id <> $1
          )
          insert into workers (id, name, host, pid, capabilities, concurrency, version, data_dir,
                               started_at, lease_until)
@@ -41,6 +44,7 @@ pub async fn register(db: &PgPool, worker: &NewWorker<'_>) -> sqlx::Result<()> {
         worker.version,
         worker.data_dir,
         f64::from(worker.lease_secs),
+        &follows,
     )
     .execute(db)
     .await
@@ -66,6 +70,15 @@ pub async fn end(db: &PgPool, id: WorkerId) -> sqlx::Result<()> {
 /// Marks workers whose lease ran out as ended, and returns how many there were.
 pub async fn end_expired(db: &PgPool) -> sqlx::Result<u64> {
     sqlx::query_file!("src/store/sql/end_expired.sql")
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected())
+}
+
+/// Deletes rows of workers that ended long ago and left nothing behind, some at a time. Until then
+/// they name the agents of what they did.
+pub async fn forget_ended(db: &PgPool) -> sqlx::Result<u64> {
+    sqlx::query_file!("src/store/sql/forget_ended.sql")
         .execute(db)
         .await
         .map(|done| done.rows_affected())

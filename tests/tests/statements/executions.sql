@@ -26,6 +26,8 @@ execute expand (tenant(), session(9952), 1, 2000, 1000, 0, 64, 3);
 
 execute forget (worker(1), array[gen_random_uuid(), gen_random_uuid()]);
 
+execute forget_ended;
+
 execute held_claims (worker(1));
 
 execute held_rows (tenants(10), same(session(9901), 10), numbers(51, 60), worker(1));
@@ -59,6 +61,8 @@ execute session_info (tenants(100), sessions(9801, 9900));
 
 -- A page of the newest.
 execute session_view (tenant(), sessions(9852, 9952), 10000, 1::smallint);
+
+execute start_sessions (tenants(100), sessions(9801, 9900));
 
 execute sweeping;
 

@@ -21,7 +21,12 @@ pub mod scripted;
 mod spawner;
 mod sweep;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use jobshop_engine::{
@@ -114,6 +119,11 @@ impl Executor {
         };
         let repositories = Repositories::new(config.data_dir.join("clones"));
         Ok(Self { inner: Arc::new(Inner { config, directories, programs, repositories }) })
+    }
+
+    /// The folder that no other live process uses.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.inner.config.data_dir
     }
 
     /// A log for one attempt, and the end where its chunks are taken and stored.

@@ -21,15 +21,21 @@ const BATCH: usize = 1_000;
 /// Cancels what is open in the group and fails it.
 pub(super) async fn time_out(store: &Store, group: TaskKey, attempt: i32) -> sqlx::Result<()> {
     lay_no_more(store, group).await?;
-    let open = open_inside(store, group).await?;
-    // First what may be running: a group around it has to be found again if not all of it goes.
-    let (groups, tasks): (Vec<&Open>, Vec<&Open>) =
-        open.iter().partition(|row| row.flags & (flags::GROUP | flags::ITEM) != 0);
-    if !cancel(store, group, &tasks).await? {
+    // First what may be running, or may begin: a group around it has to be found again if not all
+    // of it goes.
+    let (begun, others): (Vec<Open>, Vec<Open>) =
+        open_inside(store, group).await?.into_iter().partition(Open::is_begun_group);
+    if !cancel(store, group, &others).await? {
         // Somebody moved a row meanwhile: the group is still due.
         return Ok(());
     }
-    cancel(store, group, &groups).await?;
+    // A group that has begun meanwhile may be laying down its items.
+    lay_no_more(store, group).await?;
+    let left = open_inside(store, group).await?;
+    if !left.iter().map(|row| row.seq).eq(begun.iter().map(|row| row.seq)) {
+        return Ok(());
+    }
+    cancel(store, group, &begun).await?;
     let mut failed = Move::new(group, attempt, TaskState::Blocked, TaskState::Failed);
     let failure = Failure::new(ErrorClass::Timeout, "the group ran out of time");
     failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
@@ -73,6 +79,14 @@ struct Open {
     state: i16,
 }
 
+impl Open {
+    /// A group or an item that waits for what is in it.
+    fn is_begun_group(&self) -> bool {
+        let is_group = self.flags & (flags::GROUP | flags::ITEM) != 0;
+        is_group && self.state == TaskState::Blocked.code()
+    }
+}
+
 /// What is open inside a group, in order. Rows stand behind what they are in, and what is open
 /// stands in open rows only.
 async fn open_inside(store: &Store, group: TaskKey) -> sqlx::Result<Vec<Open>> {
@@ -99,7 +113,7 @@ async fn open_inside(store: &Store, group: TaskKey) -> sqlx::Result<Vec<Open>> {
 }
 
 /// Cancels rows; false when some of them had moved on.
-async fn cancel(store: &Store, group: TaskKey, rows: &[&Open]) -> sqlx::Result<bool> {
+async fn cancel(store: &Store, group: TaskKey, rows: &[Open]) -> sqlx::Result<bool> {
     let mut all = true;
     for batch in rows.chunks(BATCH) {
         let moves: Vec<Move> = batch

@@ -20,6 +20,7 @@ pub use reap::{Patrol, Step};
 use super::{
     Hint, Store,
     transition::{Move, Moved},
+    workers,
 };
 use crate::id::SessionKey;
 
@@ -124,6 +125,7 @@ async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Res
     housekeep(store).await?;
     if round.is_multiple_of(PATROL_EVERY) {
         patrol.step(store).await?;
+        workers::forget_ended(&store.pool).await?;
     }
     Ok(())
 }

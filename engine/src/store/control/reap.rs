@@ -9,7 +9,7 @@ use crate::{
     id::{Fence, SessionId, SessionKey, TaskKey, TenantId, WorkerId},
     outcome::{ErrorClass, Failure},
     store::{
-        Store, claim,
+        Hint, Store, claim,
         receipts::{self, Holding},
         transition::{Ended, Move, Mover, transition},
         workers,
@@ -101,8 +101,8 @@ fn end_of(lost: &Holding) -> Move {
     crashed
 }
 
-/// A walk over all tasks, in bounded steps, for attempts of ended workers that no receipt led to.
-/// There should be none.
+/// A walk over all tasks, in bounded steps, for attempts of ended workers that no receipt led to and
+/// rows that an ended session left open. There should be none.
 #[derive(Debug, Default)]
 pub struct Patrol {
     after: Option<TaskKey>,
@@ -120,6 +120,7 @@ pub struct Step {
 impl Patrol {
     pub async fn step(&mut self, store: &Store) -> sqlx::Result<Step> {
         let (missed, last) = stretch(store, self.after).await?;
+        sweep_leftovers(store, self.after, last).await?;
         self.after = last;
         let mut given_back = 0;
         for lost in missed {
@@ -133,14 +134,46 @@ impl Patrol {
     }
 }
 
+/// Has the janitor look at the sessions of a stretch that ended and left rows open.
+async fn sweep_leftovers(
+    store: &Store,
+    after: Option<TaskKey>,
+    last: Option<TaskKey>,
+) -> sqlx::Result<()> {
+    let Some(last) = last else { return Ok(()) };
+    let (tenant, session, seq) = key_of(after);
+    let left = sqlx::query_file!(
+        "src/store/sql/patrol_leftovers.sql",
+        tenant,
+        session,
+        seq,
+        last.session.tenant.0,
+        last.session.id.0,
+        last.seq
+    )
+    .execute(&store.pool)
+    .await?
+    .rows_affected();
+    if left > 0 {
+        tracing::error!(sessions = left, "sessions that ended had left rows open");
+        store.hints.send(Hint::Undecided);
+    }
+    Ok(())
+}
+
+/// Before the first row where there is none.
+fn key_of(task: Option<TaskKey>) -> (Uuid, Uuid, i32) {
+    task.map_or((Uuid::nil(), Uuid::nil(), 0), |task| {
+        (task.session.tenant.0, task.session.id.0, task.seq)
+    })
+}
+
 /// The attempts of ended workers among the next rows, and the last of these rows.
 async fn stretch(
     store: &Store,
     after: Option<TaskKey>,
 ) -> sqlx::Result<(Vec<Holding>, Option<TaskKey>)> {
-    let (tenant, session, seq) = after.map_or((Uuid::nil(), Uuid::nil(), 0), |task| {
-        (task.session.tenant.0, task.session.id.0, task.seq)
-    });
+    let (tenant, session, seq) = key_of(after);
     let rows = sqlx::query_file!("src/store/sql/patrol.sql", tenant, session, seq, STRETCH)
         .fetch_all(&store.pool)
         .await?;

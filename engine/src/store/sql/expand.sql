@@ -7,16 +7,22 @@ with locked as materialized (
       join sessions s on s.tenant_id = p.tenant_id and s.id = p.session_id
      where p.tenant_id = $1 and p.session_id = $2 and p.state in (1, 2, 4) and p.sweep = 0
        for no key update of p
+), open as materialized (
+    -- Locked after the session, and so the newest row: the group may have ended meanwhile.
+    select l.next_event, l.priority
+      from locked l
+     cross join lateral (
+           select from tasks g
+            where g.tenant_id = $1 and g.session_id = $2 and g.seq = $3
+              and g.state = 4 and g.reason = 0
+              for no key update) g
 ), e as (
     update expansions e
        set laid = e.laid + $5, unfinished = e.laid + $5 < e.items
-      from locked
+      from open
      where e.tenant_id = $1 and e.session_id = $2 and e.seq = $3 and e.laid = $4 and e.unfinished
-       and exists (select from tasks g
-                    where g.tenant_id = $1 and g.session_id = $2 and g.seq = $3
-                      and g.state = 4 and g.reason = 0)
-    returning e.version_id, e.block, e.block_rows, e.base, e.list, locked.priority,
-              locked.next_event, clock() as at
+    returning e.version_id, e.block, e.block_rows, e.base, e.list, open.priority,
+              open.next_event, clock() as at
 ), items as materialized (
     select e.base + ($4 + i.n) * e.block_rows as base, e.list -> ($4 + i.n) as item
       from e cross join generate_series(0, $5 - 1) as i (n)

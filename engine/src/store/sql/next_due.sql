@@ -1,5 +1,19 @@
--- Seconds until the next delayed row or deadline is due; null when there is none.
+-- Seconds until the next delayed row or deadline is due; null when there is none. Only what the
+-- other statements take when it is due: looking for anything else would never end.
 select extract(epoch from least(
-           (select min(wake_at) from tasks where delayed),
-           (select min(deadline_at) from session_progress where timed)
+           (select t.wake_at
+              from tasks t
+             cross join lateral (
+                   select p.state, p.sweep
+                     from session_progress p
+                    where p.tenant_id = t.tenant_id and p.session_id = t.session_id
+                    limit 1) p
+             where t.delayed
+               and (t.reason = 2 or (t.reason in (0, 1) and p.state in (1, 2, 3, 4) and p.sweep = 0))
+             order by t.wake_at
+             limit 1),
+           (select p.deadline_at from session_progress p
+             where p.timed and p.deadline_at is not null and p.state in (1, 2, 3, 4)
+             order by p.deadline_at
+             limit 1)
        ) - clock())::float8 as "secs"

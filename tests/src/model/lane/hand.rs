@@ -183,6 +183,7 @@ async fn register(lane: &Lane) -> WorkerId {
         version: "0",
         data_dir: None,
         lease_secs: 600,
+        follows: &[],
     };
     workers::register(&lane.store.pool, &worker).await.expect("a hand registers");
     id
