@@ -62,6 +62,27 @@ async fn crash(stage: &Stage) {
 }
 
 #[tokio::test]
+async fn what_was_lost_or_handed_back_keeps_its_place_in_the_queue() {
+    let stage = stage().await;
+    let lost = stage.submit("{ version: 1, name: lost, tasks: { a: { run: ':' } } }").await;
+    crash(&stage).await;
+    let waited = stage.submit("{ version: 1, name: waited, tasks: { a: { run: ':' } } }").await;
+    stage.db.advance(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        let player = stage.player("live").await;
+        let held = player.claim_one().await;
+        assert_eq!(held.fence.task.session, lost, "it waits behind what came later");
+        assert!(player.ends(released(held.fence)).await);
+    }
+    crash(&stage).await;
+    let player = stage.player("live").await;
+    for session in [lost, waited] {
+        assert_eq!(player.claim_one().await.fence.task.session, session);
+    }
+    truth::check(stage.db.pool()).await;
+}
+
+#[tokio::test]
 async fn the_third_crash_fails_the_task_and_lets_its_dependents_go() {
     let stage = stage().await;
     let session = stage.submit(GRAPH).await;

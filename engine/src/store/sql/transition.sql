@@ -65,8 +65,13 @@ with locked as materialized (
            failures     = t.failures + (i.outcome in (2, 3))::int,
            crashes      = t.crashes + (i.outcome in (5, 6))::int,
            ready_at     = case when i.to_state = 1 then b.at else t.ready_at end,
-           rank         = case when i.to_state = 1 then b.at + priority_offset(t.priority)
-                               else t.rank end,
+           -- What is handed back keeps its place. What was lost with its worker had begun already,
+           -- perhaps by hand-off: it goes ahead of what has waited for less than five minutes.
+           rank         = case when i.to_state <> 1 or (i.outcome in (4, 5) and $22) then t.rank
+                               when i.outcome in (4, 5)
+                               then least(t.rank, b.at + priority_offset(t.priority)
+                                                  - interval '5 minutes')
+                               else b.at + priority_offset(t.priority) end,
            started_at   = case when i.started_ms >= 0 and t.noted < t.attempt
                                then b.at - i.started_ms * interval '1 millisecond'
                                when i.from_state = 0 and i.to_state = 4 then b.at
