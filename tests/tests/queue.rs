@@ -7,7 +7,7 @@ use jobshop_engine::{
     id::TaskKey,
     store::{
         claim::{self, Ask, Held},
-        sessions,
+        control, sessions,
     },
     task::TaskState,
 };
@@ -292,5 +292,29 @@ async fn events_have_no_gap_under_eight_finishers() {
         .await
         .unwrap();
     assert_eq!(open, 0);
+    truth::check(stage.db.pool()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_loops_beside_one_another_reserve_the_rows_of_a_fan_out_once() {
+    let stage = Stage::new().await;
+    let fan = "
+version: 1
+name: fan
+tasks:
+  each: { for_each: [1, 2, 3], tasks: { a: { uses: builtin/noop } } }
+";
+    stage.submit_many(fan, 40).await;
+    let mut loops = JoinSet::new();
+    for _ in 0..4 {
+        let store = stage.another_store();
+        loops.spawn(async move { while control::tick(&store).await.unwrap() > 0 {} });
+    }
+    loops.join_all().await;
+    let next: Vec<i32> = sqlx::query_scalar("select distinct next_seq from session_progress")
+        .fetch_all(stage.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(next, [1 + 1 + 3 * 2], "rows were reserved and never used");
     truth::check(stage.db.pool()).await;
 }

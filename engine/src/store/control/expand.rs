@@ -2,6 +2,7 @@
 //! that any process continues.
 
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use crate::{
     id::{SessionId, SessionKey, TaskKey, TenantId, VersionId},
@@ -40,6 +41,9 @@ pub(super) async fn reserve(
     )
     .fetch_one(&mut *tx)
     .await?;
+    if is_reserved(&mut tx, task, count).await? {
+        return Ok(Ok(count));
+    }
     let last = i64::from(next) + i64::from(count) * i64::from(block_rows);
     if last - 1 > SESSION_ROWS_MAX {
         return Ok(Err(Failure::new(
@@ -80,6 +84,22 @@ pub(super) async fn reserve(
     }
     tx.commit().await?;
     Ok(Ok(count))
+}
+
+/// Whether the rows are reserved already: another process decides the same group at the same time,
+/// or died having done so.
+async fn is_reserved(conn: &mut PgConnection, task: TaskKey, items: i32) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from expansions
+                           where tenant_id = $1 and session_id = $2 and seq = $3 and items = $4
+                             and unfinished) as "is_reserved!""#,
+        task.session.tenant.0,
+        task.session.id.0,
+        task.seq,
+        items
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// Lays down the next chunk of every group that has room for more; returns how many chunks.
