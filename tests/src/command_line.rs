@@ -3,11 +3,12 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,6 +24,7 @@ pub struct CommandLine {
     program: PathBuf,
     folder: TempDir,
     variables: Vec<(String, String)>,
+    own_groups: bool,
 }
 
 /// What a command left behind.
@@ -47,7 +49,8 @@ impl CommandLine {
         let mode = Permissions::from_mode(0o711);
         let folder = tempfile::Builder::new().permissions(mode).tempdir();
         let folder = folder.expect("a temporary folder");
-        let this = Self { program: program.into(), folder, variables: Vec::new() };
+        let this =
+            Self { program: program.into(), folder, variables: Vec::new(), own_groups: false };
         let data_dir = this.path("data").display().to_string();
         this.with("JOBSHOP_DATA_DIR", &data_dir)
     }
@@ -56,6 +59,14 @@ impl CommandLine {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with a process group for every command that stays, as a shell makes one; otherwise
+    /// they are in the test's, and go with it.
+    #[must_use]
+    pub fn with_own_groups(mut self) -> Self {
+        self.own_groups = true;
         self
     }
 
@@ -88,6 +99,9 @@ impl CommandLine {
         let errors = file.try_clone().expect("a second handle");
         let mut command = self.command(arguments);
         let command = command.stdin(Stdio::null()).stdout(file).stderr(errors);
+        if self.own_groups {
+            command.process_group(0);
+        }
         Staying { child: command.spawn().expect("the binary"), output }
     }
 
@@ -152,8 +166,16 @@ impl Staying {
     }
 
     pub fn send(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).expect("the process is there");
+        kill(self.pid(), signal).expect("the process is there");
+    }
+
+    /// To all of its group, which only [`CommandLine::with_own_groups`] makes.
+    pub fn send_to_group(&self, signal: Signal) {
+        killpg(self.pid(), signal).expect("the group is there");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Everything written so far.

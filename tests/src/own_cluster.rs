@@ -25,12 +25,18 @@ pub struct OwnCluster {
 impl OwnCluster {
     /// Starts it; `launcher` is a binary that dispatches `__exec`.
     pub async fn start(launcher: &Path) -> Self {
+        Self::start_with(launcher, &[]).await
+    }
+
+    /// The same with settings of Postgres besides the built-in ones.
+    pub async fn start_with(launcher: &Path, settings: &[(&'static str, &str)]) -> Self {
         // The user that root's Postgres runs as must be able to pass through.
         let mode = Permissions::from_mode(0o711);
         let folder =
             tempfile::Builder::new().permissions(mode).tempdir().expect("a temporary folder");
         let data = DataDir::at(folder.path()).and_then(|it| it.lock()).expect("the lock");
-        let config = ClusterConfig { data, launcher: launcher.into(), settings: Vec::new() };
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let config = ClusterConfig { data, launcher: launcher.into(), settings };
         let cluster = Cluster::start(config).await.expect("a running cluster");
         Self { cluster, folder }
     }
@@ -45,26 +51,31 @@ impl OwnCluster {
         Server::at(self.url()).expect("the URL is valid")
     }
 
-    /// Sends a signal to Postgres and waits until another one answers in its place: SIGKILL, or
-    /// SIGQUIT for an immediate stop.
+    /// Strikes its Postgres, as [`strike`] does.
     pub async fn strike(&self, signal: Signal) {
-        let before = self.postgres().expect("Postgres runs");
-        kill(Pid::from_raw(before.cast_signed()), signal).expect("the process is there");
-        wait::until("Postgres to be there again", wait::LIMIT, async || {
-            let pid = self.postgres().filter(|pid| *pid != before)?;
-            self.server().connect().await.ok().map(|_| pid)
-        })
-        .await;
-    }
-
-    fn postgres(&self) -> Option<u32> {
-        let mut clusters = std::fs::read_dir(self.folder.path().join("pg")).ok()?;
-        let file = clusters.next()?.ok()?.path().join("postmaster.pid");
-        let pid = std::fs::read_to_string(file).ok()?.lines().next()?.parse().ok()?;
-        process::is_alive(pid).then_some(pid)
+        strike(self.folder.path(), self.url(), signal).await;
     }
 
     pub async fn stop(self) {
         self.cluster.stop().await.expect("the cluster stops");
     }
+}
+
+/// Sends a signal to the Postgres of a data directory and waits until another one answers in its
+/// place: SIGKILL, or SIGQUIT for an immediate stop.
+pub async fn strike(data: &Path, url: &str, signal: Signal) {
+    let before = postgres(data).expect("Postgres runs");
+    kill(Pid::from_raw(before.cast_signed()), signal).expect("the process is there");
+    wait::until("Postgres to be there again", wait::LIMIT, async || {
+        let pid = postgres(data).filter(|pid| *pid != before)?;
+        Server::at(url).ok()?.connect().await.ok().map(|_| pid)
+    })
+    .await;
+}
+
+fn postgres(data: &Path) -> Option<u32> {
+    let mut clusters = std::fs::read_dir(data.join("pg")).ok()?;
+    let file = clusters.next()?.ok()?.path().join("postmaster.pid");
+    let pid = std::fs::read_to_string(file).ok()?.lines().next()?.parse().ok()?;
+    process::is_alive(pid).then_some(pid)
 }

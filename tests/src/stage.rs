@@ -21,6 +21,7 @@ use jobshop_engine::{
     task::{Reason, TaskState},
 };
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::TestDb;
@@ -159,16 +160,7 @@ impl Stage {
     }
 
     pub async fn tasks(&self, session: SessionKey) -> Vec<Task> {
-        sqlx::query_as(
-            "select seq, state, reason, attempt, noted, failures, crashes, worker, ready_at,
-                    started_at, finished_at, wake_at, output, error
-               from tasks where tenant_id = $1 and session_id = $2 order by seq",
-        )
-        .bind(session.tenant.0)
-        .bind(session.id.0)
-        .fetch_all(self.db.pool())
-        .await
-        .expect("the rows are read")
+        tasks(self.db.pool(), session).await
     }
 
     pub async fn states(&self, session: SessionKey) -> Vec<TaskState> {
@@ -216,6 +208,20 @@ impl Stage {
             .await
             .expect("the receipts are counted")
     }
+}
+
+/// The rows of a session, in order.
+pub async fn tasks(db: &PgPool, session: SessionKey) -> Vec<Task> {
+    sqlx::query_as(
+        "select seq, state, reason, attempt, noted, failures, crashes, worker, ready_at,
+                started_at, finished_at, wake_at, output, error
+           from tasks where tenant_id = $1 and session_id = $2 order by seq",
+    )
+    .bind(session.tenant.0)
+    .bind(session.id.0)
+    .fetch_all(db)
+    .await
+    .expect("the rows are read")
 }
 
 impl Player {

@@ -1,6 +1,8 @@
 //! Many random flows against the reference model. A flow that differs is shrunk to a small one and
 //! told as YAML, with the differences.
 
+use std::time::{Duration, Instant};
+
 use proptest::{
     strategy::{Strategy as _, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
@@ -19,6 +21,9 @@ use jobshop_engine::session::SessionState;
 const BATCH: usize = 60;
 /// Smaller flows that are tried, at most, to find the smallest that differs.
 const SHRINKS_MAX: usize = 600;
+/// How long they are tried, at most: a flow that hangs takes its time, and what was found must be
+/// told before the test is ended.
+const SHRINK_LIMIT: Duration = Duration::from_secs(40);
 /// How often a smaller flow may do well by chance before it counts as right.
 const CHANCES: u64 = 3;
 
@@ -73,7 +78,8 @@ pub async fn run(count: usize, seed: u64) -> Option<Difference> {
 /// Looks for a smaller flow that differs too.
 async fn shrink(lane: &Lane, mut tree: Tree, mut found: Difference) -> Difference {
     let mut goes_on = tree.simplify();
-    while goes_on && found.shrinks < SHRINKS_MAX {
+    let began = Instant::now();
+    while goes_on && found.shrinks < SHRINKS_MAX && began.elapsed() < SHRINK_LIMIT {
         found.shrinks += 1;
         let flow = tree.current();
         let mut problems = Vec::new();
