@@ -4,7 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jobshop_engine::{
     id::TenantId,
-    store::{Store, Views},
+    role::Role,
+    store::{Store, Views, keys::Holder, view::ReadError},
 };
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -14,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub struct App {
     pub store: Store,
+    /// The tenant of the installation itself: `token` opens it.
     pub tenant: TenantId,
-    /// Every request has to bring it, except for those to `/health`, `/live` and `/ready`.
+    /// The server's own token, an admin called `admin`. Every request has to bring it or a key,
+    /// except for those to `/health`, `/live` and `/ready`.
     pub token: SecretString,
     pub listen: Listen,
     /// Origins of web pages that may open sockets, besides the server's own address.
@@ -56,7 +59,8 @@ impl Listen {
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) store: Store,
-    pub(crate) views: Views,
+    /// Of no tenant in particular: a request sees those of its [`crate::auth::Caller`].
+    views: Views,
     pub(crate) access: Arc<Access>,
     pub(crate) slow_reader_after: Duration,
     /// The server is stopping: streams end.
@@ -67,6 +71,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Access {
     token: [u8; 32],
+    /// Who comes in with the token.
+    owner: Arc<Holder>,
     origins: Vec<String>,
 }
 
@@ -78,17 +84,35 @@ impl Shared {
             ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("http://{host}:{port}")),
         );
         let token = Sha256::digest(app.token.expose_secret()).into();
+        let owner =
+            Arc::new(Holder { tenant: app.tenant, name: "admin".to_owned(), role: Role::Admin });
         Self {
             views: Views::new(&app.store, app.tenant),
             store: app.store,
-            access: Arc::new(Access { token, origins }),
+            access: Arc::new(Access { token, owner, origins }),
             slow_reader_after: app.slow_reader_after,
             stop,
         }
     }
 }
 
+impl Shared {
+    /// What one tenant sees.
+    pub(crate) fn views_of(&self, tenant: TenantId) -> Views {
+        self.views.of_tenant(tenant)
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), ReadError> {
+        self.views.ping().await
+    }
+}
+
 impl Access {
+    pub(crate) fn owner(&self) -> &Arc<Holder> {
+        &self.owner
+    }
+
     /// Compares digests, and all of them, so that the time taken says nothing of the token.
     pub(crate) fn accepts_token(&self, given: &str) -> bool {
         let given: [u8; 32] = Sha256::digest(given).into();

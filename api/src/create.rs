@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path as FilePath, sync::Arc};
 
 use axum::{
     Json,
-    extract::{ConnectInfo, State},
+    extract::ConnectInfo,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -29,6 +29,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::Body,
 };
@@ -91,7 +92,7 @@ struct NewSessionBody {
               (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem), (status = UNPROCESSABLE_ENTITY, body = Problem)))]
 async fn create(
-    State(shared): State<Shared>,
+    caller: Caller,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Body(body): Body<NewSessionBody>,
@@ -101,18 +102,20 @@ async fn create(
         return Err(ApiError::FileDirFromAfar);
     }
     let idempotency = idempotency(&headers, &body)?;
-    let version = version(&shared, &body).await?;
+    let version = version(&caller, &body).await?;
     if body.file_dir.is_none() {
         refuse_relative_repo(&version, &body)?;
     }
-    let created = sessions::create(&shared.store, new_session(version, body, idempotency)).await?;
-    let session = shared.views.session(created.key).await?;
+    let created =
+        sessions::create(&caller.store, new_session(&caller, version, body, idempotency)).await?;
+    let session = caller.views.session(created.key).await?;
     let status = if created.existing { StatusCode::OK } else { StatusCode::CREATED };
     let location = format!("/api/v1/sessions/{}", created.key.id);
     Ok((status, [(header::LOCATION, location)], Json(session)).into_response())
 }
 
 fn new_session(
+    caller: &Caller,
     version: Arc<Version>,
     body: NewSessionBody,
     idempotency: Option<Idempotency>,
@@ -130,6 +133,7 @@ fn new_session(
         priority: body.priority,
         prompt: body.prompt,
         description: body.description,
+        created_by: Some(caller.name().to_owned()),
         file_dir: body.file_dir,
         idempotency,
         ..NewSession::new(version)
@@ -137,8 +141,8 @@ fn new_session(
 }
 
 /// What the session is to execute.
-async fn version(shared: &Shared, body: &NewSessionBody) -> Result<Arc<Version>, ApiError> {
-    let (store, tenant) = (&shared.store, shared.views.tenant());
+async fn version(caller: &Caller, body: &NewSessionBody) -> Result<Arc<Version>, ApiError> {
+    let (store, tenant) = (&caller.store, caller.tenant());
     if let Some(definition) = &body.definition {
         return Ok(workflows::version_of(store, tenant, definition).await?);
     }

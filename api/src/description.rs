@@ -45,9 +45,11 @@ const PROBLEM: &str = "application/problem+json";
 pub(crate) fn complete(openapi: &mut Document) {
     name_items(openapi);
     for (path, item) in &mut openapi.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            add_refusals(path, operation);
+        if let Some(operation) = &mut item.get {
+            add_refusals(path, operation, &[]);
+        }
+        for operation in [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
+            add_refusals(path, operation, &[("403", "The key's role does not allow it")]);
         }
     }
 }
@@ -66,10 +68,11 @@ fn name_items(openapi: &mut Document) {
 }
 
 /// Adds the refusals that may come before a handler is asked, or instead of its answer.
-fn add_refusals(path: &str, operation: &mut Operation) {
+fn add_refusals(path: &str, operation: &mut Operation, more: &[(&'static str, &'static str)]) {
     let mut refusals = vec![("504", "It took too long and was given up")];
+    refusals.extend(more);
     if !auth::is_open(path) {
-        refusals.push(("401", "The token is missing or wrong"));
+        refusals.push(("401", "The token or key is missing or wrong"));
     }
     if operation.parameters.is_some() || operation.request_body.is_some() {
         refusals.push(("400", "A parameter or the body cannot be read"));

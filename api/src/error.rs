@@ -7,9 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jobshop_engine::{
+    role::Role,
     store::{
         self,
+        keys::KeyError,
         sessions::{CreateError, SteerError},
+        tenants::TenantError,
         view::ReadError,
         workflows::DefinitionError,
     },
@@ -74,6 +77,12 @@ pub(crate) enum ApiError {
     Definition(#[from] DefinitionError),
     #[error(transparent)]
     Steer(#[from] SteerError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    #[error("the database did not say whose key this is")]
+    Keys(#[source] store::Error),
     #[error("{0}")]
     InvalidBody(String),
     #[error("{0}")]
@@ -92,8 +101,12 @@ pub(crate) enum ApiError {
     NotJson,
     #[error("`file_dir` names a folder of the server, so only its own machine may send it")]
     FileDirFromAfar,
-    #[error("send `authorization: Bearer TOKEN` with the token of this server")]
+    #[error("send `authorization: Bearer TOKEN` with the token of this server or a key")]
     Unauthorized,
+    #[error("this needs the role {needed}; the key has the role {role}")]
+    Forbidden { role: Role, needed: Role },
+    #[error("this needs a key of the installation's own tenant")]
+    ForbiddenTenant,
     #[error("pages of {0} may not open sockets here")]
     ForbiddenOrigin(String),
     #[error("{0}")]
@@ -125,6 +138,13 @@ impl ApiError {
             Self::Read(R::NoWorkflow(_)) => (S::NOT_FOUND, "workflow_not_found"),
             Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
             Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
+            Self::Key(KeyError::NotFound(_)) => (S::NOT_FOUND, "key_not_found"),
+            Self::Tenant(TenantError::NotFound(_)) => (S::NOT_FOUND, "tenant_not_found"),
+            Self::Key(KeyError::Exists(_)) => (S::CONFLICT, "key_exists"),
+            Self::Tenant(TenantError::Exists(_)) => (S::CONFLICT, "tenant_exists"),
+            Self::Key(KeyError::BadName(_)) | Self::Tenant(TenantError::BadName(_)) => {
+                (S::BAD_REQUEST, "invalid_name")
+            }
             Self::Read(R::AmbiguousSession { .. }) => (S::CONFLICT, "ambiguous_id"),
             Self::Create(C::KeyReused) => (S::CONFLICT, "idempotency_key_reused"),
             Self::Steer(T::IllegalMove(_)) => (S::CONFLICT, "illegal_move"),
@@ -146,6 +166,7 @@ impl ApiError {
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden { .. } | Self::ForbiddenTenant => (S::FORBIDDEN, "forbidden"),
             Self::FileDirFromAfar => (S::FORBIDDEN, "file_dir_from_afar"),
             Self::ForbiddenOrigin(_) => (S::FORBIDDEN, "forbidden_origin"),
             Self::NoMethod(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -155,7 +176,10 @@ impl ApiError {
             Self::Read(R::Database(error))
             | Self::Create(C::Database(error))
             | Self::Definition(DefinitionError::Database(error))
-            | Self::Steer(T::Database(error)) => database(error),
+            | Self::Steer(T::Database(error))
+            | Self::Key(KeyError::Database(error))
+            | Self::Tenant(TenantError::Database(error))
+            | Self::Keys(error) => database(error),
         }
     }
 

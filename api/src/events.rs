@@ -1,6 +1,6 @@
 //! The events of a session, page by page. [`crate::live`] sends them as they come.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use jobshop_engine::store::{event_view::EventObject, view::Page};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::{Path, Query, after_event, page_limit},
 };
@@ -34,11 +35,11 @@ struct ListQuery {
     responses((status = OK, body = Page<EventObject>), (status = BAD_REQUEST, body = Problem),
               (status = NOT_FOUND, body = Problem)))]
 async fn list(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<EventObject>>, ApiError> {
-    let session = shared.views.find_session(&id).await?;
+    let session = caller.views.find_session(&id).await?;
     let (after, limit) = (after_event(query.after)?, page_limit(query.limit)?);
-    Ok(Json(shared.views.events(session, after, limit).await?))
+    Ok(Json(caller.views.events(session, after, limit).await?))
 }

@@ -56,5 +56,5 @@ async fn ready(State(shared): State<Shared>) -> Result<Json<Status>, ApiError> {
 }
 
 async fn answers(shared: &Shared) -> bool {
-    matches!(tokio::time::timeout(ANSWER_WITHIN, shared.views.ping()).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(ANSWER_WITHIN, shared.ping()).await, Ok(Ok(())))
 }

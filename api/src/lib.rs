@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod extract;
 mod health;
+mod keys;
 mod live;
 mod logs;
 mod metrics;
@@ -18,6 +19,7 @@ mod router;
 mod server;
 mod sessions;
 mod tasks;
+mod tenants;
 mod why;
 mod workflows;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     extract::{
-        State, WebSocketUpgrade,
+        WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, header},
@@ -29,6 +29,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::{Path, Query, after_event},
 };
@@ -59,7 +60,7 @@ struct LiveQuery {
     /// The number of the last event already known.
     #[param(minimum = 0)]
     after: Option<i32>,
-    /// The server's token, for clients that cannot send the header.
+    /// The server's token or a key, for clients that cannot send the header.
     #[serde(rename = "token")]
     _token: Option<String>,
 }
@@ -72,7 +73,7 @@ struct LiveQuery {
     responses((status = SWITCHING_PROTOCOLS, description = "Events follow"),
               (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)))]
 async fn session(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<LiveQuery>,
     headers: HeaderMap,
@@ -80,21 +81,21 @@ async fn session(
 ) -> Result<Response, ApiError> {
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or_default();
-        if !shared.access.accepts_origin(origin) {
+        if !caller.shared.access.accepts_origin(origin) {
             return Err(ApiError::ForbiddenOrigin(origin.to_owned()));
         }
     }
     let upgrade = upgrade.map_err(|rejection| ApiError::NotAnUpgrade(rejection.body_text()))?;
     let after = after_event(query.after)?;
-    let session = shared.views.find_session(&id).await?;
+    let session = caller.views.find_session(&id).await?;
     Ok(upgrade
         .max_message_size(64 * 1024)
-        .on_upgrade(move |socket| Feed::new(shared, session, after).run(socket)))
+        .on_upgrade(move |socket| Feed::new(caller, session, after).run(socket)))
 }
 
 /// One client and how far it has come.
 struct Feed {
-    shared: Shared,
+    caller: Caller,
     session: SessionKey,
     /// The last event that was handed to the socket.
     after: i32,
@@ -114,15 +115,15 @@ enum End {
 type Sender = SplitSink<WebSocket, Message>;
 
 impl Feed {
-    const fn new(shared: Shared, session: SessionKey, after: i32) -> Self {
-        Self { shared, session, after }
+    const fn new(caller: Caller, session: SessionKey, after: i32) -> Self {
+        Self { caller, session, after }
     }
 
     async fn run(mut self, socket: WebSocket) {
         let (mut sender, receiver) = socket.split();
         // Subscribed before the first look, so that nothing falls between.
-        let hints = self.shared.store.hints.subscribe_events();
-        let stop = self.shared.stop.clone();
+        let hints = self.caller.store.hints.subscribe_events();
+        let stop = self.caller.shared.stop.clone();
         let end = tokio::select! {
             end = self.send_all(&mut sender, hints) => end,
             () = read_until_closed(receiver) => End::Gone,
@@ -148,7 +149,7 @@ impl Feed {
         pings.reset();
         loop {
             // Asked before the events are read: what is final then writes no more of them.
-            let is_final = match self.shared.views.is_final(self.session).await {
+            let is_final = match self.caller.views.is_final(self.session).await {
                 Ok(is_final) => is_final,
                 Err(error) => return failed(&error),
             };
@@ -167,7 +168,7 @@ impl Feed {
                 () = tokio::time::sleep(POLL_EVERY) => {}
                 _ = pings.tick() => {
                     let ping = sender.send(Message::Ping(Vec::new().into()));
-                    if let Err(end) = handed(&timeout(self.shared.slow_reader_after, ping).await) {
+                    if let Err(end) = handed(&timeout(self.caller.shared.slow_reader_after, ping).await) {
                         return end;
                     }
                 }
@@ -177,17 +178,17 @@ impl Feed {
 
     /// Sends the next events and returns how many there were.
     async fn send_page(&mut self, sender: &mut Sender) -> Result<usize, End> {
-        let page = self.shared.views.events(self.session, self.after, Some(EVENTS_AT_ONCE)).await;
+        let page = self.caller.views.events(self.session, self.after, Some(EVENTS_AT_ONCE)).await;
         let events = page.map_err(|error| failed(&error))?.items;
         let sent = events.len();
         for event in events {
             let text = serde_json::to_string(&event).map_err(|_| End::Failed)?;
             let handing = sender.feed(Message::Text(text.into()));
-            handed(&timeout(self.shared.slow_reader_after, handing).await)?;
+            handed(&timeout(self.caller.shared.slow_reader_after, handing).await)?;
             self.after = event.seq;
         }
         if sent > 0 {
-            handed(&timeout(self.shared.slow_reader_after, sender.flush()).await)?;
+            handed(&timeout(self.caller.shared.slow_reader_after, sender.flush()).await)?;
         }
         Ok(sent)
     }

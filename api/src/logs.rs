@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -23,6 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::{Path, Query},
 };
@@ -67,12 +67,12 @@ struct TaskQuery {
     params(("id" = String, Path), SessionQuery),
     responses((status = OK, body = Page<LogObject>), (status = NOT_FOUND, body = Problem)))]
 async fn of_session(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<SessionQuery>,
 ) -> Result<Response, ApiError> {
-    let session = shared.views.find_session(&id).await?;
-    let log = Log { shared, session, of: LogOf::Session, cursor: query.cursor };
+    let session = caller.views.find_session(&id).await?;
+    let log = Log { caller, session, of: LogOf::Session, cursor: query.cursor };
     log.answer(query.follow).await
 }
 
@@ -81,19 +81,19 @@ async fn of_session(
     params(("id" = String, Path), ("key" = String, Path), TaskQuery),
     responses((status = OK, body = Page<LogObject>), (status = NOT_FOUND, body = Problem)))]
 async fn of_task(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path((id, key)): Path<(String, String)>,
     Query(query): Query<TaskQuery>,
 ) -> Result<Response, ApiError> {
-    let session = shared.views.find_session(&id).await?;
-    let seq = shared.views.find_task(session, &key).await?;
+    let session = caller.views.find_session(&id).await?;
+    let seq = caller.views.find_task(session, &key).await?;
     let of = LogOf::Task { seq, attempt: query.attempt };
-    Log { shared, session, of, cursor: query.cursor }.answer(query.follow).await
+    Log { caller, session, of, cursor: query.cursor }.answer(query.follow).await
 }
 
 /// A log and how far it was read.
 struct Log {
-    shared: Shared,
+    caller: Caller,
     session: SessionKey,
     of: LogOf,
     cursor: Option<String>,
@@ -102,7 +102,7 @@ struct Log {
 impl Log {
     async fn answer(self, follow: bool) -> Result<Response, ApiError> {
         if !follow {
-            let page = self.shared.views.log(self.session, self.of, self.cursor.as_deref()).await?;
+            let page = self.caller.views.log(self.session, self.of, self.cursor.as_deref()).await?;
             return Ok(Json(page).into_response());
         }
         let lines = stream::try_unfold(Some(self), |log| async move {
@@ -119,7 +119,7 @@ impl Log {
         loop {
             // Asked before the log is read: what was written before the end is not missed.
             let is_over = self.is_over().await?;
-            let views = &self.shared.views;
+            let views = &self.caller.views;
             let page = views.log(self.session, self.of, self.cursor.as_deref()).await?;
             if page.next.is_some() {
                 self.cursor = page.next;
@@ -129,7 +129,7 @@ impl Log {
                 return Ok(None);
             }
             let pause = tokio::time::sleep(LOOK_EVERY);
-            if self.shared.stop.run_until_cancelled(pause).await.is_none() {
+            if self.caller.shared.stop.run_until_cancelled(pause).await.is_none() {
                 return Ok(None);
             }
         }
@@ -137,8 +137,8 @@ impl Log {
 
     async fn is_over(&self) -> Result<bool, ReadError> {
         match self.of {
-            LogOf::Session => self.shared.views.is_final(self.session).await,
-            LogOf::Task { seq, .. } => self.shared.views.is_task_final(self.session, seq).await,
+            LogOf::Session => self.caller.views.is_final(self.session).await,
+            LogOf::Task { seq, .. } => self.caller.views.is_task_final(self.session, seq).await,
         }
     }
 }

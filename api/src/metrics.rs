@@ -7,17 +7,21 @@ use std::{
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::header,
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use jobshop_engine::store::load_view::Load;
+use jobshop_engine::store::{load_view::Load, view::PAGE_MAX};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::Shared, error::ApiError};
+use crate::{
+    app::Shared,
+    auth::Caller,
+    error::{ApiError, Problem},
+};
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -43,7 +47,10 @@ fn describe() {
     metrics::describe_counter!("jobshop_http_requests_total", "Requests answered.");
     metrics::describe_histogram!("jobshop_http_request_seconds", "Time to the answer's head.");
     metrics::describe_counter!("jobshop_sockets_closed_total", "Live feeds that ended, by reason.");
-    metrics::describe_gauge!("jobshop_sessions", "The newest 100000 sessions by status.");
+    metrics::describe_gauge!(
+        "jobshop_sessions",
+        "The newest 100000 sessions of each tenant by status."
+    );
     metrics::describe_gauge!(
         "jobshop_ready_tasks",
         "Tasks that wait for an agent, by required capabilities; counted up to 10000 each."
@@ -79,24 +86,31 @@ pub(crate) async fn measure(request: Request, next: Next) -> Response {
     response
 }
 
-/// Everything measured, in the text format of Prometheus.
+/// Everything measured, in the text format of Prometheus, for keys of the installation's own tenant.
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
-    responses((status = OK, body = String, content_type = "text/plain")))]
-async fn scrape(State(shared): State<Shared>) -> Result<Response, ApiError> {
-    set_gauges(&shared.views.load().await?);
+    responses((status = OK, body = String, content_type = "text/plain"),
+              (status = FORBIDDEN, body = Problem)))]
+async fn scrape(caller: Caller) -> Result<Response, ApiError> {
+    if !caller.is_of_installation() {
+        return Err(ApiError::ForbiddenTenant);
+    }
+    for tenant in caller.views.tenants(None, Some(PAGE_MAX)).await?.items {
+        let views = caller.shared.views_of(tenant.id.into());
+        set_gauges(&tenant.name, &views.load().await?);
+    }
+    metrics::gauge!("jobshop_agents").set(f64::from(caller.views.live_workers().await?));
     let text = recorder().map(PrometheusHandle::render).unwrap_or_default();
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the counts are bounded far below 2^52")]
-fn set_gauges(load: &Load) {
+fn set_gauges(tenant: &str, load: &Load) {
     for (state, count) in &load.sessions {
-        metrics::gauge!("jobshop_sessions", "status" => state.as_str()).set(*count as f64);
+        metrics::gauge!("jobshop_sessions", "tenant" => tenant.to_owned(), "status" => state.as_str()).set(*count as f64);
     }
     for (capabilities, ready) in &load.ready {
-        metrics::gauge!("jobshop_ready_tasks", "requires" => capabilities.join(","))
+        metrics::gauge!("jobshop_ready_tasks", "tenant" => tenant.to_owned(), "requires" => capabilities.join(","))
             .set(*ready as f64);
     }
-    metrics::gauge!("jobshop_agents").set(load.agents as f64);
 }

@@ -27,7 +27,7 @@ use crate::{
     auth, create,
     description::{self, Description},
     error::ApiError,
-    events, health, live, logs, metrics, sessions, tasks, why, workflows,
+    events, health, keys, live, logs, metrics, sessions, tasks, tenants, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -43,6 +43,8 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(why::routes())
         .merge(workflows::routes())
         .merge(agents::routes())
+        .merge(keys::routes())
+        .merge(tenants::routes())
         .merge(live::routes())
         .merge(health::routes())
         .merge(metrics::routes())
@@ -70,7 +72,7 @@ fn surround(routes: Router<Shared>, shared: Shared) -> Router {
         .propagate_x_request_id()
         .layer(from_fn(metrics::measure))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(shared.clone(), auth::require_token))
+        .layer(from_fn_with_state(shared.clone(), auth::require_key))
         .layer(from_fn(refuse_nul))
         .layer(from_fn(answer_in_time))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));

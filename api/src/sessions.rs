@@ -1,6 +1,6 @@
 //! Sessions: listing them, looking one up, and steering it. [`crate::create`] makes new ones.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use jobshop_engine::{
     session::{IllegalMove, SessionState},
     store::{
@@ -15,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::{OptionalBody, Path, Query, comma_separated, page_limit},
 };
@@ -49,12 +50,12 @@ struct ListQuery {
 #[utoipa::path(get, path = "/api/v1/sessions", tag = "sessions", operation_id = "list_sessions", params(ListQuery),
     responses((status = OK, body = Page<SessionObject>), (status = BAD_REQUEST, body = Problem)))]
 async fn list(
-    State(shared): State<Shared>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<SessionObject>>, ApiError> {
     let filter = SessionFilter { states: query.status, workflow: query.workflow, tag: query.tag };
     let limit = page_limit(query.limit)?;
-    Ok(Json(shared.views.sessions(&filter, query.cursor.as_deref(), limit).await?))
+    Ok(Json(caller.views.sessions(&filter, query.cursor.as_deref(), limit).await?))
 }
 
 /// One session, by its id, the last 6 or more characters of it, `@latest` or `@latest:WORKFLOW`.
@@ -62,12 +63,9 @@ async fn list(
     params(("id" = String, Path)),
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
-async fn show(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<SessionObject>, ApiError> {
-    let key = shared.views.find_session(&id).await?;
-    Ok(Json(shared.views.session(key).await?))
+async fn show(caller: Caller, Path(id): Path<String>) -> Result<Json<SessionObject>, ApiError> {
+    let key = caller.views.find_session(&id).await?;
+    Ok(Json(caller.views.session(key).await?))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -89,17 +87,17 @@ struct RetryBody {}
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
 async fn cancel(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<CancelBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = shared.views.find_session(&id).await?;
-    match sessions::cancel(&shared.store, key, None, body.reason.as_deref()).await {
+    let key = caller.views.find_session(&id).await?;
+    match sessions::cancel(&caller.store, key, Some(caller.name()), body.reason.as_deref()).await {
         Ok(())
         | Err(SteerError::IllegalMove(IllegalMove { from: SessionState::Cancelled, .. })) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(Json(shared.views.session(key).await?))
+    Ok(Json(caller.views.session(key).await?))
 }
 
 /// Opens again what failed, was cancelled, or was skipped because of that; what is done stays done.
@@ -108,11 +106,11 @@ async fn cancel(
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
 async fn retry(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     OptionalBody(RetryBody {}): OptionalBody<RetryBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = shared.views.find_session(&id).await?;
-    sessions::retry(&shared.store, key, None).await?;
-    Ok(Json(shared.views.session(key).await?))
+    let key = caller.views.find_session(&id).await?;
+    sessions::retry(&caller.store, key, Some(caller.name())).await?;
+    Ok(Json(caller.views.session(key).await?))
 }

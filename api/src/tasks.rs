@@ -1,6 +1,6 @@
 //! The tasks of a session.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use jobshop_engine::{
     store::{task_view::TaskObject, view::Page},
     task::TaskState,
@@ -11,6 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::{Path, Query, comma_separated, page_limit},
 };
@@ -41,13 +42,13 @@ struct ListQuery {
     responses((status = OK, body = Page<TaskObject>), (status = BAD_REQUEST, body = Problem),
               (status = NOT_FOUND, body = Problem)))]
 async fn list(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<TaskObject>>, ApiError> {
-    let session = shared.views.find_session(&id).await?;
+    let session = caller.views.find_session(&id).await?;
     let limit = page_limit(query.limit)?;
-    let page = shared
+    let page = caller
         .views
         .tasks(session, query.status.as_deref(), query.cursor.as_deref(), limit)
         .await?;
@@ -59,9 +60,9 @@ async fn list(
     params(("id" = String, Path), ("key" = String, Path)),
     responses((status = OK, body = TaskObject), (status = NOT_FOUND, body = Problem)))]
 async fn show(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path((id, key)): Path<(String, String)>,
 ) -> Result<Json<TaskObject>, ApiError> {
-    let session = shared.views.find_session(&id).await?;
-    Ok(Json(shared.views.task(session, &key).await?))
+    let session = caller.views.find_session(&id).await?;
+    Ok(Json(caller.views.task(session, &key).await?))
 }

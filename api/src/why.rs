@@ -1,6 +1,6 @@
 //! Why a session or a task does not move.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use jobshop_engine::store::why_view::WhyObject;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{ApiError, Problem},
     extract::{Path, Query},
 };
@@ -30,10 +31,10 @@ struct WhyQuery {
     params(("id" = String, Path), WhyQuery),
     responses((status = OK, body = WhyObject), (status = NOT_FOUND, body = Problem)))]
 async fn why(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<WhyQuery>,
 ) -> Result<Json<WhyObject>, ApiError> {
-    let session = shared.views.find_session(&id).await?;
-    Ok(Json(shared.views.why(session, query.task.as_deref()).await?))
+    let session = caller.views.find_session(&id).await?;
+    Ok(Json(caller.views.why(session, query.task.as_deref()).await?))
 }

@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,6 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    auth::{Admin, Caller},
     error::{ApiError, Problem},
     extract::{Body, PageQuery, Path, Query, page_limit},
 };
@@ -33,11 +33,11 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 #[utoipa::path(get, path = "/api/v1/workflows", tag = "workflows", operation_id = "list_workflows", params(PageQuery),
     responses((status = OK, body = Page<WorkflowObject>), (status = BAD_REQUEST, body = Problem)))]
 async fn list(
-    State(shared): State<Shared>,
+    caller: Caller,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<WorkflowObject>>, ApiError> {
     let limit = page_limit(query.limit)?;
-    Ok(Json(shared.views.workflows(query.cursor.as_deref(), limit).await?))
+    Ok(Json(caller.views.workflows(query.cursor.as_deref(), limit).await?))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,21 +56,22 @@ struct ApplyBody {
            ("if-none-match" = Option<String>, Header, description = "`*`")),
     responses((status = CREATED, body = VersionObject),
               (status = OK, body = VersionObject, description = "It stood there already"),
+              (status = FORBIDDEN, body = Problem),
               (status = PRECONDITION_FAILED, body = Problem),
               (status = UNPROCESSABLE_ENTITY, body = Problem)))]
 async fn apply(
-    State(shared): State<Shared>,
+    Admin(caller): Admin,
     headers: HeaderMap,
     Body(body): Body<ApplyBody>,
 ) -> Result<Response, ApiError> {
-    let (store, tenant) = (&shared.store, shared.views.tenant());
+    let (store, tenant) = (&caller.store, caller.tenant());
     let applied = match Precondition::of(&headers)? {
         Precondition::None => workflows::apply(store, tenant, &body.definition).await?,
         Precondition::Over(over) => workflows::apply_over(store, tenant, &body.definition, over)
             .await?
             .ok_or(ApiError::VersionChanged)?,
     };
-    let version = shared.views.workflow_version(&applied.name, Some(applied.version)).await?;
+    let version = caller.views.workflow_version(&applied.name, Some(applied.version)).await?;
     let status = if applied.changed { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, tagged(version)).into_response())
 }
@@ -106,11 +107,8 @@ fn tagged(version: VersionObject) -> impl IntoResponse {
 #[utoipa::path(get, path = "/api/v1/workflows/{name}", tag = "workflows",
     operation_id = "show_workflow", params(("name" = String, Path)),
     responses((status = OK, body = VersionObject), (status = NOT_FOUND, body = Problem)))]
-async fn show(
-    State(shared): State<Shared>,
-    Path(name): Path<String>,
-) -> Result<impl IntoResponse, ApiError> {
-    Ok(tagged(shared.views.workflow_version(&name, None).await?))
+async fn show(caller: Caller, Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
+    Ok(tagged(caller.views.workflow_version(&name, None).await?))
 }
 
 /// The versions of a workflow, newest first.
@@ -118,12 +116,12 @@ async fn show(
     params(("name" = String, Path), PageQuery),
     responses((status = OK, body = Page<VersionObject>), (status = NOT_FOUND, body = Problem)))]
 async fn versions(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path(name): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<VersionObject>>, ApiError> {
     let limit = page_limit(query.limit)?;
-    Ok(Json(shared.views.workflow_versions(&name, query.cursor.as_deref(), limit).await?))
+    Ok(Json(caller.views.workflow_versions(&name, query.cursor.as_deref(), limit).await?))
 }
 
 /// One version of a workflow, with its definition.
@@ -131,8 +129,8 @@ async fn versions(
     params(("name" = String, Path), ("version" = i32, Path)),
     responses((status = OK, body = VersionObject), (status = NOT_FOUND, body = Problem)))]
 async fn version(
-    State(shared): State<Shared>,
+    caller: Caller,
     Path((name, version)): Path<(String, i32)>,
 ) -> Result<Json<VersionObject>, ApiError> {
-    Ok(Json(shared.views.workflow_version(&name, Some(version)).await?))
+    Ok(Json(caller.views.workflow_version(&name, Some(version)).await?))
 }

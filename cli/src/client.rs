@@ -79,6 +79,16 @@ impl Client {
         self.send(request).await
     }
 
+    /// The same with parameters.
+    pub async fn post_with(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.send(self.request(Method::POST, path)?.query(query).json(body)).await
+    }
+
     /// Every item of a list, or the first `limit`.
     pub async fn list(
         &self,

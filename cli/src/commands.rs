@@ -7,12 +7,14 @@ mod doctor;
 mod follow;
 mod graph;
 mod host;
+mod key;
 mod prompt;
 mod request;
 mod run;
 mod schema;
 mod serve;
 mod session;
+mod tenant;
 mod up;
 mod validate;
 mod worker;
@@ -88,6 +90,12 @@ enum Command {
     /// The agents that work for this installation
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Keys that people and programs come in with: create, list, revoke
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Tenants, who share this installation and see nothing of each other: create, list
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// Show every setting, where it came from, and whether everything needed is there
     Doctor(doctor::Doctor),
     /// Measure this installation through the public path
@@ -138,6 +146,8 @@ impl Command {
             | Self::Submit(_)
             | Self::Workflow(_)
             | Self::Agent(_)
+            | Self::Key(_)
+            | Self::Tenant(_)
             | Self::Doctor(_)
             | Self::Bench(_)
             | Self::Completion(_) => flags,
@@ -159,6 +169,8 @@ impl Command {
             Self::Submit(command) => run(command.execute(app)),
             Self::Workflow(command) => run(command.execute(app)),
             Self::Agent(command) => run(command.execute(app)),
+            Self::Key(command) => run(command.execute(app)),
+            Self::Tenant(command) => run(command.execute(app)),
             Self::Doctor(command) => run(command.execute(app)),
             Self::Bench(command) => run(command.execute(app)),
         }

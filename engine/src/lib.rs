@@ -16,6 +16,7 @@ pub mod priority;
 pub mod prompt;
 pub mod reopen;
 pub mod retry;
+pub mod role;
 pub mod session;
 pub mod store;
 pub mod task;

@@ -128,9 +128,9 @@ async fn metrics_count_requests_sessions_routes_and_agents() {
     let metrics = app.get("/metrics").await;
     assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     for line in [
-        r#"jobshop_sessions{status="queued"} 1"#,
-        r#"jobshop_sessions{status="failed"} 0"#,
-        r#"jobshop_ready_tasks{requires="gpu,rust"} 1"#,
+        r#"jobshop_sessions{tenant="default",status="queued"} 1"#,
+        r#"jobshop_sessions{tenant="default",status="failed"} 0"#,
+        r#"jobshop_ready_tasks{tenant="default",requires="gpu,rust"} 1"#,
         "jobshop_agents 0",
         r#"jobshop_http_requests_total{method="POST",route="/api/v1/sessions",status="201"} 1"#,
     ] {

@@ -68,7 +68,7 @@ async fn a_new_session_has_every_field_and_its_default_title() {
             "id": "[id]", "title": "[title]", "workflow": {"name": "chain", "version": 1},
             "type": "execution", "status": "queued", "status_reason": null, "priority": "high",
             "prompt": null, "description": "Two in a row.", "tags": [], "metadata": {},
-            "inputs": {"goal": "nothing"}, "outputs": null, "error": null, "created_by": null,
+            "inputs": {"goal": "nothing"}, "outputs": null, "error": null, "created_by": "admin",
             "created_at": "[created_at]", "started_at": null, "finished_at": null,
             "counts": {
                 "total": 2, "pending": 1, "ready": 1, "assigned": 0, "in_progress": 0,

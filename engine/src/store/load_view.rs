@@ -1,4 +1,4 @@
-//! How much there is to do, for monitors: counted when asked, within bounds.
+//! How much there is to do in a tenant, for monitors: counted when asked, within bounds.
 
 use super::view::{ReadError, Views, unknown_code};
 use crate::session::SessionState;
@@ -10,17 +10,11 @@ pub struct Load {
     pub sessions: Vec<(SessionState, i64)>,
     /// Ready tasks of the first 100 routes by what they require, counted up to 10 000 each.
     pub ready: Vec<(Vec<String>, i64)>,
-    /// Workers whose lease holds.
-    pub agents: i64,
 }
 
 impl Views {
     pub async fn load(&self) -> Result<Load, ReadError> {
-        Ok(Load {
-            sessions: self.sessions_by_state().await?,
-            ready: self.ready_by_route().await?,
-            agents: self.live_workers().await?,
-        })
+        Ok(Load { sessions: self.sessions_by_state().await?, ready: self.ready_by_route().await? })
     }
 
     /// Whether the database answers.
@@ -69,13 +63,15 @@ impl Views {
         Ok(rows.into_iter().map(|row| (row.capabilities, row.count)).collect())
     }
 
-    async fn live_workers(&self) -> sqlx::Result<i64> {
-        sqlx::query_scalar!(
-            r#"select count(*) as "count!"
+    /// How many workers live, of whatever tenant their tasks are.
+    pub async fn live_workers(&self) -> Result<i32, ReadError> {
+        let count = sqlx::query_scalar!(
+            r#"select count(*)::int as "count!"
                  from workers
                 where ended_at is null and lease_until > (select clock())"#
         )
         .fetch_one(&self.db)
-        .await
+        .await?;
+        Ok(count)
     }
 }

@@ -66,6 +66,12 @@ impl Views {
         Self { db, tenant, versions, counts: Arc::default() }
     }
 
+    /// The same for another tenant; what was counted a moment ago is shared.
+    #[must_use]
+    pub fn of_tenant(&self, tenant: TenantId) -> Self {
+        Self { tenant, ..self.clone() }
+    }
+
     pub const fn tenant(&self) -> TenantId {
         self.tenant
     }

@@ -1,0 +1,217 @@
+//! Who may come in, as what, and that nobody sees anything of another tenant.
+
+#![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
+
+use jobshop_tests::{Answer, TestApp};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+/// A caller with a key of its own.
+struct Caller<'a> {
+    app: &'a TestApp,
+    key: String,
+}
+
+impl Caller<'_> {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.app.bare_request(method, path).bearer_auth(&self.key)
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(body)).await
+    }
+}
+
+/// A new key of the tenant, made with the server's own token.
+async fn key<'a>(app: &'a TestApp, name: &str, role: &str, tenant: &str) -> Caller<'a> {
+    let body = json!({ "name": name, "role": role, "tenant": tenant });
+    let made = app.post("/api/v1/keys", &body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    Caller { app, key: made.json["key"].as_str().unwrap().to_owned() }
+}
+
+async fn tenant(app: &TestApp, name: &str) {
+    let made = app.post("/api/v1/tenants", &json!({ "name": name })).await;
+    assert_eq!((made.status.as_u16(), &made.json["name"]), (201, &json!(name)), "{}", made.text);
+}
+
+const NOOP: &str = "version: 1\nname: secret-b\ntasks:\n  only: { uses: builtin/noop }\n";
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_kept_as_a_hash() {
+    let app = TestApp::new().await;
+    let made = app.post("/api/v1/keys", &json!({ "name": "ci", "role": "operator" })).await.json;
+    let secret = made["key"].as_str().unwrap();
+    assert!(secret.starts_with("jsk_") && secret.len() == 68, "{secret}");
+    assert_eq!((&made["tenant"], &made["created_by"]), (&json!("default"), &json!("admin")));
+    let listed = app.get("/api/v1/keys").await;
+    assert_eq!(listed.json["items"][0]["name"], "ci");
+    assert!(!listed.text.contains(secret));
+    let rows: String = sqlx::query_scalar("select string_agg(k::text, ' ') from keys k")
+        .fetch_one(app.db.pool())
+        .await
+        .unwrap();
+    assert!(!rows.contains(&secret[4..]), "{rows}");
+}
+
+#[tokio::test]
+async fn a_viewer_reads_an_operator_steers_an_admin_registers_and_makes_keys() {
+    let app = TestApp::new().await;
+    let viewer = key(&app, "v", "viewer", "default").await;
+    let operator = key(&app, "o", "operator", "default").await;
+    let admin = key(&app, "a", "admin", "default").await;
+    let session = json!({ "definition": NOOP });
+
+    viewer.post("/api/v1/sessions", &session).await.problem(403, "forbidden");
+    let made = operator.post("/api/v1/sessions", &session).await.json;
+    assert_eq!(made["created_by"], "o");
+    let path = format!("/api/v1/sessions/{}", made["id"].as_str().unwrap());
+    assert_eq!(viewer.get(&path).await.status, 200);
+    viewer.post(&format!("{path}/cancel"), &json!({})).await.problem(403, "forbidden");
+    assert_eq!(admin.post(&format!("{path}/cancel"), &json!({})).await.json["status"], "cancelled");
+    let events = viewer.get(&format!("{path}/events")).await.json;
+    let actors: Vec<&Value> =
+        events["items"].as_array().unwrap().iter().map(|event| &event["actor"]).collect();
+    assert_eq!(actors, [&json!("o"), &json!("a")]);
+
+    for (path, body) in [
+        ("/api/v1/workflows", json!({ "definition": NOOP })),
+        ("/api/v1/keys", json!({ "name": "x", "role": "viewer" })),
+        ("/api/v1/tenants", json!({ "name": "x" })),
+    ] {
+        operator.post(path, &body).await.problem(403, "forbidden");
+        assert_eq!(admin.post(path, &body).await.status, 201);
+    }
+    operator.get("/api/v1/keys").await.problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_revoked_or_unknown_key_opens_nothing() {
+    let app = TestApp::new().await;
+    let ci = key(&app, "ci", "operator", "default").await;
+    assert_eq!(ci.get("/api/v1/sessions").await.status, 200);
+    let again = app.post("/api/v1/keys", &json!({ "name": "ci", "role": "viewer" })).await;
+    again.problem(409, "key_exists");
+    let revoked = app.post("/api/v1/keys/ci/revoke", &json!({})).await.json;
+    assert!(revoked["revoked_at"].is_string(), "{revoked}");
+    ci.get("/api/v1/sessions").await.problem(401, "unauthorized");
+    assert_eq!(app.post("/api/v1/keys/ci/revoke", &json!({})).await.json, revoked);
+    app.post("/api/v1/keys/cd/revoke", &json!({})).await.problem(404, "key_not_found");
+    // The name is free again, for another key.
+    let next = key(&app, "ci", "viewer", "default").await;
+    assert_eq!(next.get("/api/v1/sessions").await.status, 200);
+    let unknown = Caller { app: &app, key: format!("jsk_{}", "0".repeat(64)) };
+    unknown.get("/api/v1/sessions").await.problem(401, "unauthorized");
+    for name in ["admin", "operator", "", "a b", "timeout"] {
+        let body = json!({ "name": name, "role": "viewer" });
+        app.post("/api/v1/keys", &body).await.problem(400, "invalid_name");
+    }
+}
+
+#[tokio::test]
+async fn only_admins_of_the_installations_tenant_reach_other_tenants() {
+    let app = TestApp::new().await;
+    tenant(&app, "a").await;
+    tenant(&app, "b").await;
+    app.post("/api/v1/tenants", &json!({ "name": "b" })).await.problem(409, "tenant_exists");
+    app.post("/api/v1/tenants", &json!({ "name": "B!" })).await.problem(400, "invalid_name");
+    let body = json!({ "name": "x", "role": "viewer", "tenant": "nobody" });
+    app.post("/api/v1/keys", &body).await.problem(404, "tenant_not_found");
+    let a = key(&app, "boss", "admin", "a").await;
+    for path in ["/api/v1/tenants", "/metrics", "/api/v1/keys?tenant=b", "/api/v1/keys?tenant=c"] {
+        a.get(path).await.problem(403, "forbidden");
+    }
+    let body = json!({ "name": "x", "role": "viewer", "tenant": "b" });
+    a.post("/api/v1/keys", &body).await.problem(403, "forbidden");
+    let own =
+        a.post("/api/v1/keys", &json!({ "name": "x", "role": "viewer", "tenant": "a" })).await;
+    assert_eq!((own.status.as_u16(), &own.json["tenant"]), (201, &json!("a")));
+}
+
+/// What the description's parameters stand for in the tenant that is to stay unseen.
+fn filled(path: &str, session: &str) -> String {
+    let name = if path.contains("/keys/") { "secret-b-key" } else { "secret-b" };
+    path.replace("{id}", session)
+        .replace("{name}", name)
+        .replace("{key}", "only")
+        .replace("{version}", "1")
+}
+
+/// Bodies of requests that would be refused without one.
+fn body_of(path: &str) -> Value {
+    match path {
+        "/api/v1/sessions" | "/api/v1/workflows" => {
+            json!({ "definition": NOOP.replace("secret-b", "own") })
+        }
+        "/api/v1/keys" => json!({ "name": "own", "role": "viewer" }),
+        "/api/v1/tenants" => json!({ "name": "own" }),
+        _ => json!({}),
+    }
+}
+
+#[tokio::test]
+async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
+    let app = TestApp::new().await;
+    tenant(&app, "a").await;
+    tenant(&app, "b").await;
+    let a = key(&app, "secret-a-key", "admin", "a").await;
+    let b = key(&app, "secret-b-key", "admin", "b").await;
+    assert_eq!(b.post("/api/v1/workflows", &json!({ "definition": NOOP })).await.status, 201);
+    let made = b.post("/api/v1/sessions", &json!({ "workflow": "secret-b" })).await.json;
+    let session = made["id"].as_str().unwrap();
+    let everything = async || -> Vec<Value> {
+        let query = "select to_jsonb(x) from sessions x where id = $1
+              union all select to_jsonb(x) from session_progress x where session_id = $1
+              union all select to_jsonb(x) from tasks x where session_id = $1
+              union all select to_jsonb(x) from events x where session_id = $1
+              union all select to_jsonb(x) from keys x where name like 'secret-b%'
+              union all select to_jsonb(x) from workflows x where name = 'secret-b'";
+        let id: sqlx::types::Uuid = session.parse().unwrap();
+        sqlx::query_scalar(query).bind(id).fetch_all(app.db.pool()).await.unwrap()
+    };
+    let before = everything().await;
+
+    let description = serde_json::to_value(jobshop_api::openapi()).unwrap();
+    let open = ["/health", "/live", "/ready"];
+    let mut asked = 0;
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let ask = async |caller: &Caller<'_>| {
+                let mut request = caller.request(method.clone(), &filled(path, session));
+                if method != Method::GET {
+                    request = request.json(&body_of(path));
+                }
+                if path.starts_with("/ws/") {
+                    request = request
+                        .header("connection", "upgrade")
+                        .header("upgrade", "websocket")
+                        .header("sec-websocket-version", "13")
+                        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+                }
+                Answer::of(request).await
+            };
+            let answer = ask(&a).await;
+            asked += 1;
+            if path.contains('{') {
+                let status = answer.status.as_u16();
+                assert!([403, 404].contains(&status), "{method} {path}: {}", answer.text);
+                if method == Method::GET && !path.starts_with("/ws/") {
+                    assert_eq!(ask(&b).await.status, 200, "{path} is there for its owner");
+                }
+            } else if !open.contains(&path.as_str()) {
+                let seen = answer.text.contains("secret-b") || answer.text.contains(session);
+                assert!(!seen, "{method} {path}: {}", answer.text);
+            }
+        }
+    }
+    assert!(asked > 20, "the description was walked");
+    let tail = &session[30..];
+    a.get(&format!("/api/v1/sessions/{tail}")).await.problem(404, "session_not_found");
+    a.get("/api/v1/sessions/@latest:secret-b").await.problem(404, "session_not_found");
+    assert_eq!(everything().await, before);
+}
