@@ -11,6 +11,7 @@ use jobshop_engine::{
     store::{
         self,
         keys::KeyError,
+        schedules::ScheduleError,
         sessions::{CreateError, SteerError},
         tenants::TenantError,
         view::ReadError,
@@ -83,6 +84,8 @@ pub(crate) enum ApiError {
     Tenant(#[from] TenantError),
     #[error("the database did not say whose key this is")]
     Keys(#[source] store::Error),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     #[error("{0}")]
     InvalidBody(String),
     #[error("{0}")]
@@ -128,6 +131,7 @@ impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         use CreateError as C;
         use ReadError as R;
+        use ScheduleError as D;
         use StatusCode as S;
         use SteerError as T;
         match self {
@@ -135,7 +139,10 @@ impl ApiError {
                 (S::NOT_FOUND, "session_not_found")
             }
             Self::Read(R::NoTask { .. }) => (S::NOT_FOUND, "task_not_found"),
-            Self::Read(R::NoWorkflow(_)) => (S::NOT_FOUND, "workflow_not_found"),
+            Self::Read(R::NoWorkflow(_)) | Self::Schedule(D::NoWorkflow(_)) => {
+                (S::NOT_FOUND, "workflow_not_found")
+            }
+            Self::Schedule(D::NotFound(_)) => (S::NOT_FOUND, "schedule_not_found"),
             Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
             Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
             Self::Key(KeyError::NotFound(_)) => (S::NOT_FOUND, "key_not_found"),
@@ -146,7 +153,13 @@ impl ApiError {
                 (S::BAD_REQUEST, "invalid_name")
             }
             Self::Read(R::AmbiguousSession { .. }) => (S::CONFLICT, "ambiguous_id"),
-            Self::Create(C::KeyReused) => (S::CONFLICT, "idempotency_key_reused"),
+            Self::Schedule(D::Exists(_)) => (S::CONFLICT, "schedule_exists"),
+            Self::Schedule(D::OfWorkflow(_)) => (S::CONFLICT, "schedule_of_workflow"),
+            Self::Schedule(D::Disabled(_)) => (S::CONFLICT, "schedule_disabled"),
+            Self::Schedule(D::Invalid(_)) => (S::UNPROCESSABLE_ENTITY, "invalid_schedule"),
+            Self::Create(C::KeyReused) | Self::Schedule(D::Create(C::KeyReused)) => {
+                (S::CONFLICT, "idempotency_key_reused")
+            }
             Self::Steer(T::IllegalMove(_)) => (S::CONFLICT, "illegal_move"),
             Self::Steer(T::NothingToRetry(_)) => (S::CONFLICT, "nothing_to_retry"),
             Self::Steer(T::Stopping(_)) => (S::CONFLICT, "still_stopping"),
@@ -159,7 +172,9 @@ impl ApiError {
             Self::InvalidTag => (S::BAD_REQUEST, "invalid_tag"),
             Self::VersionChanged => (S::PRECONDITION_FAILED, "version_changed"),
             Self::NotAnUpgrade(_) => (S::BAD_REQUEST, "not_a_socket"),
-            Self::Create(C::Inputs(_)) => (S::UNPROCESSABLE_ENTITY, "invalid_inputs"),
+            Self::Create(C::Inputs(_)) | Self::Schedule(D::Create(C::Inputs(_))) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_inputs")
+            }
             Self::Definition(DefinitionError::Invalid(_)) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_workflow")
             }
@@ -175,6 +190,7 @@ impl ApiError {
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
             Self::Read(R::Database(error))
             | Self::Create(C::Database(error))
+            | Self::Schedule(D::Database(error) | D::Create(C::Database(error)))
             | Self::Definition(DefinitionError::Database(error))
             | Self::Steer(T::Database(error))
             | Self::Key(KeyError::Database(error))
@@ -186,7 +202,9 @@ impl ApiError {
     fn flaws(&self) -> Vec<Flaw> {
         if let Self::Definition(DefinitionError::Invalid(problems)) = self {
             problems.iter().map(Flaw::of_workflow).collect()
-        } else if let Self::Create(CreateError::Inputs(messages)) = self {
+        } else if let Self::Create(CreateError::Inputs(messages))
+        | Self::Schedule(ScheduleError::Create(CreateError::Inputs(messages))) = self
+        {
             messages.iter().map(|message| Flaw::of_inputs(message)).collect()
         } else {
             Vec::new()

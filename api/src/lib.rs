@@ -16,6 +16,7 @@ mod live;
 mod logs;
 mod metrics;
 mod router;
+mod schedules;
 mod server;
 mod sessions;
 mod tasks;

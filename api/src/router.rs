@@ -27,7 +27,7 @@ use crate::{
     auth, create,
     description::{self, Description},
     error::ApiError,
-    events, health, keys, live, logs, metrics, sessions, tasks, tenants, why, workflows,
+    events, health, keys, live, logs, metrics, schedules, sessions, tasks, tenants, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -42,6 +42,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(logs::routes())
         .merge(why::routes())
         .merge(workflows::routes())
+        .merge(schedules::routes())
         .merge(agents::routes())
         .merge(keys::routes())
         .merge(tenants::routes())

@@ -89,6 +89,10 @@ impl Client {
         self.send(self.request(Method::POST, path)?.query(query).json(body)).await
     }
 
+    pub async fn delete(&self, path: &[&str]) -> Result<(), Failure> {
+        self.send(self.request(Method::DELETE, path)?).await.map(drop)
+    }
+
     /// Every item of a list, or the first `limit`.
     pub async fn list(
         &self,

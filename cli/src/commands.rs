@@ -11,6 +11,7 @@ mod key;
 mod prompt;
 mod request;
 mod run;
+mod schedule;
 mod schema;
 mod serve;
 mod session;
@@ -87,6 +88,9 @@ enum Command {
     /// Registered workflows: apply, list, show, versions
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
+    /// Schedules: list, show, create, pause, resume, trigger, backfill, preview
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// The agents that work for this installation
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -145,6 +149,7 @@ impl Command {
             | Self::Session(_)
             | Self::Submit(_)
             | Self::Workflow(_)
+            | Self::Schedule(_)
             | Self::Agent(_)
             | Self::Key(_)
             | Self::Tenant(_)
@@ -168,6 +173,7 @@ impl Command {
             Self::Session(command) => run(command.execute(app)),
             Self::Submit(command) => run(command.execute(app)),
             Self::Workflow(command) => run(command.execute(app)),
+            Self::Schedule(command) => run(command.execute(app)),
             Self::Agent(command) => run(command.execute(app)),
             Self::Key(command) => run(command.execute(app)),
             Self::Tenant(command) => run(command.execute(app)),

@@ -17,6 +17,7 @@ pub mod prompt;
 pub mod reopen;
 pub mod retry;
 pub mod role;
+pub mod schedule;
 pub mod session;
 pub mod store;
 pub mod task;

@@ -18,13 +18,15 @@ const FILL: &str = include_str!("statements/fill.sql");
 const EXECUTIONS: &str = include_str!("statements/executions.sql");
 
 /// Tables that grow with use.
-const LARGE: [&str; 11] = [
+const LARGE: [&str; 13] = [
     "blobs",
     "events",
     "expansions",
     "log_chunks",
     "plan_tasks",
     "receipts",
+    "schedule_fires",
+    "schedules",
     "session_progress",
     "sessions",
     "tasks",

@@ -49,6 +49,9 @@ pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
         (Exit::NotFound, Some(code)) if code.contains("session") => {
             failure.hint("`jobshop session list` shows the sessions")
         }
+        (Exit::NotFound, Some(code)) if code.contains("schedule") => {
+            failure.hint("`jobshop schedule list` shows the schedules")
+        }
         (Exit::NotFound, Some(code)) if code.contains("workflow") => {
             failure.hint("`jobshop workflow list` shows the workflows")
         }

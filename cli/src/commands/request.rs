@@ -17,14 +17,21 @@ use crate::output::printable;
 /// The options that every command has that starts a session.
 #[derive(Debug, Clone, Args)]
 pub(super) struct RequestArgs {
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    label: LabelArgs,
+}
+
+/// What a session is started with.
+#[derive(Debug, Clone, Args)]
+pub(super) struct InputArgs {
     /// An input: text for string inputs, JSON for the others
     #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     inputs: Vec<(String, String)>,
     /// A file with inputs, a JSON object; `-` is standard input
     #[arg(long, value_name = "FILE")]
     input_file: Option<PathBuf>,
-    #[command(flatten)]
-    label: LabelArgs,
 }
 
 /// How a session is called and found again.
@@ -45,13 +52,24 @@ impl RequestArgs {
     /// The body of the request for a session of `source`, whose compiled form is `plan`.
     pub(super) fn body(&self, source: &Source, plan: &Plan) -> Result<Value, Failure> {
         let mut body = source.body();
-        body.insert("inputs".into(), Value::Object(self.inputs(plan)?));
+        body.insert("inputs".into(), Value::Object(self.inputs.inputs(plan)?));
         self.label.add_to(&mut body);
         Ok(Value::Object(body))
     }
+}
 
+impl InputArgs {
     /// What is given, once it is known to fit; defaults are the server's business.
-    fn inputs(&self, plan: &Plan) -> Result<Map<String, Value>, Failure> {
+    pub(super) fn inputs(&self, plan: &Plan) -> Result<Map<String, Value>, Failure> {
+        let values = self.given(plan)?;
+        match check_inputs(plan, values.clone()) {
+            Ok(_) => Ok(values),
+            Err(problems) => Err(refuse(&problems)),
+        }
+    }
+
+    /// What is given, each value for itself; something may be missing.
+    pub(super) fn given(&self, plan: &Plan) -> Result<Map<String, Value>, Failure> {
         let mut values = match &self.input_file {
             Some(file) => read_inputs(file)?,
             None => Map::new(),
@@ -67,14 +85,12 @@ impl RequestArgs {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() {
-            problems = check_inputs(plan, values.clone()).err().unwrap_or_default();
-        }
-        if problems.is_empty() {
-            return Ok(values);
-        }
-        Err(Failure::usage(problems.join("\n       ")).hint("give inputs with -i NAME=VALUE"))
+        if problems.is_empty() { Ok(values) } else { Err(refuse(&problems)) }
     }
+}
+
+fn refuse(problems: &[String]) -> Failure {
+    Failure::usage(problems.join("\n       ")).hint("give inputs with -i NAME=VALUE")
 }
 
 impl LabelArgs {
@@ -193,8 +209,10 @@ tasks:
 
     fn request(pairs: &[&str]) -> RequestArgs {
         RequestArgs {
-            inputs: pairs.iter().map(|text| pair(text).unwrap()).collect(),
-            input_file: None,
+            inputs: InputArgs {
+                inputs: pairs.iter().map(|text| pair(text).unwrap()).collect(),
+                input_file: None,
+            },
             label: LabelArgs {
                 title: None,
                 tags: vec!["a".into()],
@@ -240,8 +258,8 @@ tasks:
     fn inputs_of_a_file_yield_to_those_of_the_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{"goal": "file", "count": 1}"#).unwrap();
-        let args =
-            RequestArgs { input_file: Some(file.path().to_owned()), ..request(&["count=2"]) };
+        let mut args = request(&["count=2"]);
+        args.inputs.input_file = Some(file.path().to_owned());
         assert_eq!(body(&args).unwrap()["inputs"], json!({"goal": "file", "count": 2}));
     }
 

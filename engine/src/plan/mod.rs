@@ -21,7 +21,7 @@ pub use self::{
     items::{ITEMS_MAX, expand},
     repository::is_relative_repo,
 };
-use crate::{duration::Span, priority::Priority, retry::RetryPolicy};
+use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +75,17 @@ pub struct Plan {
     pub output_references: References,
     pub nodes: Vec<Node>,
     pub blocks: Vec<Block>,
+    /// What starts sessions once the workflow was applied.
+    #[serde(default)]
+    pub schedules: Vec<Trigger>,
+}
+
+/// A schedule of a workflow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// Its own among the schedules of the workflow.
+    pub name: String,
+    pub rule: Rule,
 }
 
 #[derive(

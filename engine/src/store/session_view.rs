@@ -60,9 +60,9 @@ pub struct SessionObject {
     /// Always null so far.
     #[schema(required)]
     pub parent_id: Option<Uuid>,
-    /// Always null so far.
+    /// The schedule that started it, `WORKFLOW/NAME`.
     #[schema(required)]
-    pub schedule_id: Option<Uuid>,
+    pub schedule_id: Option<String>,
     /// How often it was retried.
     pub retry: i32,
     /// Always null so far.
@@ -257,6 +257,7 @@ struct SessionRow {
     outputs: Option<Value>,
     created_by: Option<String>,
     created_at: DateTime<Utc>,
+    schedule_id: Option<String>,
     name: String,
     version: i32,
     state: i16,
@@ -335,7 +336,7 @@ impl SessionRow {
             finished_at: self.finished_at,
             counts,
             parent_id: None,
-            schedule_id: None,
+            schedule_id: self.schedule_id,
             retry: self.retry,
             health: None,
         })

@@ -13,6 +13,7 @@ use crate::{
     id::{SessionId, SessionKey},
     plan::BlockIndex,
     priority::Priority,
+    schedule::ScheduleId,
     session::{IllegalMove, SessionState},
 };
 
@@ -31,6 +32,8 @@ pub struct NewSession {
     pub created_by: Option<String>,
     pub file_dir: Option<String>,
     pub idempotency: Option<Idempotency>,
+    /// The schedule that starts it.
+    pub schedule: Option<ScheduleId>,
 }
 
 impl NewSession {
@@ -47,6 +50,7 @@ impl NewSession {
             created_by: None,
             file_dir: None,
             idempotency: None,
+            schedule: None,
         }
     }
 }
@@ -154,7 +158,7 @@ async fn first_with_key(
 
 /// New sessions as columns.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     tenants: Vec<Uuid>,
     ids: Vec<Uuid>,
     versions: Vec<Uuid>,
@@ -174,8 +178,9 @@ struct Rows {
     fail_fast: Vec<bool>,
     closing: Vec<bool>,
     timeouts: Vec<Option<i64>>,
+    schedules: Vec<Option<String>>,
     /// Some task has to be decided by the control loop from the start.
-    undecided: bool,
+    pub(super) undecided: bool,
 }
 
 impl Rows {
@@ -187,7 +192,12 @@ impl Rows {
         Ok(rows)
     }
 
-    fn push(&mut self, new: &NewSession) -> Result<(), CreateError> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Adds a session if its inputs fit, and returns its id.
+    pub(super) fn push(&mut self, new: &NewSession) -> Result<SessionId, CreateError> {
         let plan = &new.version.plan;
         let inputs =
             crate::workflow::check_inputs(plan, new.inputs.clone()).map_err(CreateError::Inputs)?;
@@ -215,13 +225,14 @@ impl Rows {
         self.fail_fast.push(plan.fail_fast);
         self.closing.push(!plan.outputs.is_empty());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
+        self.schedules.push(new.schedule.as_ref().map(ToString::to_string));
         self.undecided |= root.nodes.iter().any(|node| {
             plan.node(*node).blockers(plan) == 0 && flags::of_node(plan, *node) & flags::PLAIN == 0
         });
-        Ok(())
+        Ok(SessionId(id))
     }
 
-    async fn insert(&self, db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<()> {
+    pub(super) async fn insert(&self, db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<()> {
         sqlx::query_file!(
             "src/store/sql/create.sql",
             &self.tenants,
@@ -243,6 +254,7 @@ impl Rows {
             &self.fail_fast,
             &self.closing,
             &self.timeouts as _,
+            &self.schedules as _,
         )
         .execute(db)
         .await
@@ -281,6 +293,24 @@ pub async fn cancel(
     actor: Option<&str>,
     reason: Option<&str>,
 ) -> Result<(), SteerError> {
+    if !end_at_once(&store.pool, key, actor, reason).await? {
+        let from = state(&store.pool, key).await?.ok_or(SteerError::NotFound(key.id))?;
+        return Err(IllegalMove { from, to: SessionState::Cancelled }.into());
+    }
+    store.hints.send(Hint::Ended(key.id));
+    store.hints.send(Hint::Undecided);
+    store.hints.send(Hint::Event(key.id));
+    Ok(())
+}
+
+/// The statement of [`cancel`]; false when the session has ended or there is none. Whoever commits
+/// it sends the hints.
+pub(super) async fn end_at_once(
+    db: impl sqlx::PgExecutor<'_>,
+    key: SessionKey,
+    actor: Option<&str>,
+    reason: Option<&str>,
+) -> sqlx::Result<bool> {
     let body = reason.map(|reason| json!({ "reason": reason }).to_string());
     let done = sqlx::query!(
         "with ended as (
@@ -302,16 +332,9 @@ pub async fn cancel(
         body as _,
         actor as _,
     )
-    .execute(&store.pool)
+    .execute(db)
     .await?;
-    if done.rows_affected() == 0 {
-        let from = state(&store.pool, key).await?.ok_or(SteerError::NotFound(key.id))?;
-        return Err(IllegalMove { from, to: SessionState::Cancelled }.into());
-    }
-    store.hints.send(Hint::Ended(key.id));
-    store.hints.send(Hint::Undecided);
-    store.hints.send(Hint::Event(key.id));
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Where a session stands; `None` when there is none.

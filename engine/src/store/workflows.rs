@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Hint, Store, Version};
+use super::{Hint, Store, Version, schedules};
 use crate::{
     id::{TenantId, VersionId},
     workflow::{self, Problem},
@@ -50,6 +50,7 @@ pub async fn apply(
     definition: &str,
 ) -> Result<Applied, DefinitionError> {
     let version = version_of(store, tenant, definition).await?;
+    let mut tx = store.pool.begin().await?;
     let changed = sqlx::query!(
         "update workflows set applied = $3, updated_at = clock()
           where tenant_id = $1 and name = $2 and applied is distinct from $3",
@@ -57,9 +58,14 @@ pub async fn apply(
         version.plan.name,
         version.number
     )
-    .execute(&store.pool)
+    .execute(&mut *tx)
     .await?
     .rows_affected();
+    if changed == 1 {
+        schedules::sync(&mut tx, tenant, &version.plan.name, &version.plan.schedules).await?;
+    }
+    tx.commit().await?;
+    store.hints.send(Hint::Undecided);
     Ok(Applied { name: version.plan.name.clone(), version: version.number, changed: changed == 1 })
 }
 
@@ -72,6 +78,7 @@ pub async fn apply_over(
     over: Option<i32>,
 ) -> Result<Option<Applied>, DefinitionError> {
     let version = version_of(store, tenant, definition).await?;
+    let mut tx = store.pool.begin().await?;
     let done = sqlx::query!(
         "update workflows set applied = $3, updated_at = clock()
           where tenant_id = $1 and name = $2 and applied is not distinct from $4",
@@ -80,9 +87,14 @@ pub async fn apply_over(
         version.number,
         over
     )
-    .execute(&store.pool)
+    .execute(&mut *tx)
     .await?
     .rows_affected();
+    if done == 1 {
+        schedules::sync(&mut tx, tenant, &version.plan.name, &version.plan.schedules).await?;
+    }
+    tx.commit().await?;
+    store.hints.send(Hint::Undecided);
     let changed = over != Some(version.number);
     let applied = Applied { name: version.plan.name.clone(), version: version.number, changed };
     Ok((done == 1).then_some(applied))

@@ -2,10 +2,13 @@
 //! the readers beside them fill them. Whether names and needs make sense is decided when a plan is
 //! compiled from them.
 
+mod triggers;
+
 use std::{borrow::Cow, ops::Range, rc::Rc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+pub use self::triggers::{Trigger, Triggers, Zone};
 use super::tree::Tree;
 use crate::{
     duration::Span,
@@ -86,6 +89,8 @@ pub struct Workflow {
     /// The outputs of a session. Values may hold `${{ }}`.
     #[schemars(default)]
     pub outputs: Entries<Any>,
+    #[schemars(default)]
+    pub triggers: Triggers,
 }
 
 /// An input of a workflow.

@@ -14,8 +14,8 @@ pub fn check_inputs(
     given: Map<String, Value>,
 ) -> Result<Map<String, Value>, Vec<String>> {
     let mut problems = Vec::new();
-    for name in given.keys().filter(|name| find(plan, name).is_none()) {
-        problems.push(unknown(plan, name));
+    for name in given.keys().filter(|name| find(&plan.inputs, name).is_none()) {
+        problems.push(unknown(&plan.inputs, name));
     }
     let mut given = given;
     let mut inputs = Map::new();
@@ -41,9 +41,31 @@ pub fn check_inputs(
     if problems.is_empty() { Ok(inputs) } else { Err(problems) }
 }
 
+/// What is wrong with one value that is given; null counts as not given.
+pub(crate) fn input_problem(
+    inputs: &[(String, Input)],
+    name: &str,
+    value: &Value,
+) -> Option<String> {
+    match find(inputs, name) {
+        None => Some(unknown(inputs, name)),
+        Some(_) if value.is_null() => None,
+        Some(input) => mismatch(name, input, value),
+    }
+}
+
+/// The required inputs that are not given.
+pub(crate) fn missing_inputs(
+    inputs: &[(String, Input)],
+    is_given: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = &str> {
+    let required = inputs.iter().filter(|(_, input)| input.required).map(|(name, _)| name.as_str());
+    required.filter(move |name| !is_given(name))
+}
+
 /// The value of `-i name=text`: the text itself for a string, JSON for everything else.
 pub fn input_from_text(plan: &Plan, name: &str, text: &str) -> Result<Value, String> {
-    let input = find(plan, name).ok_or_else(|| unknown(plan, name))?;
+    let input = find(&plan.inputs, name).ok_or_else(|| unknown(&plan.inputs, name))?;
     let value = if input.kind == InputType::String {
         Value::String(text.to_owned())
     } else {
@@ -72,8 +94,8 @@ pub(super) fn matches_type(kind: InputType, value: &Value) -> bool {
     }
 }
 
-fn find<'p>(plan: &'p Plan, name: &str) -> Option<&'p Input> {
-    plan.inputs.iter().find(|(known, _)| known == name).map(|(_, input)| input)
+fn find<'p>(inputs: &'p [(String, Input)], name: &str) -> Option<&'p Input> {
+    inputs.iter().find(|(known, _)| known == name).map(|(_, input)| input)
 }
 
 fn mismatch(name: &str, input: &Input, value: &Value) -> Option<String> {
@@ -96,11 +118,11 @@ fn mismatch(name: &str, input: &Input, value: &Value) -> Option<String> {
     Some(format!("the input `{name}` must be one of {}, not {value}", all.join(", ")))
 }
 
-fn unknown(plan: &Plan, name: &str) -> String {
-    let known = || plan.inputs.iter().map(|(name, _)| name.as_str());
+fn unknown(inputs: &[(String, Input)], name: &str) -> String {
+    let known = || inputs.iter().map(|(name, _)| name.as_str());
     let hint = match suggest::did_you_mean(name, known()) {
         Some(hint) => hint,
-        None if plan.inputs.is_empty() => "the workflow has no inputs".to_owned(),
+        None if inputs.is_empty() => "the workflow has no inputs".to_owned(),
         None => format!("its inputs are {}", known().collect::<Vec<_>>().join(", ")),
     };
     format!("there is no input `{name}`: {hint}")

@@ -12,6 +12,7 @@ pub mod suggest;
 mod syntax;
 pub mod tree;
 
+pub(crate) use self::inputs::{input_problem, missing_inputs};
 use self::problem::Problems;
 pub use self::{
     inputs::{INPUTS_BYTES_MAX, check_inputs, input_from_text},

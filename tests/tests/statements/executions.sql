@@ -13,7 +13,8 @@ execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
                 same(null::text, 100), same(null::text, 100), same('{}'::text, 100),
                 same('{}'::text, 100), same('{}'::text, 100), same(null::text, 100),
                 same(null::text, 100), same(100, 100), same(100, 100), same(100, 100),
-                same(false, 100), same(false, 100), same(null::bigint, 100));
+                same(false, 100), same(false, 100), same(null::bigint, 100),
+                same(null::text, 100));
 
 execute due;
 
@@ -54,6 +55,20 @@ execute reopen (tenant(), session(5000), null, numbers(1, 100), same(1::smallint
 
 -- A worker that offers half of what is asked for.
 execute routes (capabilities(1, 50));
+
+execute schedule_fires_write (tenants(50), schedules(1, 50), same(clock(), 50),
+                              same(0::smallint, 50), same(2::smallint, 50), same(null::uuid, 50),
+                              same(null::text, 50));
+
+execute schedules_ended (tenants(50), schedules(1, 50));
+
+execute schedules_lock (tenants(50), schedules(1, 50));
+
+execute schedules_waiting (50);
+
+execute schedules_write (tenants(50), schedules(1, 50), same(clock(), 50), same(clock(), 50),
+                         same(clock(), 50), same(1, 50), same(0, 50), same(1, 50), same(0, 50),
+                         same(null::text, 50));
 
 execute session_facts (tenants(100), sessions(9801, 9900));
 

@@ -119,3 +119,16 @@ select tenant(), session(s), 1 + e * 4, 4 + e * 4, clock(), same(15::smallint, 4
 
 insert into blobs (tenant_id, hash, body)
 select tenant(), int4send(n), '{}' from generate_series(1, 5000) n;
+
+-- 2 000 schedules with 100 fires each; 5 are due, and of 50 a session runs.
+insert into schedules (tenant_id, id, workflow, source, rule, since, next_fire, due_at, open,
+                       created_at, updated_at)
+select tenant(), 'workflow/s' || n, 'history', 0, '{}', at, at + due, at + due,
+       (n <= 50)::int, at, at
+  from (select clock() as at) c, generate_series(1, 2000) n
+ cross join lateral (select case when n <= 5 then interval '-1 min' else interval '1 hour' end) d (due);
+insert into schedule_fires (tenant_id, schedule_id, fire_time, kind, state, session_id, open,
+                            decided_at)
+select tenant(), 'workflow/s' || n, at - f * interval '1 day', 0, case when f = 1 and n <= 50 then 1 else 3 end,
+       case when f = 1 and n <= 50 then session(9700 + n) end, f = 1 and n <= 50, at
+  from (select clock() as at) c, generate_series(1, 2000) n, generate_series(1, 100) f;

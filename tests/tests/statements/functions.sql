@@ -25,6 +25,9 @@ create function slots(count bigint, each bigint) returns int[] language sql as $
     select array_agg(n::int order by n, i)
       from generate_series(1, count) n, generate_series(1, each) i
 $$;
+create function schedules(first bigint, last bigint) returns text[] language sql as $$
+    select array_agg('workflow/s' || n) from generate_series(first, last) n
+$$;
 create function capabilities(first bigint, last bigint) returns text[] language sql as $$
     select array_agg('capability-' || n) from generate_series(first, last) n
 $$;

@@ -8,6 +8,7 @@ mod nodes;
 mod outline;
 mod resolve;
 mod templates;
+mod triggers;
 mod workspaces;
 
 use serde_json::Value;
@@ -55,6 +56,8 @@ pub fn compile(
     for (_, value) in &workflow.outputs.0 {
         outputs.tree(&value.0, problems);
     }
+    let inputs = inputs(workflow);
+    let schedules = triggers::schedules(workflow, &inputs, problems);
     Some(Plan {
         name: workflow.name.value.clone(),
         description: workflow.description.clone(),
@@ -62,7 +65,7 @@ pub fn compile(
         priority: workflow.priority,
         timeout: workflow.timeout,
         fail_fast: workflow.fail_fast,
-        inputs: inputs(workflow),
+        inputs,
         env: environment(&workflow.env),
         outputs: workflow
             .outputs
@@ -73,6 +76,7 @@ pub fn compile(
         output_references: outputs.found.into_references(),
         nodes: nodes?,
         blocks: outline.blocks,
+        schedules,
     })
 }
 

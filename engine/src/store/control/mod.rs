@@ -1,11 +1,12 @@
-//! The control loop: decides conditions, groups, sleeps and ends; promotes what was delayed; reaps
-//! dead workers; sweeps what ended sessions left. It runs in every process, without a leader: each
+//! The control loop: decides conditions, groups, sleeps and ends; promotes what was delayed; fires
+//! schedules; reaps dead workers; sweeps what ended sessions left. It runs in every process, without a leader: each
 //! step is a guarded statement that any process may win.
 
 mod close;
 mod decide;
 mod delays;
 mod expand;
+mod fire;
 mod group_timeout;
 mod reap;
 mod sweep;
@@ -80,6 +81,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         delays::promote(store).await,
         delays::wake(store).await,
         sweep::sweep(store).await,
+        fire::fire(store).await,
     ];
     let mut done = 0;
     let mut failed = None;

@@ -5,15 +5,15 @@ with v as materialized (
       from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::smallint[],
                   $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
                   $13::text[], $14::int[], $15::int[], $16::int[], $17::bool[], $18::bool[],
-                  $19::bigint[])
+                  $19::bigint[], $20::text[])
            as v (tenant_id, id, version_id, title, type, priority, prompt, description, tags,
                  metadata, inputs, file_dir, created_by, open, total, rows, fail_fast, closing,
-                 timeout_ms)
+                 timeout_ms, schedule_id)
 ), s as (
     insert into sessions (tenant_id, id, version_id, title, type, priority, prompt, description,
-                          tags, metadata, inputs, file_dir, created_by, created_at)
+                          tags, metadata, inputs, file_dir, created_by, created_at, schedule_id)
     select tenant_id, id, version_id, title, type, priority, prompt, description, tags::text[],
-           metadata::jsonb, inputs::jsonb, file_dir, created_by, at
+           metadata::jsonb, inputs::jsonb, file_dir, created_by, at, schedule_id
       from v
 ), p as (
     insert into session_progress (tenant_id, session_id, version_id, state, open, total,

@@ -1,4 +1,4 @@
--- Seconds until the next delayed row or deadline is due; null when there is none. Only what the
+-- Seconds until the next delayed row, deadline or fire is due; null when there is none. Only what the
 -- other statements take when it is due: looking for anything else would never end.
 select extract(epoch from least(
            (select t.wake_at
@@ -15,5 +15,9 @@ select extract(epoch from least(
            (select p.deadline_at from session_progress p
              where p.timed and p.deadline_at is not null and p.state in (1, 2, 3, 4)
              order by p.deadline_at
+             limit 1),
+           (select s.due_at from schedules s
+             where s.due_at is not null
+             order by s.due_at
              limit 1)
        ) - clock())::float8 as "secs"

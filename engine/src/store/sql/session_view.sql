@@ -1,5 +1,5 @@
 select s.id, s.title, s.type as kind, s.priority, s.prompt, s.description, s.tags, s.metadata,
-       s.inputs, s.outputs, s.created_by, s.created_at,
+       s.inputs, s.outputs, s.created_by, s.created_at, s.schedule_id,
        v.name, v.version,
        p.state, p.sweep, p.retry, p.bad,
        p.error as "error: sqlx::types::Json<Failure>",

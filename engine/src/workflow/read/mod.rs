@@ -4,6 +4,7 @@
 mod fields;
 mod scalars;
 mod task;
+mod triggers;
 mod words;
 mod workflow;
 

@@ -158,7 +158,7 @@ impl Read for Span {
 }
 
 /// Reads one of a closed set of words.
-fn word<T: Copy>(
+pub(super) fn word<T: Copy>(
     tree: &Tree,
     name: &str,
     words: &[(&'static str, T)],

@@ -26,15 +26,7 @@ impl Vocabulary {
 pub(super) static WORKFLOW: Vocabulary = Vocabulary {
     noun: "a workflow",
     example: None,
-    later: &[
-        "finally",
-        "triggers",
-        "concurrency",
-        "start_timeout",
-        "finally_timeout",
-        "retention",
-        "budget",
-    ],
+    later: &["finally", "concurrency", "start_timeout", "finally_timeout", "retention", "budget"],
     habits: &[
         (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
         (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),
@@ -50,6 +42,44 @@ pub(super) static WORKFLOW: Vocabulary = Vocabulary {
         (&["retry"], "defaults", "use `defaults: { retry: { … } }`"),
         (&["retries"], "defaults", "use `defaults: { retry: { max_attempts: 3 } }`"),
         (&["apiVersion"], "version", "use `version: 1`"),
+    ],
+};
+
+pub(super) static TRIGGERS: Vocabulary = Vocabulary {
+    noun: "`triggers`",
+    example: Some("{ schedule: [{ id: nightly, cron: \"0 2 * * *\" }] }"),
+    later: &[],
+    habits: &[(&["schedules", "cron", "crons", "timer"], "schedule", "use `schedule` with a list")],
+};
+
+pub(super) static SCHEDULE: Vocabulary = Vocabulary {
+    noun: "a schedule",
+    example: Some("{ id: nightly, cron: \"0 2 * * *\", timezone: Europe/Amsterdam }"),
+    later: &[],
+    habits: &[
+        (&["name", "key"], "id", "use `id`"),
+        (&["schedule", "expression", "at", "every"], "cron", "use `cron`: \"0 2 * * *\""),
+        (&["tz", "time_zone", "timeZone", "zone"], "timezone", "use `timezone`"),
+        (&["inputs", "args", "params", "parameters"], "with", "use `with`"),
+        (
+            &["concurrencyPolicy", "concurrency_policy", "overlap_policy", "concurrency"],
+            "overlap",
+            "use `overlap: skip`, `allow`, `queue` or `cancel`",
+        ),
+        (
+            &["catchup", "catch-up", "misfire", "backfill"],
+            "catch_up",
+            "use `catch_up: latest`, `all` or `none`",
+        ),
+        (
+            &["catchup_window", "startingDeadlineSeconds", "deadline"],
+            "catch_up_window",
+            "use `catch_up_window` with a unit: 6h",
+        ),
+        (&["pause_on_failure", "max_failures"], "pause_after", "use `pause_after: 3`"),
+        (&["limit", "count", "max_runs_total", "runs"], "max_runs", "use `max_runs`"),
+        (&["start_at", "from", "starts_at"], "start", "use `start`"),
+        (&["end", "end_at", "to", "ends_at"], "until", "use `until`"),
     ],
 };
 

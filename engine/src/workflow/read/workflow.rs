@@ -39,6 +39,7 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
             .required("tasks")
             .unwrap_or_else(|| At { at: tree.at, value: Entries::default() }),
         outputs: fields.or_default("outputs"),
+        triggers: fields.or_default("triggers"),
     };
     check_name(&workflow.name, fields.problems);
     fields.finish();

@@ -6,6 +6,7 @@ mod limits;
 mod names;
 mod needs;
 mod properties;
+mod schedules;
 mod structure;
 mod text;
 

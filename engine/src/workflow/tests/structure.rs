@@ -176,7 +176,6 @@ fn what_comes_later_is_said_so() {
     insta::assert_snapshot!(problems("
 version: 1
 name: later
-triggers: { schedule: [] }
 concurrency: { key: a, limit: 1 }
 finally: { report: { run: ls } }
 start_timeout: 1h
@@ -207,38 +206,37 @@ tasks:
   c: { agent: { runtime: acp, prompt: x } }
   d: { agent: { runtime: scripted, script: x, session: fresh, permissions: {} } }
 "), @r"
-    3:1 `triggers` is not supported yet
-    4:1 `concurrency` is not supported yet
-    5:1 `finally` is not supported yet
-    6:1 `start_timeout` is not supported yet
-    7:1 `finally_timeout` is not supported yet
-    8:1 `retention` is not supported yet
-    9:1 `budget` is not supported yet
-    11:14 `approval` is not supported yet
-    12:11 `wait_for` is not supported yet
-    13:12 `decompose` is not supported yet
-    14:18 another workflow (`other-workflow@2`) as a task is not supported yet
-    15:17 `builtin/http` is not supported yet
-    16:18 `builtin/merge-train` is not supported yet
-    17:10 `loop` is not supported yet
-    17:57 `a` hides the task `a` outside of the group
+    3:1 `concurrency` is not supported yet
+    4:1 `finally` is not supported yet
+    5:1 `start_timeout` is not supported yet
+    6:1 `finally_timeout` is not supported yet
+    7:1 `retention` is not supported yet
+    8:1 `budget` is not supported yet
+    10:14 `approval` is not supported yet
+    11:11 `wait_for` is not supported yet
+    12:12 `decompose` is not supported yet
+    13:18 another workflow (`other-workflow@2`) as a task is not supported yet
+    14:17 `builtin/http` is not supported yet
+    15:18 `builtin/merge-train` is not supported yet
+    16:10 `loop` is not supported yet
+    16:57 `a` hides the task `a` outside of the group
          choose another id
-    20:5 `start_timeout` is not supported yet
-    21:5 `estimate` is not supported yet
-    22:5 `lock` is not supported yet
-    23:5 `compensate` is not supported yet
-    24:5 `verify` is not supported yet
-    25:5 `on_verify_fail` is not supported yet
-    26:5 `artifacts` is not supported yet
-    27:5 `prefers` is not supported yet
-    28:5 `budget` is not supported yet
-    29:5 `context` is not supported yet
-    30:26 the runtime `opencode` is not supported yet
+    19:5 `start_timeout` is not supported yet
+    20:5 `estimate` is not supported yet
+    21:5 `lock` is not supported yet
+    22:5 `compensate` is not supported yet
+    23:5 `verify` is not supported yet
+    24:5 `on_verify_fail` is not supported yet
+    25:5 `artifacts` is not supported yet
+    26:5 `prefers` is not supported yet
+    27:5 `budget` is not supported yet
+    28:5 `context` is not supported yet
+    29:26 the runtime `opencode` is not supported yet
          use `command` with any agent's command line
-    31:26 the runtime `acp` is not supported yet
+    30:26 the runtime `acp` is not supported yet
          use `command` with any agent's command line
-    32:47 `session` is not supported yet
-    32:63 `permissions` is not supported yet
+    31:47 `session` is not supported yet
+    31:63 `permissions` is not supported yet
     ");
 }
 
