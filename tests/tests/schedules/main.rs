@@ -21,9 +21,9 @@ use jobshop_engine::{
 };
 use jobshop_tests::Stage;
 
-pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -51,9 +51,7 @@ impl Clockwork {
             .to_owned();
         if !schedules.is_empty() {
             definition.push_str("triggers:\n  schedule:\n");
-            for schedule in schedules {
-                definition.push_str(&format!("    - {schedule}\n"));
-            }
+            definition.extend(schedules.iter().map(|schedule| format!("    - {schedule}\n")));
         }
         workflows::apply(&self.stage.store, TenantId::DEFAULT, &definition).await.unwrap();
     }

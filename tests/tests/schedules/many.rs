@@ -87,13 +87,14 @@ async fn watched(
 }
 
 /// The fires that started a session, and how many sessions there are.
-async fn fired(it: &Stage, id: &str) -> (Vec<DateTime<Utc>>, i64) {
+async fn fired(it: &Stage, id: &str) -> (Vec<DateTime<Utc>>, usize) {
     let times = sqlx::query_scalar(
         "select fire_time from schedule_fires where schedule_id = $1 and state = 1 order by 1",
     );
     let times = times.bind(id).fetch_all(it.db.pool()).await.unwrap();
     let sessions = sqlx::query_scalar("select count(*) from sessions where schedule_id = $1");
-    (times, sessions.bind(id).fetch_one(it.db.pool()).await.unwrap())
+    let sessions: i64 = sessions.bind(id).fetch_one(it.db.pool()).await.unwrap();
+    (times, usize::try_from(sessions).unwrap())
 }
 
 #[tokio::test]
@@ -105,11 +106,11 @@ async fn five_schedulers_over_two_years_in_ten_zones_fire_everything_once() {
         "version: 1\nname: zones\ntasks: { a: { uses: builtin/noop } }\ntriggers:\n  schedule:\n"
             .to_owned();
     for (index, case) in CASES.iter().enumerate() {
-        definition.push_str(&format!(
+        definition.extend([format!(
             "    - {{ id: z{index}, cron: \"{}\", timezone: {}, overlap: allow, catch_up: all }}\n",
             cron(case),
             case.0
-        ));
+        )]);
     }
     workflows::apply(&it.store, TenantId::DEFAULT, &definition).await.unwrap();
     let schedulers: Vec<Store> = (0..5).map(|_| it.another_store()).collect();
@@ -134,7 +135,7 @@ async fn five_schedulers_over_two_years_in_ten_zones_fire_everything_once() {
         let wanted = watched(&it, case, from, to).await;
         let (times, sessions) = fired(&it, &format!("zones/z{index}")).await;
         assert_eq!(times.iter().copied().collect::<BTreeSet<_>>(), wanted, "{case:?}");
-        assert_eq!((times.len(), sessions), (wanted.len(), wanted.len() as i64), "{case:?}");
+        assert_eq!((times.len(), sessions), (wanted.len(), wanted.len()), "{case:?}");
     }
 }
 
