@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path as FilePath, sync::Arc};
 use axum::{
     Json,
     extract::ConnectInfo,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jobshop_engine::{
@@ -23,7 +23,6 @@ use jobshop_engine::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,11 +30,9 @@ use crate::{
     app::Shared,
     auth::Caller,
     error::{ApiError, Problem},
-    extract::Body,
+    extract::{Body, idempotency},
 };
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const KEY_CHARS_MAX: usize = 255;
 const TITLE_CHARS_MAX: usize = 200;
 const TAG_CHARS_MAX: usize = 100;
 const TAGS_MAX: usize = 50;
@@ -246,18 +243,4 @@ fn check_text(field: &str, text: Option<&str>, chars_max: usize) -> Result<(), A
 
 fn invalid(detail: impl Into<String>) -> ApiError {
     ApiError::InvalidBody(detail.into())
-}
-
-/// The client's key with a digest of what it asks for, however it was written.
-fn idempotency(
-    headers: &HeaderMap,
-    body: &NewSessionBody,
-) -> Result<Option<Idempotency>, ApiError> {
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let key = key.to_str().unwrap_or_default();
-    if key.is_empty() || key.len() > KEY_CHARS_MAX {
-        return Err(ApiError::InvalidKey);
-    }
-    let text = serde_json::to_vec(body).map_err(|error| invalid(error.to_string()))?;
-    Ok(Some(Idempotency { key: key.to_owned(), request: Sha256::digest(text).to_vec() }))
 }

@@ -7,12 +7,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jobshop_engine::{
+    approval::Refusal,
     role::Role,
     store::{
         self,
+        approvals::VoteError,
         keys::KeyError,
         schedules::ScheduleError,
         sessions::{CreateError, SteerError},
+        signals::SignalError,
         tenants::TenantError,
         view::ReadError,
         workflows::DefinitionError,
@@ -78,6 +81,10 @@ pub(crate) enum ApiError {
     Definition(#[from] DefinitionError),
     #[error(transparent)]
     Steer(#[from] SteerError),
+    #[error(transparent)]
+    Vote(#[from] VoteError),
+    #[error(transparent)]
+    Signal(#[from] SignalError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -145,13 +152,11 @@ impl ApiError {
             Self::Schedule(D::NotFound(_)) => (S::NOT_FOUND, "schedule_not_found"),
             Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
             Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
-            Self::Key(KeyError::NotFound(_)) => (S::NOT_FOUND, "key_not_found"),
-            Self::Tenant(TenantError::NotFound(_)) => (S::NOT_FOUND, "tenant_not_found"),
-            Self::Key(KeyError::Exists(_)) => (S::CONFLICT, "key_exists"),
-            Self::Tenant(TenantError::Exists(_)) => (S::CONFLICT, "tenant_exists"),
-            Self::Key(KeyError::BadName(_)) | Self::Tenant(TenantError::BadName(_)) => {
-                (S::BAD_REQUEST, "invalid_name")
-            }
+            Self::Read(R::NoApproval(_)) => (S::NOT_FOUND, "approval_not_found"),
+            Self::Vote(error) => of_vote(error),
+            Self::Signal(error) => of_signal(error),
+            Self::Key(error) => of_key(error),
+            Self::Tenant(error) => of_tenant(error),
             Self::Read(R::AmbiguousSession { .. }) => (S::CONFLICT, "ambiguous_id"),
             Self::Schedule(D::Exists(_)) => (S::CONFLICT, "schedule_exists"),
             Self::Schedule(D::OfWorkflow(_)) => (S::CONFLICT, "schedule_of_workflow"),
@@ -193,8 +198,6 @@ impl ApiError {
             | Self::Schedule(D::Database(error) | D::Create(C::Database(error)))
             | Self::Definition(DefinitionError::Database(error))
             | Self::Steer(T::Database(error))
-            | Self::Key(KeyError::Database(error))
-            | Self::Tenant(TenantError::Database(error))
             | Self::Keys(error) => database(error),
         }
     }
@@ -209,6 +212,47 @@ impl ApiError {
         } else {
             Vec::new()
         }
+    }
+}
+
+fn of_key(error: &KeyError) -> (StatusCode, &'static str) {
+    match error {
+        KeyError::NotFound(_) => (StatusCode::NOT_FOUND, "key_not_found"),
+        KeyError::Exists(_) => (StatusCode::CONFLICT, "key_exists"),
+        KeyError::BadName(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
+        KeyError::Database(error) => database(error),
+    }
+}
+
+fn of_tenant(error: &TenantError) -> (StatusCode, &'static str) {
+    match error {
+        TenantError::NotFound(_) => (StatusCode::NOT_FOUND, "tenant_not_found"),
+        TenantError::Exists(_) => (StatusCode::CONFLICT, "tenant_exists"),
+        TenantError::BadName(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
+        TenantError::Database(error) => database(error),
+    }
+}
+
+fn of_vote(error: &VoteError) -> (StatusCode, &'static str) {
+    match error {
+        VoteError::NotFound(_) => (StatusCode::NOT_FOUND, "approval_not_found"),
+        VoteError::Ended { .. } => (StatusCode::CONFLICT, "approval_ended"),
+        VoteError::Refused(Refusal::NotAsked(..)) => (StatusCode::FORBIDDEN, "not_a_decider"),
+        VoteError::Refused(Refusal::OwnSession(_)) => (StatusCode::FORBIDDEN, "self_approval"),
+        VoteError::Database(error) => database(error),
+    }
+}
+
+fn of_signal(error: &SignalError) -> (StatusCode, &'static str) {
+    match error {
+        SignalError::NotFound(_) => (StatusCode::NOT_FOUND, "session_not_found"),
+        SignalError::Ended(..) => (StatusCode::CONFLICT, "session_ended"),
+        SignalError::TooMany(_) => (StatusCode::CONFLICT, "too_many_signals"),
+        SignalError::KeyReused => (StatusCode::CONFLICT, "idempotency_key_reused"),
+        SignalError::Misfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signal_misfit"),
+        SignalError::BadData => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_signal"),
+        SignalError::BadName(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
+        SignalError::Database(error) => database(error),
     }
 }
 

@@ -7,12 +7,14 @@ use axum::{
         FromRequest, FromRequestParts, Request,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
 };
+use jobshop_engine::store::sessions::Idempotency;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned},
 };
+use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
 use crate::error::ApiError;
@@ -110,4 +112,22 @@ pub(crate) fn after_event(after: Option<i32>) -> Result<i32, ApiError> {
         }
         after => Ok(after.unwrap_or(0)),
     }
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const KEY_CHARS_MAX: usize = 255;
+
+/// The client's key with a digest of what it asks for, however it was written.
+pub(crate) fn idempotency(
+    headers: &HeaderMap,
+    body: &impl Serialize,
+) -> Result<Option<Idempotency>, ApiError> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = key.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > KEY_CHARS_MAX {
+        return Err(ApiError::InvalidKey);
+    }
+    let text =
+        serde_json::to_vec(body).map_err(|error| ApiError::InvalidBody(error.to_string()))?;
+    Ok(Some(Idempotency { key: key.to_owned(), request: Sha256::digest(text).to_vec() }))
 }

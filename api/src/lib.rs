@@ -4,6 +4,7 @@
 
 mod agents;
 mod app;
+mod approvals;
 mod auth;
 mod create;
 mod description;
@@ -19,6 +20,7 @@ mod router;
 mod schedules;
 mod server;
 mod sessions;
+mod signals;
 mod tasks;
 mod tenants;
 mod why;

@@ -24,10 +24,11 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    auth, create,
+    approvals, auth, create,
     description::{self, Description},
     error::ApiError,
-    events, health, keys, live, logs, metrics, schedules, sessions, tasks, tenants, why, workflows,
+    events, health, keys, live, logs, metrics, schedules, sessions, signals, tasks, tenants, why,
+    workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -44,6 +45,8 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(workflows::routes())
         .merge(schedules::routes())
         .merge(agents::routes())
+        .merge(approvals::routes())
+        .merge(signals::routes())
         .merge(keys::routes())
         .merge(tenants::routes())
         .merge(live::routes())

@@ -7,6 +7,7 @@ mod doctor;
 mod follow;
 mod graph;
 mod host;
+mod inbox;
 mod key;
 mod prompt;
 mod request;
@@ -35,7 +36,7 @@ Ids may be shortened to any unique tail of at least 6 characters; @latest is the
 @latest:NAME the newest one of a workflow.
 
 Exit codes: 0 ok, 1 the session failed, 2 usage or invalid workflow, 3 auth, 4 not found,
-5 conflict, 75 temporary.";
+5 conflict, 6 waiting for a person (--exit-on-wait), 75 temporary.";
 
 /// Durable workflows of autonomous coding sessions.
 #[derive(Debug, Parser)]
@@ -94,6 +95,12 @@ enum Command {
     /// The agents that work for this installation
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// List what tasks ask of people
+    Inbox,
+    /// Vote for what a task asks
+    Approve(inbox::Vote),
+    /// Reject what a task asks
+    Reject(inbox::Vote),
     /// Keys that people and programs come in with: create, list, revoke
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -151,6 +158,9 @@ impl Command {
             | Self::Workflow(_)
             | Self::Schedule(_)
             | Self::Agent(_)
+            | Self::Inbox
+            | Self::Approve(_)
+            | Self::Reject(_)
             | Self::Key(_)
             | Self::Tenant(_)
             | Self::Doctor(_)
@@ -175,6 +185,9 @@ impl Command {
             Self::Workflow(command) => run(command.execute(app)),
             Self::Schedule(command) => run(command.execute(app)),
             Self::Agent(command) => run(command.execute(app)),
+            Self::Inbox => run(inbox::list(app)),
+            Self::Approve(command) => run(command.execute(app, "approve")),
+            Self::Reject(command) => run(command.execute(app, "reject")),
             Self::Key(command) => run(command.execute(app)),
             Self::Tenant(command) => run(command.execute(app)),
             Self::Doctor(command) => run(command.execute(app)),

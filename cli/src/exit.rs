@@ -18,6 +18,8 @@ pub enum Exit {
     NotFound,
     /// What was asked contradicts the present state.
     Conflict,
+    /// Nothing goes on before a person decides.
+    Waiting,
     /// It may work later: no server, no database, a full disk.
     Temporary,
     /// The person at the terminal stopped waiting.
@@ -33,6 +35,7 @@ impl Exit {
             Self::Auth => 3,
             Self::NotFound => 4,
             Self::Conflict => 5,
+            Self::Waiting => 6,
             Self::Temporary => 75,
             Self::Interrupted => 130,
         }

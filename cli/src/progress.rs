@@ -23,6 +23,8 @@ pub use summary::summarize;
 use lines::Lines;
 use live::Live;
 
+/// After so long without an event it is looked whether the session waits for people.
+const QUIET: Duration = Duration::from_millis(300);
 /// How often the numbers of a session are asked for while they are drawn.
 const COUNTS: Duration = Duration::from_secs(1);
 
@@ -59,12 +61,26 @@ impl View {
     }
 }
 
-/// Shows a session from the event after `after` until it ends; its object then.
+/// How far a session is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    End,
+    /// To its end, or to where nothing moves before somebody decides.
+    EndOrWait,
+}
+
+impl From<bool> for Until {
+    fn from(is_left_waiting: bool) -> Self {
+        if is_left_waiting { Self::EndOrWait } else { Self::End }
+    }
+}
+
+/// Shows a session from the event after `after` until it ends, or waits; its object then.
 pub async fn follow(
     app: &App,
     client: &Client,
     session: &Value,
-    after: i64,
+    (after, until): (i64, Until),
     mut view: View,
 ) -> Result<Value, Failure> {
     let id = objects::read::<Session>(session)?.id;
@@ -72,9 +88,17 @@ pub async fn follow(
     let find = || app.running_client().ok().flatten();
     let mut ticks = interval(COUNTS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_looked_at = until == Until::End;
     loop {
         let event = tokio::select! {
             event = events.next(find) => event?,
+            () = tokio::time::sleep(QUIET), if !is_looked_at => {
+                is_looked_at = true;
+                if waits_for_people(events.client(), &id).await? {
+                    return events.client().session(&id).await;
+                }
+                continue;
+            }
             _ = ticks.tick() => {
                 if let View::Live(live) = &mut view
                     && let Ok(session) = events.client().session(&id).await
@@ -85,6 +109,7 @@ pub async fn follow(
             }
         };
         if let Some(event) = event {
+            is_looked_at = until == Until::End;
             view.show(app, &event)?;
             continue;
         }
@@ -96,8 +121,17 @@ pub async fn follow(
     }
 }
 
-/// The exit code of a session that ended; `strict` accepts no failure, allowed or not.
+async fn waits_for_people(client: &Client, session: &str) -> Result<bool, Failure> {
+    let why = client.get(&["sessions", session, "why"], &[]).await?;
+    Ok(why["waits_for_people"] == true)
+}
+
+/// The exit code of a session that ended, or that is left waiting for people; `strict` accepts no
+/// failure, allowed or not.
 pub fn exit_of(session: &Session, strict: Strict) -> Exit {
+    if !session.status.is_final() {
+        return Exit::Waiting;
+    }
     let is_good = session.status == SessionState::Completed
         || (session.status == SessionState::PartiallyCompleted && strict == Strict::No);
     if is_good { Exit::Done } else { Exit::SessionFailed }

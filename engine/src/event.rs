@@ -81,12 +81,33 @@ pub enum EventKind {
     /// An attempt was lost with its worker.
     #[serde(rename = "task.attempt_crashed")]
     TaskCrashed,
+    /// A task asks people whether it may go on.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested,
+    /// Somebody voted for it.
+    #[serde(rename = "approval.approved")]
+    ApprovalApproved,
+    /// Somebody rejected it.
+    #[serde(rename = "approval.rejected")]
+    ApprovalRejected,
+    /// Nobody decided in time.
+    #[serde(rename = "approval.expired")]
+    ApprovalExpired,
+    /// Nobody decided in time: it stays open, and any admin may decide.
+    #[serde(rename = "approval.escalated")]
+    ApprovalEscalated,
+    /// A signal came.
+    #[serde(rename = "signal.received")]
+    SignalReceived,
+    /// A kept signal did not fit the task that would have taken it.
+    #[serde(rename = "signal.refused")]
+    SignalRefused,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 33] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -113,6 +134,13 @@ impl EventKind {
         E::SessionExpanded,
         E::TaskReleased,
         E::TaskCrashed,
+        E::ApprovalRequested,
+        E::ApprovalApproved,
+        E::ApprovalRejected,
+        E::ApprovalExpired,
+        E::ApprovalEscalated,
+        E::SignalReceived,
+        E::SignalRefused,
     ];
 
     /// The event that a session entered `state`.
@@ -168,6 +196,13 @@ impl EventKind {
             E::SessionExpanded => "session.expanded",
             E::TaskReleased => "task.released",
             E::TaskCrashed => "task.attempt_crashed",
+            E::ApprovalRequested => "approval.requested",
+            E::ApprovalApproved => "approval.approved",
+            E::ApprovalRejected => "approval.rejected",
+            E::ApprovalExpired => "approval.expired",
+            E::ApprovalEscalated => "approval.escalated",
+            E::SignalReceived => "signal.received",
+            E::SignalRefused => "signal.refused",
         }
     }
 }

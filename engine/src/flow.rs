@@ -7,7 +7,8 @@ use crate::{
     duration::Span,
     expression::{self, values::Values},
     outcome::{ErrorClass, Failure},
-    plan::{self, Group, Join, Kind, NodeIndex, Plan},
+    plan::{self, Approval, Group, Join, Kind, NodeIndex, Plan},
+    signal,
     task::{Reason, TaskState},
 };
 
@@ -20,6 +21,10 @@ pub enum Decision {
     Fail(Failure),
     /// It sleeps for so many milliseconds.
     Sleep(u64),
+    /// People are asked this.
+    Ask(String),
+    /// It waits for the signal of this name.
+    Await(String),
     /// A plain group begins: so many direct children, and those of them that waited for nothing else.
     Start {
         children: i32,
@@ -56,6 +61,8 @@ pub fn decide(plan: &Plan, index: NodeIndex, needs: Needs, values: &Values) -> D
     match &node.kind {
         Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) => Decision::Ready,
         Kind::Sleep(source) => sleep(plan, index, source, values),
+        Kind::Approval(approval) => ask(plan, index, approval, values),
+        Kind::WaitFor(source) => wait(plan, index, source, values),
         Kind::Group(group) if group.for_each.is_some() => match plan::expand(plan, index, values) {
             Ok(items) if items.is_empty() => Decision::Complete,
             Ok(items) => Decision::Expand(items),
@@ -84,6 +91,36 @@ fn sleep(plan: &Plan, index: NodeIndex, source: &str, values: &Values) -> Decisi
     match text.parse::<Span>() {
         Ok(span) => Decision::Sleep(span.ms),
         Err(error) => Decision::Fail(Failure::new(ErrorClass::Template, error.to_string())),
+    }
+}
+
+/// What is asked may have this many characters.
+const MESSAGE_CHARS_MAX: usize = 20_000;
+
+fn ask(plan: &Plan, index: NodeIndex, approval: &Approval, values: &Values) -> Decision {
+    let node = plan.node(index);
+    let Some(source) = &approval.message else {
+        let what = node.title.as_ref().unwrap_or(&node.id);
+        return Decision::Ask(format!("May `{what}` go on?"));
+    };
+    match expression::render_text(source, &values.scope(plan, Some(index))) {
+        Ok(text) if text.chars().nth(MESSAGE_CHARS_MAX).is_some() => {
+            let message = format!("the message has more than {MESSAGE_CHARS_MAX} characters");
+            Decision::Fail(Failure::new(ErrorClass::TooLarge, message))
+        }
+        Ok(text) => Decision::Ask(text),
+        Err(failure) => Decision::Fail(failure),
+    }
+}
+
+fn wait(plan: &Plan, index: NodeIndex, source: &str, values: &Values) -> Decision {
+    match expression::render_text(source, &values.scope(plan, Some(index))) {
+        Ok(name) if signal::is_name(&name) => Decision::Await(name),
+        Ok(name) => {
+            let message = format!("`{name}` cannot be the name of a signal");
+            Decision::Fail(Failure::new(ErrorClass::Template, message))
+        }
+        Err(failure) => Decision::Fail(failure),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything outside [`store`] takes values and returns values: it knows no clock, database,
 //! file, chance or runtime. [`store`] is the only place with SQL.
 
+pub mod approval;
 pub mod attempt;
 pub mod capability;
 pub mod duration;
@@ -19,6 +20,7 @@ pub mod retry;
 pub mod role;
 pub mod schedule;
 pub mod session;
+pub mod signal;
 pub mod store;
 pub mod task;
 pub mod workflow;

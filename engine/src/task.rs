@@ -169,10 +169,14 @@ pub enum Reason {
     SessionCancelled,
     /// Cancelled: the session or an enclosing group ran out of time.
     Timeout,
+    /// Blocked: people have to decide.
+    Approval,
+    /// Blocked: a signal has to come.
+    Signal,
 }
 
 impl Reason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -182,6 +186,8 @@ impl Reason {
         Self::FailFast,
         Self::SessionCancelled,
         Self::Timeout,
+        Self::Approval,
+        Self::Signal,
     ];
 
     pub const fn code(self) -> i16 {
@@ -204,6 +210,8 @@ impl Reason {
             Self::FailFast => "fail_fast",
             Self::SessionCancelled => "session_cancelled",
             Self::Timeout => "timeout",
+            Self::Approval => "approval",
+            Self::Signal => "signal",
         }
     }
 }

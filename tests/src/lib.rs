@@ -2,6 +2,7 @@
 //! themselves are in `tests/`, one file a subject.
 
 pub mod app;
+pub mod caller;
 pub mod command_line;
 pub mod database;
 pub mod fleet;
@@ -15,6 +16,7 @@ pub mod truth;
 pub mod wait;
 
 pub use app::{Answer, TestApp};
+pub use caller::Caller;
 pub use command_line::CommandLine;
 pub use database::TestDb;
 pub use fleet::Fleet;

@@ -1,45 +1,17 @@
 //! Who may come in, as what, and that nobody sees anything of another tenant.
 
-#![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
-
-use jobshop_tests::{Answer, TestApp};
-use reqwest::{Method, RequestBuilder};
+use jobshop_tests::{Answer, Caller, TestApp};
+use reqwest::Method;
 use serde_json::{Value, json};
-
-/// A caller with a key of its own.
-struct Caller<'a> {
-    app: &'a TestApp,
-    key: String,
-}
-
-impl Caller<'_> {
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.app.bare_request(method, path).bearer_auth(&self.key)
-    }
-
-    async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path)).await
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Answer {
-        Answer::of(self.request(Method::POST, path).json(body)).await
-    }
-}
-
-/// A new key of the tenant, made with the server's own token.
-async fn key<'a>(app: &'a TestApp, name: &str, role: &str, tenant: &str) -> Caller<'a> {
-    let body = json!({ "name": name, "role": role, "tenant": tenant });
-    let made = app.post("/api/v1/keys", &body).await;
-    assert_eq!(made.status, 201, "{}", made.text);
-    Caller { app, key: made.json["key"].as_str().unwrap().to_owned() }
-}
 
 async fn tenant(app: &TestApp, name: &str) {
     let made = app.post("/api/v1/tenants", &json!({ "name": name })).await;
     assert_eq!((made.status.as_u16(), &made.json["name"]), (201, &json!(name)), "{}", made.text);
 }
 
-const NOOP: &str = "version: 1\nname: secret-b\ntasks:\n  only: { uses: builtin/noop }\n";
+const NOOP: &str = "version: 1\nname: secret-b\ntasks:\n  only: { uses: builtin/noop }\n  \
+                    ask: { approval: { message: secret-b } }\n\
+                    triggers: { schedule: [{ id: secret-b, cron: \"0 2 1 1 *\" }] }\n";
 
 #[tokio::test]
 async fn a_key_is_shown_once_and_kept_as_a_hash() {
@@ -61,9 +33,9 @@ async fn a_key_is_shown_once_and_kept_as_a_hash() {
 #[tokio::test]
 async fn a_viewer_reads_an_operator_steers_an_admin_registers_and_makes_keys() {
     let app = TestApp::new().await;
-    let viewer = key(&app, "v", "viewer", "default").await;
-    let operator = key(&app, "o", "operator", "default").await;
-    let admin = key(&app, "a", "admin", "default").await;
+    let viewer = app.key("v", "viewer", "default").await;
+    let operator = app.key("o", "operator", "default").await;
+    let admin = app.key("a", "admin", "default").await;
     let session = json!({ "definition": NOOP });
 
     viewer.post("/api/v1/sessions", &session).await.problem(403, "forbidden");
@@ -92,7 +64,7 @@ async fn a_viewer_reads_an_operator_steers_an_admin_registers_and_makes_keys() {
 #[tokio::test]
 async fn a_revoked_or_unknown_key_opens_nothing() {
     let app = TestApp::new().await;
-    let ci = key(&app, "ci", "operator", "default").await;
+    let ci = app.key("ci", "operator", "default").await;
     assert_eq!(ci.get("/api/v1/sessions").await.status, 200);
     let again = app.post("/api/v1/keys", &json!({ "name": "ci", "role": "viewer" })).await;
     again.problem(409, "key_exists");
@@ -102,9 +74,9 @@ async fn a_revoked_or_unknown_key_opens_nothing() {
     assert_eq!(app.post("/api/v1/keys/ci/revoke", &json!({})).await.json, revoked);
     app.post("/api/v1/keys/cd/revoke", &json!({})).await.problem(404, "key_not_found");
     // The name is free again, for another key.
-    let next = key(&app, "ci", "viewer", "default").await;
+    let next = app.key("ci", "viewer", "default").await;
     assert_eq!(next.get("/api/v1/sessions").await.status, 200);
-    let unknown = Caller { app: &app, key: format!("jsk_{}", "0".repeat(64)) };
+    let unknown = Caller::new(&app, format!("jsk_{}", "0".repeat(64)));
     unknown.get("/api/v1/sessions").await.problem(401, "unauthorized");
     for name in ["admin", "operator", "", "a b", "timeout"] {
         let body = json!({ "name": name, "role": "viewer" });
@@ -121,7 +93,7 @@ async fn only_admins_of_the_installations_tenant_reach_other_tenants() {
     app.post("/api/v1/tenants", &json!({ "name": "B!" })).await.problem(400, "invalid_name");
     let body = json!({ "name": "x", "role": "viewer", "tenant": "nobody" });
     app.post("/api/v1/keys", &body).await.problem(404, "tenant_not_found");
-    let a = key(&app, "boss", "admin", "a").await;
+    let a = app.key("boss", "admin", "a").await;
     for path in ["/api/v1/tenants", "/metrics", "/api/v1/keys?tenant=b", "/api/v1/keys?tenant=c"] {
         a.get(path).await.problem(403, "forbidden");
     }
@@ -133,9 +105,11 @@ async fn only_admins_of_the_installations_tenant_reach_other_tenants() {
 }
 
 /// What the description's parameters stand for in the tenant that is to stay unseen.
-fn filled(path: &str, session: &str) -> String {
+fn filled(path: &str, session: &str, approval: &str) -> String {
     let name = if path.contains("/keys/") { "secret-b-key" } else { "secret-b" };
-    path.replace("{id}", session)
+    let id = if path.contains("/approvals/") { approval } else { session };
+    path.replace("{id}", id)
+        .replace("{workflow}", "secret-b")
         .replace("{name}", name)
         .replace("{key}", "only")
         .replace("{version}", "1")
@@ -147,8 +121,11 @@ fn body_of(path: &str) -> Value {
         "/api/v1/sessions" | "/api/v1/workflows" => {
             json!({ "definition": NOOP.replace("secret-b", "own") })
         }
+        "/api/v1/schedules/{workflow}/{name}/backfill" => {
+            json!({ "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z" })
+        }
         "/api/v1/keys" => json!({ "name": "own", "role": "viewer" }),
-        "/api/v1/tenants" => json!({ "name": "own" }),
+        "/api/v1/tenants" | "/api/v1/sessions/{id}/signals" => json!({ "name": "own" }),
         _ => json!({}),
     }
 }
@@ -158,16 +135,24 @@ async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
     let app = TestApp::new().await;
     tenant(&app, "a").await;
     tenant(&app, "b").await;
-    let a = key(&app, "secret-a-key", "admin", "a").await;
-    let b = key(&app, "secret-b-key", "admin", "b").await;
+    let a = app.key("secret-a-key", "admin", "a").await;
+    let b = app.key("secret-b-key", "admin", "b").await;
     assert_eq!(b.post("/api/v1/workflows", &json!({ "definition": NOOP })).await.status, 201);
     let made = b.post("/api/v1/sessions", &json!({ "workflow": "secret-b" })).await.json;
     let session = made["id"].as_str().unwrap();
+    // Nothing moves by itself here: the one step of the control loop that asks.
+    while jobshop_engine::store::control::tick(&app.store).await.unwrap() > 0 {}
+    let inbox = b.get("/api/v1/approvals").await.json;
+    let approval = inbox["items"][0]["id"].as_str().unwrap().to_owned();
     let everything = async || -> Vec<Value> {
         let query = "select to_jsonb(x) from sessions x where id = $1
               union all select to_jsonb(x) from session_progress x where session_id = $1
               union all select to_jsonb(x) from tasks x where session_id = $1
               union all select to_jsonb(x) from events x where session_id = $1
+              union all select to_jsonb(x) from approvals x where session_id = $1
+              union all select to_jsonb(x) from signals x where session_id = $1
+              union all select to_jsonb(x) from schedules x where x.tenant_id = (
+                            select tenant_id from tenants where name = 'b')
               union all select to_jsonb(x) from keys x where name like 'secret-b%'
               union all select to_jsonb(x) from workflows x where name = 'secret-b'";
         let id: sqlx::types::Uuid = session.parse().unwrap();
@@ -182,7 +167,7 @@ async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
         for method in methods.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let ask = async |caller: &Caller<'_>| {
-                let mut request = caller.request(method.clone(), &filled(path, session));
+                let mut request = caller.request(method.clone(), &filled(path, session, &approval));
                 if method != Method::GET {
                     request = request.json(&body_of(path));
                 }

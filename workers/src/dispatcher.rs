@@ -66,7 +66,13 @@ async fn send_light(life: &Life, tasks: Vec<Held>, jobs: &UnboundedSender<Job>) 
 fn light(node: &Node) -> Option<Outcome> {
     match &node.kind {
         Kind::Builtin(Builtin::Noop) => Some(Outcome::Succeeded(Value::Object(Map::new()))),
-        Kind::Builtin(_) | Kind::Run(_) | Kind::Agent(_) | Kind::Sleep(_) | Kind::Group(_) => None,
+        Kind::Builtin(_)
+        | Kind::Run(_)
+        | Kind::Agent(_)
+        | Kind::Sleep(_)
+        | Kind::Approval(_)
+        | Kind::WaitFor(_)
+        | Kind::Group(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::client::objects::{self, Session, tail};
 use crate::exit::{Exit, Failure};
-use crate::progress::{self, Strict, View};
+use crate::progress::{self, Strict, Until, View};
 use crate::signals::Signals;
 
 /// Follows a session of a server that goes on without us.
@@ -15,12 +15,12 @@ pub(super) async fn to_end(
     app: &App,
     client: &Client,
     session: &Value,
-    strict: Strict,
+    (strict, until): (Strict, Until),
 ) -> Result<Exit, Failure> {
     let view = View::for_people(app);
     let mut signals = Signals::new()?;
     tokio::select! {
-        ended = progress::follow(app, client, session, 0, view) => {
+        ended = progress::follow(app, client, session, (0, until), view) => {
             tell(app, client, &ended?, strict).await
         }
         () = signals.next() => leave(app, session),
@@ -32,12 +32,12 @@ pub(super) async fn events(
     app: &App,
     client: &Client,
     session: &Value,
-    after: i64,
+    (after, until): (i64, Until),
     strict: Strict,
 ) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     tokio::select! {
-        ended = progress::follow(app, client, session, after, View::Json) => {
+        ended = progress::follow(app, client, session, (after, until), View::Json) => {
             Ok(progress::exit_of(&objects::read(&ended?)?, strict))
         }
         () = signals.next() => leave(app, session),
@@ -56,6 +56,13 @@ pub(super) async fn tell(
         app.output.json(ended)?;
     } else {
         progress::summarize(app, client, &session).await?;
+    }
+    if !session.status.is_final() {
+        let id = tail(&session.id);
+        app.output.note(&format!(
+            "the session waits for people: `jobshop session why {id}` says for what, \
+             `jobshop inbox` lists approvals, `jobshop session watch {id}` follows it on"
+        ));
     }
     Ok(progress::exit_of(&session, strict))
 }

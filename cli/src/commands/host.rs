@@ -11,24 +11,32 @@ use crate::client::objects::{self, Session, tail};
 use crate::client::{Client, Server};
 use crate::exit::{Exit, Failure};
 use crate::logging::{self, Detail};
-use crate::progress::{self, Strict, View};
+use crate::progress::{self, Strict, Until, View};
 use crate::service::{self, Database, Service};
 use crate::signals::Signals;
 use crate::token;
 
 /// Starts the session that `body` asks for, shows it and waits for its end.
-pub(super) async fn run_to_end(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failure> {
+pub(super) async fn run_to_end(
+    app: &App,
+    body: &Value,
+    ends: (Strict, Until),
+) -> Result<Exit, Failure> {
     match app.running_client()? {
         Some(client) if client.server.is_named() || client.answers().await => {
             let session = submit(&client, &portable(&client, body)).await?;
-            follow::to_end(app, &client, &session, strict).await
+            follow::to_end(app, &client, &session, ends).await
         }
-        Some(_) | None => run_here(app, body, strict).await,
+        Some(_) | None => run_here(app, body, ends).await,
     }
 }
 
 /// Runs what `up` runs, for one session.
-async fn run_here(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failure> {
+async fn run_here(
+    app: &App,
+    body: &Value,
+    (strict, until): (Strict, Until),
+) -> Result<Exit, Failure> {
     logging::start(&app.config, app.output, Detail::Warnings)?;
     let dir = app.data_dir()?;
     // With a database of its own elsewhere, it stands beside whatever else runs here.
@@ -49,7 +57,7 @@ async fn run_here(app: &App, body: &Value, strict: Strict) -> Result<Exit, Failu
         let usual = service::worker_config(app, vec!["*".into()], folder);
         service.work(executor, WorkerConfig { session: id.parse().ok(), ..usual });
         tokio::select! {
-            ended = progress::follow(app, &client, &session, 0, view) => {
+            ended = progress::follow(app, &client, &session, (0, until), view) => {
                 follow::tell(app, &client, &ended?, strict).await
             }
             failure = service.failed() => Err(failure),

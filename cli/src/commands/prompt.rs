@@ -10,6 +10,7 @@ use super::host::run_to_end;
 use super::request::{LabelArgs, read_text};
 use crate::app::App;
 use crate::exit::{Exit, Failure};
+use crate::progress::Until;
 use crate::words;
 
 #[derive(Debug, Args)]
@@ -46,7 +47,7 @@ enum Runtime {
 impl Prompt {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let body = self.body(app.config.values.agent_command.as_deref())?;
-        run_to_end(app, &body, self.strict.into()).await
+        run_to_end(app, &body, (self.strict.into(), Until::End)).await
     }
 
     fn body(&self, usual_command: Option<&str>) -> Result<Value, Failure> {

@@ -18,6 +18,9 @@ pub(super) struct Run {
     /// Count allowed failures as failures
     #[arg(long)]
     strict: bool,
+    /// Exit with 6 as soon as nothing goes on before a person decides or sends a signal
+    #[arg(long)]
+    exit_on_wait: bool,
 }
 
 impl Run {
@@ -27,7 +30,7 @@ impl Run {
         let plan = compile(&file, &yaml)?;
         let source = Source::Definition { file, yaml, file_dir: Some(folder_of(&self.file)?) };
         let body = self.request.body(&source, &plan)?;
-        run_to_end(app, &body, self.strict.into()).await
+        run_to_end(app, &body, (self.strict.into(), self.exit_on_wait.into())).await
     }
 }
 

@@ -5,6 +5,7 @@ mod events;
 mod list;
 mod logs;
 mod show;
+mod signal;
 mod submit;
 mod tasks;
 mod watch;
@@ -40,6 +41,8 @@ pub(super) enum SessionCommand {
     Why(why::Why),
     /// End a session at once
     Cancel(SessionName),
+    /// Tell a session what its tasks wait for
+    Signal(signal::Signal),
     /// Run the failed tasks of an ended session again; what is done stays done
     Retry(control::Retry),
 }
@@ -63,6 +66,7 @@ impl SessionCommand {
             Self::Logs(command) => command.execute(app).await,
             Self::Why(command) => command.execute(app).await,
             Self::Cancel(name) => control::cancel(app, &name).await,
+            Self::Signal(command) => command.execute(app).await,
             Self::Retry(command) => command.execute(app).await,
         }
     }

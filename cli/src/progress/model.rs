@@ -46,12 +46,24 @@ impl Progress {
                     self.started.entry(task.clone()).or_insert(event.at);
                     None
                 }
-                // Items were laid down: the group goes on.
-                Some(EventKind::SessionExpanded) => None,
+                // Items were laid down, somebody said something: the task goes on.
+                Some(
+                    EventKind::SessionExpanded
+                    | EventKind::ApprovalRequested
+                    | EventKind::ApprovalApproved
+                    | EventKind::ApprovalRejected
+                    | EventKind::ApprovalExpired
+                    | EventKind::ApprovalEscalated
+                    | EventKind::SignalReceived
+                    | EventKind::SignalRefused,
+                ) => None,
                 _ => self.started.remove(task).map(|start| event.at - start),
             }
         });
-        let word = event.kind.split_once('.').map_or(event.kind.as_str(), |(_, word)| word);
+        let word = match event.kind.split_once('.') {
+            Some(("approval" | "signal", _)) | None => event.kind.replace('.', " "),
+            Some((_, word)) => word.to_owned(),
+        };
         Step {
             at: event.at,
             task: event.task.clone(),

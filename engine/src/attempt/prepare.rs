@@ -97,7 +97,11 @@ impl Rendering<'_> {
                 let env = self.plan.environment(self.node).into_iter();
                 env.map(|(name, value)| Ok((name.to_owned(), self.variable(value)?))).collect()
             }
-            Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => Ok(Vec::new()),
+            Kind::Builtin(_)
+            | Kind::Sleep(_)
+            | Kind::Approval(_)
+            | Kind::WaitFor(_)
+            | Kind::Group(_) => Ok(Vec::new()),
         }
     }
 
@@ -123,7 +127,7 @@ impl Rendering<'_> {
                 into: self.optional(into.as_ref())?.filter(|branch| !branch.is_empty()),
                 commits: commits::merged(self.plan, self.node, self.values),
             }),
-            Kind::Sleep(_) | Kind::Group(_) => {
+            Kind::Sleep(_) | Kind::Approval(_) | Kind::WaitFor(_) | Kind::Group(_) => {
                 return Err(failure("a sleep or a group has nothing to execute".to_owned()));
             }
         })
@@ -154,7 +158,11 @@ impl Rendering<'_> {
         let base = self.optional(spec.base.as_ref())?.filter(|base| !base.is_empty());
         let at = match kind {
             Kind::Run(_) | Kind::Agent(_) => commits::start(self.plan, self.node, self.values)?,
-            Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => None,
+            Kind::Builtin(_)
+            | Kind::Sleep(_)
+            | Kind::Approval(_)
+            | Kind::WaitFor(_)
+            | Kind::Group(_) => None,
         };
         Ok(Workspace::Clone { repo, base, at })
     }

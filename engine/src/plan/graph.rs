@@ -164,6 +164,8 @@ fn kind(node: &Node) -> &'static str {
         Kind::Builtin(Builtin::Fail { .. }) => "builtin/fail",
         Kind::Builtin(Builtin::Merge { .. }) => "builtin/merge",
         Kind::Sleep(_) => "sleep",
+        Kind::Approval(_) => "approval",
+        Kind::WaitFor(_) => "wait_for",
         Kind::Group(_) => "tasks",
     }
 }
@@ -180,7 +182,10 @@ fn label(node: &Node) -> String {
         Kind::Sleep(span) => {
             let _ = write!(label, "\nsleep {span}");
         }
-        Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) => {
+        Kind::WaitFor(signal) => {
+            let _ = write!(label, "\nwait for {signal}");
+        }
+        Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) | Kind::Approval(_) => {
             let _ = write!(label, "\n{}", kind(node));
         }
     }

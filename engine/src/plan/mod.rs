@@ -231,6 +231,9 @@ pub enum Kind {
     Builtin(Builtin),
     /// A duration, or a template that gives one.
     Sleep(String),
+    Approval(Approval),
+    /// The name of a signal, or a template that gives one.
+    WaitFor(String),
     Group(Group),
 }
 
@@ -258,6 +261,39 @@ pub enum AgentRuntime {
     Scripted,
     /// Any command line that reads the prompt on its standard input.
     Command,
+}
+
+/// What people are asked before a task is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Names of keys and roles; empty: every key that may submit.
+    pub from: Vec<String>,
+    pub quorum: i32,
+    pub message: Option<String>,
+    pub on_reject: OnReject,
+    pub on_timeout: OnTimeout,
+    /// Who submitted the session may not decide.
+    pub bars_submitter: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnReject {
+    /// The task fails, class `rejected`.
+    #[default]
+    Fail,
+    /// The task completes: what needs it looks at its `decision`.
+    Continue,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTimeout {
+    Approve,
+    #[default]
+    Reject,
+    /// It stays open for as long again, and any admin may decide; then it is rejected.
+    Escalate,
 }
 
 /// A task that Jobshop brings along.
@@ -372,7 +408,12 @@ impl Plan {
     pub fn group(&self, node: NodeIndex) -> Option<&Group> {
         match &self.node(node).kind {
             Kind::Group(group) => Some(group),
-            Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) | Kind::Sleep(_) => None,
+            Kind::Run(_)
+            | Kind::Agent(_)
+            | Kind::Builtin(_)
+            | Kind::Sleep(_)
+            | Kind::Approval(_)
+            | Kind::WaitFor(_) => None,
         }
     }
 

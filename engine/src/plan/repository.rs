@@ -23,6 +23,8 @@ impl Plan {
                 Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(Builtin::Merge { .. }) => true,
                 Kind::Builtin(Builtin::Noop | Builtin::Fail { .. })
                 | Kind::Sleep(_)
+                | Kind::Approval(_)
+                | Kind::WaitFor(_)
                 | Kind::Group(_) => false,
             };
             let spec = node.workspace.as_ref().filter(|_| needs_repo)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 
 use crate::id::TenantId;
 
@@ -52,7 +52,11 @@ pub(crate) fn without_nul(value: Value) -> Value {
 }
 
 /// Stores a payload; storing one twice is harmless.
-pub(crate) async fn keep(db: &PgPool, tenant: TenantId, blob: &Blob) -> sqlx::Result<()> {
+pub(crate) async fn keep(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    blob: &Blob,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into blobs (tenant_id, hash, body) values ($1, $2, $3::text::jsonb)
              on conflict do nothing",

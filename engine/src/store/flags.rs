@@ -1,6 +1,6 @@
 //! The bits of `tasks.flags`: what the hot statements must know of a row's node without its plan.
 
-use crate::plan::{Join, NodeIndex, Plan};
+use crate::plan::{Join, Kind, NodeIndex, Plan};
 
 /// Counted in the session's counters.
 pub const EXECUTABLE: i16 = 1;
@@ -23,7 +23,7 @@ pub const ALLOWED_BY_GROUP: i16 = 256;
 pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     let node = plan.node(index);
     let group = plan.group(index).is_some();
-    let waits = matches!(node.kind, crate::plan::Kind::Sleep(_));
+    let waits = matches!(node.kind, Kind::Sleep(_) | Kind::Approval(_) | Kind::WaitFor(_));
     let mut flags = if group { GROUP } else { EXECUTABLE };
     if !group && !waits && node.when.is_none() {
         flags |= PLAIN;

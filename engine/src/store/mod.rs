@@ -3,6 +3,8 @@
 //!
 //! Lock order everywhere: session rows first, by (tenant, id), then tasks by number.
 
+pub mod approval_view;
+pub mod approvals;
 pub(crate) mod blobs;
 pub mod claim;
 pub mod control;
@@ -25,9 +27,11 @@ pub mod schedules;
 pub mod session_counts;
 mod session_error;
 mod session_info;
+mod session_log;
 mod session_retry;
 pub mod session_view;
 pub mod sessions;
+pub mod signals;
 mod task_path;
 pub mod task_view;
 pub mod tenants;
@@ -36,6 +40,7 @@ pub mod values;
 pub mod versions;
 pub mod view;
 mod why_ledger;
+mod why_people;
 mod why_rows;
 pub mod why_view;
 pub mod worker_view;

@@ -69,6 +69,8 @@ pub enum TaskKind {
     Agent,
     Uses,
     Sleep,
+    Approval,
+    WaitFor,
     /// A group, or an item of one.
     Tasks,
 }
@@ -80,6 +82,8 @@ impl TaskKind {
             Kind::Agent(_) => Self::Agent,
             Kind::Builtin(_) => Self::Uses,
             Kind::Sleep(_) => Self::Sleep,
+            Kind::Approval(_) => Self::Approval,
+            Kind::WaitFor(_) => Self::WaitFor,
             Kind::Group(_) => Self::Tasks,
         }
     }

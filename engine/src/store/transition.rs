@@ -3,7 +3,7 @@
 //! the caller.
 
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{blobs, claim::Held};
@@ -167,11 +167,27 @@ pub async fn transition(
     if moves.is_empty() {
         return Ok(Moved { leased: true, ..Moved::default() });
     }
+    let mut conn = db.acquire().await?;
+    transition_in(&mut conn, mover, moves, retries, actor).await
+}
+
+/// The same in a transaction of the caller's, who locked nothing but the rows of these sessions
+/// before, and commits.
+pub(super) async fn transition_in(
+    conn: &mut PgConnection,
+    mover: Mover<'_>,
+    moves: &[Move],
+    retries: &[(SessionKey, i32)],
+    actor: Option<&str>,
+) -> sqlx::Result<Moved> {
+    if moves.is_empty() {
+        return Ok(Moved { leased: true, ..Moved::default() });
+    }
     let keys = distinct_sessions(moves);
     let (worker, takes) = mover.worker();
     let columns = Columns::of(moves, &keys, retries, takes.receipted);
     for (tenant, blob) in &columns.bodies_of_blobs {
-        blobs::keep(db, *tenant, blob).await?;
+        blobs::keep(&mut *conn, *tenant, blob).await?;
     }
     let row = sqlx::query_file!(
         "src/store/sql/transition.sql",
@@ -203,7 +219,7 @@ pub async fn transition(
         &columns.receipted,
         actor as _,
     )
-    .fetch_one(db)
+    .fetch_one(conn)
     .await?;
     let accepted = accepted(moves.len(), row.accepted.iter().chain(&row.again));
     let at = |slot: i32| keys[usize::try_from(slot - 1).expect("slots count from 1")];

@@ -50,6 +50,8 @@ pub enum ReadError {
     NotASession(String),
     #[error("session {session} has no task `{key}`")]
     NoTask { session: SessionId, key: String },
+    #[error("there is no approval `{0}`")]
+    NoApproval(String),
     #[error("there is no workflow `{0}`")]
     NoWorkflow(String),
     #[error("workflow `{name}` has no version {version}")]

@@ -161,6 +161,8 @@ impl Ledger<'_> {
                 let message = format!("`{key}` sleeps until {until}");
                 self.add(WhyCode::Sleep, Some(key), message, json!({ "until": row.wake_at }));
             }
+            Some(Reason::Approval) => self.approval(row, key).await?,
+            Some(Reason::Signal) => self.signal(row, key).await?,
             Some(Reason::Backoff) => {
                 let most = self.plan.node(row.node_index()).retry.max_attempts;
                 let error = row.error.as_ref().map(|error| format!(" ({})", shown(error)));
@@ -326,6 +328,6 @@ fn shown(error: &Failure) -> String {
     format!("{}: {line}", error.class)
 }
 
-fn time(at: DateTime<Utc>) -> String {
+pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

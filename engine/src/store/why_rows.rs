@@ -73,6 +73,47 @@ impl Views {
         standing.ok_or_else(|| ReadError::NoSession(session.id.to_string()))
     }
 
+    /// Whether some row waits for people, and nothing else can move by itself.
+    pub(super) async fn waits_for_people(&self, session: SessionKey) -> sqlx::Result<bool> {
+        sqlx::query_scalar!(
+            r#"select coalesce(bool_or(t.state = 4 and t.reason = any($3)), false)
+                      and not coalesce(bool_or(t.state between 1 and 3 or t.undecided
+                                               or (t.state = 4 and t.reason <> 0
+                                                   and t.reason <> all($3))), false)
+                      and exists (select from session_progress p
+                                   where p.tenant_id = $1 and p.session_id = $2
+                                     and p.state in (1, 2, 4) and p.sweep = 0)
+                      and not exists (select from expansions e
+                                       where e.tenant_id = $1 and e.session_id = $2
+                                         and e.unfinished and e.max_parallel is null)
+                      as "waits!"
+                 from tasks t
+                where t.tenant_id = $1 and t.session_id = $2 and t.state < 6"#,
+            session.tenant.0,
+            session.id.0,
+            &[Reason::Approval.code(), Reason::Signal.code()],
+        )
+        .fetch_one(&self.db)
+        .await
+    }
+
+    /// The name of the signal that a row waits for.
+    pub(super) async fn awaited(
+        &self,
+        session: SessionKey,
+        seq: i32,
+    ) -> sqlx::Result<Option<String>> {
+        sqlx::query_scalar!(
+            "select name from signal_waits
+              where tenant_id = $1 and session_id = $2 and seq = $3",
+            session.tenant.0,
+            session.id.0,
+            seq,
+        )
+        .fetch_optional(&self.db)
+        .await
+    }
+
     /// The rows with these numbers, in order.
     pub(super) async fn neighbours(
         &self,

@@ -30,6 +30,8 @@ pub struct WhyObject {
     pub summary: String,
     /// The nearest cause first, then what that one waits for.
     pub reasons: Vec<WhyReason>,
+    /// Whether nothing of the session moves before somebody approves, rejects or sends a signal.
+    pub waits_for_people: bool,
 }
 
 /// One rule that holds a task, or the session where `task` is null.
@@ -62,6 +64,8 @@ pub enum WhyCode {
     Queued,
     Running,
     Sleep,
+    Approval,
+    Signal,
     Backoff,
     Children,
     Completed,
@@ -109,7 +113,8 @@ impl Views {
             Some(reason) => reason.message.clone(),
             None => format!("the session is {state}"),
         };
-        Ok(WhyObject { session: session.id, task, status, summary, reasons })
+        let waits_for_people = self.waits_for_people(session).await?;
+        Ok(WhyObject { session: session.id, task, status, summary, reasons, waits_for_people })
     }
 }
 

@@ -13,7 +13,7 @@ use super::tree::Tree;
 use crate::{
     duration::Span,
     outcome::ErrorClass,
-    plan::{AgentRuntime, InputType, Join, SessionType, WorkspaceMode},
+    plan::{AgentRuntime, InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
     priority::Priority,
     retry::Backoff,
 };
@@ -168,7 +168,8 @@ pub struct Workspace {
     pub mode: Option<At<WorkspaceMode>>,
 }
 
-/// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep or tasks.
+/// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep, approval,
+/// `wait_for` or tasks.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(rename = "Task", deny_unknown_fields)]
 pub struct Task {
@@ -189,7 +190,7 @@ pub struct Task {
     pub requires: Vec<At<String>>,
     #[schemars(default)]
     pub priority: Option<Priority>,
-    /// How long an attempt may take, and a group from the end of its needs.
+    /// How long an attempt may take; a group, an approval or a signal, from the end of its needs.
     #[schemars(default)]
     pub timeout: Option<Span>,
     /// How long an attempt may stay silent.
@@ -226,6 +227,12 @@ pub struct Task {
     /// A durable timer: a duration.
     #[schemars(default)]
     pub sleep: Option<Timer>,
+    /// People are asked.
+    #[schemars(default)]
+    pub approval: Option<At<Approval>>,
+    /// The name of a signal that has to come.
+    #[schemars(default)]
+    pub wait_for: Option<WaitFor>,
     /// The tasks of a group.
     #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,
@@ -266,6 +273,33 @@ pub struct Condition(pub Text);
 /// The duration of a `sleep`, or a template that gives one.
 #[derive(Debug, Clone)]
 pub struct Timer(pub Text);
+
+/// What people are asked before a task is done.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(rename = "Approval", deny_unknown_fields)]
+pub struct Approval {
+    /// Names of keys and roles that may decide; every key that may submit unless given.
+    #[schemars(default)]
+    pub from: Vec<At<String>>,
+    /// How many have to approve; 1 unless given. One rejection decides.
+    #[schemars(range(min = 1, max = 1_000), default)]
+    pub quorum: Option<At<u32>>,
+    /// What they are asked. May hold `${{ }}`.
+    #[schemars(default)]
+    pub message: Option<Text>,
+    #[schemars(default)]
+    pub on_reject: OnReject,
+    /// What happens when nobody decided in time; reject unless given.
+    #[schemars(default)]
+    pub on_timeout: Option<At<OnTimeout>>,
+    /// Whether the key that submitted the session may not decide.
+    #[schemars(rename = "no_self_approval", default)]
+    pub no_self: bool,
+}
+
+/// The name of a signal, or a template that gives one.
+#[derive(Debug, Clone)]
+pub struct WaitFor(pub Text);
 
 /// The JSON Schema of a task's outputs.
 #[derive(Debug, Clone)]
@@ -336,6 +370,17 @@ macro_rules! inline_schema {
 inline_schema!(Text, "Text", { "type": "string" });
 inline_schema!(Timer, "Timer", { "type": "string" });
 inline_schema!(Any, "Any", {});
+inline_schema!(WaitFor, "WaitFor", {
+    "oneOf": [
+        { "type": "string" },
+        {
+            "type": "object",
+            "properties": { "signal": { "type": "string" } },
+            "required": ["signal"],
+            "additionalProperties": false,
+        },
+    ]
+});
 inline_schema!(Condition, "Condition", { "type": ["string", "boolean"] });
 inline_schema!(OutputSchema, "OutputSchema", { "type": ["object", "boolean"] });
 inline_schema!(Run, "Run", {

@@ -10,7 +10,7 @@ use crate::client::objects::{self, Session, tail};
 use crate::commands::follow;
 use crate::exit::{Exit, Failure};
 use crate::output::plain;
-use crate::progress::Strict;
+use crate::progress::{Strict, Until};
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct Retry {
@@ -27,7 +27,7 @@ impl Retry {
         let id = self.name.resolve(&client).await?;
         let session = act(&client, &id, "retry").await?;
         if self.watch {
-            return follow::to_end(app, &client, &session, Strict::No).await;
+            return follow::to_end(app, &client, &session, (Strict::No, Until::End)).await;
         }
         tell(app, &session)?;
         Ok(Exit::Done)

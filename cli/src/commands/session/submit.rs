@@ -28,6 +28,9 @@ pub(in crate::commands) struct Submit {
     /// With --watch, count allowed failures as failures
     #[arg(long, requires = "watch")]
     strict: bool,
+    /// Exit with 6 as soon as nothing goes on before a person decides or sends a signal
+    #[arg(long, requires = "watch")]
+    exit_on_wait: bool,
 }
 
 impl Submit {
@@ -37,8 +40,9 @@ impl Submit {
         let body = self.request.body(&source, &source.plan(&client).await?)?;
         let key = self.idempotency_key.unwrap_or_else(|| Uuid::now_v7().to_string());
         let object = client.post(&["sessions"], &body, Some(&key)).await?;
+        let ends = (self.strict.into(), self.exit_on_wait.into());
         if self.watch {
-            return follow::to_end(app, &client, &object, self.strict.into()).await;
+            return follow::to_end(app, &client, &object, ends).await;
         }
         if app.output.is_json() {
             app.output.json(&object)?;

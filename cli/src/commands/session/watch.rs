@@ -18,16 +18,19 @@ pub(in crate::commands) struct Watch {
     /// Count allowed failures as failures
     #[arg(long)]
     strict: bool,
+    /// Exit with 6 as soon as nothing goes on before a person decides or sends a signal
+    #[arg(long)]
+    exit_on_wait: bool,
 }
 
 impl Watch {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;
         let (session, _) = self.name.find(&client).await?;
-        let strict = self.strict.into();
+        let (strict, until) = (self.strict.into(), self.exit_on_wait.into());
         if app.output.is_json() {
-            return follow::events(app, &client, &session, self.after, strict).await;
+            return follow::events(app, &client, &session, (self.after, until), strict).await;
         }
-        follow::to_end(app, &client, &session, strict).await
+        follow::to_end(app, &client, &session, (strict, until)).await
     }
 }

@@ -1,6 +1,6 @@
 //! What a task does: from the keys it is written with to its kind.
 
-use super::outline::Draft;
+use super::{outline::Draft, people};
 use crate::{
     duration::Span,
     expression::template,
@@ -42,6 +42,12 @@ pub(super) fn kind(
     if let Some(sleep) = &task.sleep {
         return Some(Kind::Sleep(self::sleep(&sleep.0, problems)));
     }
+    if let Some(approval) = &task.approval {
+        return Some(Kind::Approval(people::approval(approval, task, problems)));
+    }
+    if let Some(signal) = &task.wait_for {
+        return Some(Kind::WaitFor(people::signal(&signal.0, problems)));
+    }
     task.tasks.as_ref().map(|tasks| {
         if tasks.value.0.is_empty() {
             problems.add(tasks.at, format!("the group `{}` has no tasks", draft.id.value));
@@ -66,8 +72,13 @@ pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
             _ => None,
         };
     }
+    if task.approval.is_some() {
+        return list(&["decision", "by", "comment"]);
+    }
     let schema = &task.outputs.as_ref()?.0;
-    if task.run.is_none() || schema.get("additionalProperties")?.as_bool()? {
+    if (task.run.is_none() && task.wait_for.is_none())
+        || schema.get("additionalProperties")?.as_bool()?
+    {
         return None;
     }
     if schema.get("patternProperties").is_some() {

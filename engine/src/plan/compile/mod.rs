@@ -6,6 +6,7 @@ mod kinds;
 mod members;
 mod nodes;
 mod outline;
+mod people;
 mod resolve;
 mod templates;
 mod triggers;

@@ -143,6 +143,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
         let texts = [
             task.idempotency_key.as_ref(),
             task.sleep.as_ref().map(|sleep| &sleep.0),
+            task.approval.as_ref().and_then(|approval| approval.value.message.as_ref()),
+            task.wait_for.as_ref().map(|signal| &signal.0),
             agent.and_then(|agent| agent.prompt.as_ref()),
             agent.and_then(|agent| agent.model.as_ref()),
             agent.and_then(|agent| agent.script.as_ref()),
@@ -166,6 +168,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
             Kind::Builtin(Builtin::Merge { .. }) => found.add(&handed.places),
             Kind::Builtin(Builtin::Noop | Builtin::Fail { .. })
             | Kind::Sleep(_)
+            | Kind::Approval(_)
+            | Kind::WaitFor(_)
             | Kind::Group(_) => {}
         }
     }
@@ -191,7 +195,13 @@ impl<'a, 'w> Compiler<'a, 'w> {
             Kind::Run(_) | Kind::Agent(_) if self.handed[index.index()].workspace.is_clone() => {
                 workspaces::refer(self.outline, index, from, found);
             }
-            Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) | Kind::Sleep(_) | Kind::Group(_) => {}
+            Kind::Run(_)
+            | Kind::Agent(_)
+            | Kind::Builtin(_)
+            | Kind::Sleep(_)
+            | Kind::Approval(_)
+            | Kind::WaitFor(_)
+            | Kind::Group(_) => {}
         }
     }
 

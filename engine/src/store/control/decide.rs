@@ -8,7 +8,10 @@ use std::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::expand;
+use super::{
+    ask::{self, Wish},
+    expand,
+};
 use crate::{
     flow::{self, Decision, Needs},
     id::{SessionId, SessionKey, TaskKey, TenantId},
@@ -21,6 +24,14 @@ use crate::{
     },
     task::{Reason, TaskState},
 };
+
+/// What was decided.
+#[derive(Default)]
+struct Batch {
+    moves: Vec<Move>,
+    /// What rows wait for that begin to wait for people, by the position of their move.
+    wishes: Vec<(usize, Wish)>,
+}
 
 /// Rows that are decided at once.
 const BATCH: i64 = 500;
@@ -38,6 +49,12 @@ struct Candidate {
     error: Option<Failure>,
 }
 
+impl Candidate {
+    fn row(&self) -> (TaskKey, NodeIndex, i32) {
+        (self.task, self.node, self.attempt)
+    }
+}
+
 /// Decides the next batch and returns how many rows it held.
 pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
     let candidates = candidates(store).await?;
@@ -46,16 +63,21 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
     }
     let keys: Vec<SessionKey> = candidates.iter().map(|c| c.task.session).collect();
     let infos = store.infos.load(store, &keys).await?;
-    let mut moves = Vec::new();
+    let mut batch = Batch::default();
     let (begin, end): (Vec<&Candidate>, Vec<&Candidate>) =
         candidates.iter().partition(|c| c.state == TaskState::Pending);
-    moves.extend(ends(store, &end).await?);
-    begins(store, &begin, &infos, &mut moves).await?;
+    batch.moves.extend(ends(store, &end).await?);
+    begins(store, &begin, &infos, &mut batch).await?;
     let mut retries: Vec<(SessionKey, i32)> =
         candidates.iter().map(|c| (c.task.session, c.retry)).collect();
     retries.sort_unstable();
     retries.dedup();
-    let moved = transition(&store.pool, Mover::Control, &moves, &retries, None).await?;
+    let Batch { moves, wishes } = batch;
+    let moved = if wishes.is_empty() {
+        transition(&store.pool, Mover::Control, &moves, &retries, None).await?
+    } else {
+        ask::begin(store, &moves, &retries, &wishes, &infos).await?
+    };
     super::tell(store, &moves, &moved);
     Ok(moved.accepted.iter().filter(|accepted| **accepted).count())
 }
@@ -126,7 +148,7 @@ async fn begins(
     store: &Store,
     candidates: &[&Candidate],
     infos: &HashMap<SessionKey, Arc<SessionInfo>>,
-    moves: &mut Vec<Move>,
+    batch: &mut Batch,
 ) -> sqlx::Result<()> {
     let known: Vec<(&Candidate, &Arc<SessionInfo>)> = candidates
         .iter()
@@ -145,7 +167,7 @@ async fn begins(
             }
             Err(failure) => Decision::Fail(failure),
         };
-        apply(store, candidate, info, decision, moves).await?;
+        apply(store, candidate, info, decision, batch).await?;
     }
     Ok(())
 }
@@ -204,7 +226,7 @@ async fn apply(
     candidate: &Candidate,
     info: &SessionInfo,
     decision: Decision,
-    moves: &mut Vec<Move>,
+    Batch { moves, wishes }: &mut Batch,
 ) -> sqlx::Result<()> {
     let plan = &info.version.plan;
     let node = plan.node(candidate.node);
@@ -234,6 +256,14 @@ async fn apply(
             sleep.reason = Some(Reason::Sleep);
             sleep.delay_ms = Some(ms.cast_signed());
             moves.push(sleep);
+        }
+        Decision::Ask(message) => {
+            wishes.push((moves.len(), ask::approval(candidate.task, node, message)));
+            moves.push(ask::wait(to(TaskState::Blocked), Reason::Approval, timeout));
+        }
+        Decision::Await(name) => {
+            wishes.push((moves.len(), Wish::Signal { row: candidate.row(), name }));
+            moves.push(ask::wait(to(TaskState::Blocked), Reason::Signal, timeout));
         }
         Decision::Start { children, opened } => {
             let mut start = to(TaskState::Blocked);

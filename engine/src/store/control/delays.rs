@@ -8,9 +8,10 @@ use super::group_timeout;
 use crate::{
     event::EventKind,
     id::{SessionId, SessionKey, TaskKey, TenantId},
+    outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
-        Hint, Store,
+        Hint, Store, approvals,
         transition::{Move, Mover, transition},
     },
     task::{Reason, TaskState},
@@ -31,29 +32,45 @@ pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
     Ok(usize::try_from(promoted).unwrap_or(usize::MAX))
 }
 
-/// Ends sleeps that are over and groups that ran out of time; returns how many rows were due.
+/// Ends sleeps that are over and what ran out of time; returns how many rows were due.
 pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
     let due = sqlx::query_file!("src/store/sql/due.sql").fetch_all(&store.pool).await?;
     let mut sleeps = Vec::new();
+    let mut unsignalled = Vec::new();
     let mut overdue = Vec::new();
     for row in &due {
         let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
         let task = TaskKey { session, seq: row.seq };
-        if Reason::from_code(row.reason) == Some(Reason::Sleep) {
-            let mut over = Move::new(task, row.attempt, TaskState::Blocked, TaskState::Completed);
-            over.output = Some(json!({}));
-            sleeps.push(over);
-        } else {
-            overdue.push((task, row.attempt));
+        match Reason::from_code(row.reason) {
+            Some(Reason::Sleep) => {
+                let mut over =
+                    Move::new(task, row.attempt, TaskState::Blocked, TaskState::Completed);
+                over.output = Some(json!({}));
+                sleeps.push(over);
+            }
+            Some(Reason::Signal) => unsignalled.push(no_signal(task, row.attempt)),
+            Some(Reason::Approval) => approvals::expire(store, task).await?,
+            _ => overdue.push((task, row.attempt)),
         }
     }
-    let moved = transition(&store.pool, Mover::Control, &sleeps, &[], None).await?;
-    super::tell(store, &sleeps, &moved);
+    for ended in [sleeps, unsignalled] {
+        let moved = transition(&store.pool, Mover::Control, &ended, &[], None).await?;
+        super::tell(store, &ended, &moved);
+    }
     // After the sleeps: what was over in time is not cancelled because it was looked at late.
     for (group, attempt) in overdue {
         group_timeout::time_out(store, group, attempt).await?;
     }
     Ok(due.len())
+}
+
+/// The end of a wait for a signal that did not come.
+fn no_signal(task: TaskKey, attempt: i32) -> Move {
+    let mut failed = Move::new(task, attempt, TaskState::Blocked, TaskState::Failed);
+    let failure = Failure::new(ErrorClass::Timeout, "the signal did not come in time");
+    failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
+    failed.error = Some(failure);
+    failed
 }
 
 /// Ends sessions whose deadline has passed; returns how many.

@@ -2,6 +2,7 @@
 //! schedules; reaps dead workers; sweeps what ended sessions left. It runs in every process, without a leader: each
 //! step is a guarded statement that any process may win.
 
+mod ask;
 mod close;
 mod decide;
 mod delays;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use reap::{Patrol, Step};
 
 use super::{
-    Hint, Store,
+    Hint, Store, approvals,
     transition::{Move, Moved},
     workers,
 };
@@ -128,6 +129,7 @@ async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Res
     if round.is_multiple_of(PATROL_EVERY) {
         patrol.step(store).await?;
         workers::forget_ended(&store.pool).await?;
+        approvals::close_left(&store.pool).await?;
     }
     Ok(())
 }

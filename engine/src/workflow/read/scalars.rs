@@ -8,7 +8,7 @@ use super::Read;
 use crate::{
     duration::Span,
     outcome::ErrorClass,
-    plan::{AgentRuntime, InputType, Join, SessionType, WorkspaceMode},
+    plan::{AgentRuntime, InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
     priority::Priority,
     retry::Backoff,
     workflow::{
@@ -206,6 +206,12 @@ words!(Backoff,
     "constant" => Self::Constant,
     "linear" => Self::Linear,
     "exponential" => Self::Exponential,
+);
+words!(OnReject, "fail" => Self::Fail, "continue" => Self::Continue);
+words!(OnTimeout,
+    "approve" => Self::Approve,
+    "reject" => Self::Reject,
+    "escalate" => Self::Escalate,
 );
 words!(WorkspaceMode, "clone" => Self::Clone, "empty" => Self::Empty);
 

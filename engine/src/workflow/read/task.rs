@@ -5,13 +5,13 @@ use std::rc::Rc;
 use super::{
     Read,
     fields::Fields,
-    words::{AGENT, TASK},
+    words::{AGENT, APPROVAL, TASK, WAIT_FOR},
     workflow::positive,
 };
 use crate::{
     plan::AgentRuntime,
     workflow::{
-        definition::{Agent, At, Run, Task, Text},
+        definition::{Agent, Approval, At, Run, Task, Text, WaitFor},
         problem::Problems,
         tree::{Node, Tree},
     },
@@ -48,6 +48,8 @@ impl Read for Task {
             uses: fields.optional("uses"),
             with: fields.optional("with"),
             sleep: fields.optional("sleep"),
+            approval: fields.optional("approval"),
+            wait_for: fields.optional("wait_for"),
             tasks: fields.optional("tasks"),
             for_each: fields.optional("for_each"),
             item_name: fields.optional("as"),
@@ -91,7 +93,7 @@ fn check_kind(tree: &Tree, name: &str, task: &mut Task, fields: &mut Fields<'_, 
             fields.problems.hint(
                 tree.at,
                 format!("{name} has no kind"),
-                "give it exactly one of run, agent, uses, sleep, tasks",
+                "give it exactly one of run, agent, uses, sleep, approval, wait_for, tasks",
             );
         }
         [_] => {}
@@ -100,7 +102,7 @@ fn check_kind(tree: &Tree, name: &str, task: &mut Task, fields: &mut Fields<'_, 
                 fields.problems.hint(
                     other.at,
                     format!("{name} has two kinds: `{}` and `{}`", first.value, other.value),
-                    "a task has exactly one of run, agent, uses, sleep, tasks; split it",
+                    "a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it",
                 );
             }
         }
@@ -143,6 +145,11 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
                 "retry" | "timeout" | "heartbeat" | "env" | "requires" | "workspace" | "outputs"
                 | "idempotency_key",
             ) => "a timer runs nowhere and cannot fail: remove it",
+            (
+                "approval" | "wait_for",
+                "retry" | "heartbeat" | "env" | "requires" | "workspace" | "idempotency_key",
+            ) => "what waits runs nowhere: remove it",
+            ("approval", "outputs") => "its outputs are `decision`, `by` and `comment`: remove it",
             _ => continue,
         };
         problems.hint(entry.at, format!("`{key}` means nothing beside `{}`", kind.value), hint);
@@ -171,6 +178,41 @@ fn argv(items: &[Rc<Tree>], at: usize, name: &str, problems: &mut Problems) -> O
         problems.add(at, format!("{name} is an empty list: it needs a command"));
     }
     (argv.len() == items.len() && !argv.is_empty()).then_some(argv)
+}
+
+impl Read for Approval {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        const QUORUM_MAX: u32 = 1_000;
+        let mut fields = Fields::of(tree, name, &APPROVAL, problems)?;
+        let approval = Self {
+            from: fields.or_default("from"),
+            quorum: fields.optional("quorum"),
+            message: fields.optional("message"),
+            on_reject: fields.or_default("on_reject"),
+            on_timeout: fields.optional("on_timeout"),
+            no_self: fields.or_default("no_self_approval"),
+        };
+        if let Some(quorum) =
+            approval.quorum.as_ref().filter(|it| !(1..=QUORUM_MAX).contains(&it.value))
+        {
+            let message = format!("`quorum` must be 1 to {QUORUM_MAX}, not {}", quorum.value);
+            fields.problems.add(quorum.at, message);
+        }
+        fields.finish();
+        Some(approval)
+    }
+}
+
+impl Read for WaitFor {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        if !matches!(tree.node, Node::Map(_)) {
+            return Text::read(tree, name, problems).map(Self);
+        }
+        let mut fields = Fields::of(tree, name, &WAIT_FOR, problems)?;
+        let signal = fields.required("signal");
+        fields.finish();
+        signal.map(Self)
+    }
 }
 
 impl Read for Agent {

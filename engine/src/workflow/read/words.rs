@@ -87,8 +87,6 @@ pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
     later: &[
-        "approval",
-        "wait_for",
         "decompose",
         "loop",
         "start_timeout",
@@ -183,6 +181,7 @@ pub(super) static TASK: Vocabulary = Vocabulary {
         (&["trigger_rule", "triggerRule"], "join", "use `join: all`, `any` or `all_done`"),
         (&["delay", "wait"], "sleep", "use `sleep: 90s`"),
         (&["approve", "manual"], "approval", "use `approval`"),
+        (&["signal", "wait_for_signal", "on_signal", "listen"], "wait_for", "use `wait_for: NAME`"),
         (&["finally"], "finally", "`finally` stands at the top of a workflow"),
     ],
 };
@@ -247,6 +246,42 @@ pub(super) static WORKSPACE: Vocabulary = Vocabulary {
     habits: &[
         (&["repository", "url", "path", "git"], "repo", "use `repo`"),
         (&["branch", "ref", "tag", "commit", "rev"], "base", "use `base`"),
+    ],
+};
+
+pub(super) static APPROVAL: Vocabulary = Vocabulary {
+    noun: "`approval`",
+    example: Some("{ from: [lead], message: \"Ship it?\" }"),
+    later: &[],
+    habits: &[
+        (
+            &["approvers", "users", "groups", "who", "reviewers", "assignees", "roles", "by"],
+            "from",
+            "use `from` with the names of keys or roles",
+        ),
+        (&["count", "min", "required", "votes", "minimum_approvals"], "quorum", "use `quorum`"),
+        (&["prompt", "question", "text", "description", "title"], "message", "use `message`"),
+        (&["timeout", "expires"], "on_timeout", "`timeout` stands beside `approval`"),
+        (
+            &["prevent_self_review", "self_approval_disabled", "self_approval"],
+            "no_self_approval",
+            "use `no_self_approval: true`",
+        ),
+    ],
+};
+
+pub(super) static WAIT_FOR: Vocabulary = Vocabulary {
+    noun: "`wait_for`",
+    example: Some("NAME, the name of a signal"),
+    later: &[],
+    habits: &[
+        (&["name", "event", "id"], "signal", "use `signal`"),
+        (&["timeout", "expires"], "timeout", "`timeout` stands beside `wait_for`"),
+        (
+            &["schema", "payload"],
+            "outputs",
+            "`outputs`, beside `wait_for`, is the payload's schema",
+        ),
     ],
 };
 

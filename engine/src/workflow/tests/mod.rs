@@ -5,6 +5,7 @@ mod kinds;
 mod limits;
 mod names;
 mod needs;
+mod people;
 mod properties;
 mod schedules;
 mod structure;

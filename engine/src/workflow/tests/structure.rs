@@ -155,13 +155,13 @@ tasks:
   nothing: { run: }
 "), @r"
     4:9 `none` has no kind
-         give it exactly one of run, agent, uses, sleep, tasks
+         give it exactly one of run, agent, uses, sleep, approval, wait_for, tasks
     5:19 `two` has two kinds: `run` and `uses`
-         a task has exactly one of run, agent, uses, sleep, tasks; split it
+         a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it
     6:23 `three` has two kinds: `sleep` and `agent`
-         a task has exactly one of run, agent, uses, sleep, tasks; split it
+         a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it
     6:69 `three` has two kinds: `sleep` and `tasks`
-         a task has exactly one of run, agent, uses, sleep, tasks; split it
+         a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it
     7:11 `each` has `for_each` but no `tasks`
          put what runs per item under `tasks`
     8:9 `text` must be a map, not text
@@ -183,8 +183,8 @@ finally_timeout: 1h
 retention: 1d
 budget: 1
 tasks:
-  approve: { approval: { from: [lead] } }
-  wait: { wait_for: signal }
+  x: { run: ls }
+  y: { run: ls }
   split: { decompose: goal }
   child: { uses: other-workflow@2 }
   http: { uses: builtin/http, with: { url: x } }
@@ -212,8 +212,6 @@ tasks:
     6:1 `finally_timeout` is not supported yet
     7:1 `retention` is not supported yet
     8:1 `budget` is not supported yet
-    10:14 `approval` is not supported yet
-    11:11 `wait_for` is not supported yet
     12:12 `decompose` is not supported yet
     13:18 another workflow (`other-workflow@2`) as a task is not supported yet
     14:17 `builtin/http` is not supported yet
