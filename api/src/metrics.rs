@@ -55,6 +55,10 @@ fn describe() {
         "jobshop_ready_tasks",
         "Tasks that wait for an agent, by required capabilities; counted up to 10000 each."
     );
+    metrics::describe_gauge!(
+        "jobshop_open_approvals",
+        "Approvals that wait for people; counted up to 10000 for each tenant."
+    );
     metrics::describe_gauge!("jobshop_agents", "Agents that live.");
 }
 
@@ -109,6 +113,8 @@ fn set_gauges(tenant: &str, load: &Load) {
     for (state, count) in &load.sessions {
         metrics::gauge!("jobshop_sessions", "tenant" => tenant.to_owned(), "status" => state.as_str()).set(*count as f64);
     }
+    metrics::gauge!("jobshop_open_approvals", "tenant" => tenant.to_owned())
+        .set(load.approvals as f64);
     for (capabilities, ready) in &load.ready {
         metrics::gauge!("jobshop_ready_tasks", "tenant" => tenant.to_owned(), "requires" => capabilities.join(","))
             .set(*ready as f64);

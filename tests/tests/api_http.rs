@@ -131,6 +131,7 @@ async fn metrics_count_requests_sessions_routes_and_agents() {
         r#"jobshop_sessions{tenant="default",status="queued"} 1"#,
         r#"jobshop_sessions{tenant="default",status="failed"} 0"#,
         r#"jobshop_ready_tasks{tenant="default",requires="gpu,rust"} 1"#,
+        r#"jobshop_open_approvals{tenant="default"} 0"#,
         "jobshop_agents 0",
         r#"jobshop_http_requests_total{method="POST",route="/api/v1/sessions",status="201"} 1"#,
     ] {

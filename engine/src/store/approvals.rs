@@ -197,7 +197,9 @@ pub(super) async fn close_left(db: &PgPool) -> sqlx::Result<u64> {
                            and t.seq = a.seq
                          limit 1) t
                   where a.status = 0 and not (t.state = 4 and t.reason = $2)
-                  limit 500) left_alone
+                  order by a.tenant_id, a.id
+                  limit 500
+                    for update of a skip locked) left_alone
           where a.tenant_id = left_alone.tenant_id and a.id = left_alone.id and a.status = 0",
         Status::Closed.code(),
         Reason::Approval.code(),

@@ -10,11 +10,17 @@ pub struct Load {
     pub sessions: Vec<(SessionState, i64)>,
     /// Ready tasks of the first 100 routes by what they require, counted up to 10 000 each.
     pub ready: Vec<(Vec<String>, i64)>,
+    /// Approvals that wait for people, counted up to 10 000.
+    pub approvals: i64,
 }
 
 impl Views {
     pub async fn load(&self) -> Result<Load, ReadError> {
-        Ok(Load { sessions: self.sessions_by_state().await?, ready: self.ready_by_route().await? })
+        Ok(Load {
+            sessions: self.sessions_by_state().await?,
+            ready: self.ready_by_route().await?,
+            approvals: self.open_approvals().await?,
+        })
     }
 
     /// Whether the database answers.
@@ -61,6 +67,18 @@ impl Views {
         .fetch_all(&self.db)
         .await?;
         Ok(rows.into_iter().map(|row| (row.capabilities, row.count)).collect())
+    }
+
+    async fn open_approvals(&self) -> sqlx::Result<i64> {
+        sqlx::query_scalar!(
+            r#"select count(*) as "count!"
+                 from (select from approvals
+                        where tenant_id = $1 and status = 0
+                        limit 10000) a"#,
+            self.tenant.0,
+        )
+        .fetch_one(&self.db)
+        .await
     }
 
     /// How many workers live, of whatever tenant their tasks are.
