@@ -38,6 +38,18 @@ struct Person {
 }
 
 impl Person {
+    async fn new(app: &TestApp, seed: u64, sessions: &[String]) -> Self {
+        let body = json!({ "name": format!("p{seed}"), "role": "operator" });
+        let made = app.post("/api/v1/keys", &body).await.json;
+        Self {
+            http: reqwest::Client::new(),
+            url: app.url.clone(),
+            key: made["key"].as_str().unwrap_or_default().to_owned(),
+            sessions: sessions.to_vec(),
+            chance: StdRng::seed_from_u64(seed),
+        }
+    }
+
     async fn get(&self, path: &str) -> Value {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key);
         let answer = request.send().await.expect("the API answers");
@@ -94,15 +106,7 @@ async fn people_who_act_at_once_get_one_result_each() {
     }
     let mut people = JoinSet::new();
     for seed in 0..PEOPLE {
-        let body = json!({ "name": format!("p{seed}"), "role": "operator" });
-        let made = app.post("/api/v1/keys", &body).await.json;
-        let mut person = Person {
-            http: reqwest::Client::new(),
-            url: app.url.clone(),
-            key: made["key"].as_str().unwrap_or_default().to_owned(),
-            sessions: sessions.clone(),
-            chance: StdRng::seed_from_u64(seed),
-        };
+        let mut person = Person::new(&app, seed, &sessions).await;
         people.spawn(async move {
             for _ in 0..ACTS {
                 person.act().await;

@@ -93,6 +93,8 @@ impl Builder {
         match genes {
             KindGenes::Work(work) => Kind::Work(self.work(work, place)),
             KindGenes::Sleep(ms) => Kind::Sleep(*ms),
+            KindGenes::Ask(verdict) => Kind::Ask(*verdict),
+            KindGenes::Wait(coming) => Kind::Wait(*coming),
             KindGenes::Group(tasks) => Kind::Group(self.level(tasks, place)),
             KindGenes::Each(each) => Kind::Each(self.each(each, place)),
         }
@@ -203,7 +205,7 @@ fn looks_at(task: &Task, way: &mut Vec<Way>, id: &str, looks: &mut Vec<Look>) {
                 add(What::Output("list"));
             }
         }
-        Kind::Sleep(_) | Kind::Group(_) => {}
+        Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) => {}
         Kind::Each(_) => {
             for keys in Keys::ALL {
                 add(What::Keys(keys));
@@ -217,7 +219,7 @@ fn looks_at(task: &Task, way: &mut Vec<Way>, id: &str, looks: &mut Vec<Look>) {
                 .into_iter()
                 .map(|key| Way::Item { key, task: inner.id.clone() })
                 .collect(),
-            Kind::Work(_) | Kind::Sleep(_) | Kind::Group(_) => {
+            Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) => {
                 vec![Way::Task(inner.id.clone())]
             }
         };

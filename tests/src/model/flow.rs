@@ -52,8 +52,27 @@ pub enum Kind {
     Work(Work),
     /// So many milliseconds.
     Sleep(u8),
+    /// An approval, and what somebody will say.
+    Ask(Verdict),
+    /// A wait for a signal, which comes before or after the wait begins.
+    Wait(Coming),
     Group(Vec<Task>),
     Each(Each),
+}
+
+/// What becomes of an approval. Its message says it, so that whoever votes knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Approved,
+    Rejected,
+    /// Rejected, and the workflow says `on_reject: continue`.
+    Overruled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coming {
+    Early,
+    Late,
 }
 
 /// A `for_each` group.
@@ -169,7 +188,7 @@ impl Task {
     pub fn inner(&self) -> &[Task] {
         match &self.kind {
             Kind::Group(tasks) | Kind::Each(Each { tasks, .. }) => tasks,
-            Kind::Work(_) | Kind::Sleep(_) => &[],
+            Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) => &[],
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     build,
-    flow::{Class, Ending, Flow, Join, KeyRule, Output, Retry, Steering},
+    flow::{Class, Coming, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Verdict},
 };
 
 /// What real processes can do: no crashes, one class of errors, no instances that differ.
@@ -47,6 +47,8 @@ pub(super) struct TaskGenes {
 pub(super) enum KindGenes {
     Work(WorkGenes),
     Sleep(u8),
+    Ask(Verdict),
+    Wait(Coming),
     Group(Vec<TaskGenes>),
     Each(EachGenes),
 }
@@ -129,12 +131,22 @@ fn task(wildness: Wildness, depth: usize) -> impl Strategy<Value = TaskGenes> {
 fn kind(wildness: Wildness, depth: usize) -> BoxedStrategy<KindGenes> {
     let work = work(wildness).prop_map(KindGenes::Work);
     let sleep = (0..4_u8).prop_map(KindGenes::Sleep);
+    // Nobody votes and sends where attempts are executed.
+    let people = u32::from(wildness == Wildness::Decided);
+    let ask = prop_oneof![
+        4 => Just(Verdict::Approved),
+        1 => Just(Verdict::Rejected),
+        1 => Just(Verdict::Overruled),
+    ]
+    .prop_map(KindGenes::Ask);
+    let wait = prop_oneof![Just(Coming::Early), Just(Coming::Late)].prop_map(KindGenes::Wait);
     if depth == 3 {
-        return prop_oneof![10 => work, 1 => sleep].boxed();
+        return prop_oneof![10 => work, 1 => sleep, people => ask, people => wait].boxed();
     }
     let group = tasks(wildness, depth + 1).prop_map(KindGenes::Group);
     let each = each(wildness, depth).prop_map(KindGenes::Each);
-    prop_oneof![12 => work, 1 => sleep, 3 => group, 3 => each].boxed()
+    prop_oneof![12 => work, 1 => sleep, people => ask, people => wait, 3 => group, 3 => each]
+        .boxed()
 }
 
 fn each(wildness: Wildness, depth: usize) -> impl Strategy<Value = EachGenes> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::flow::{
     Class, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output, Retry, Steering, Task,
-    Work, input,
+    Verdict, Work, input,
 };
 
 impl fmt::Display for Flow {
@@ -77,6 +77,15 @@ fn write_task(task: &Task, depth: usize, out: &mut String) -> fmt::Result {
         Kind::Work(work) => write_work(work, &pad, out),
         Kind::Sleep(ms) if *ms == 2 => writeln!(out, "{pad}sleep: ${{{{ inputs.pause }}}}"),
         Kind::Sleep(ms) => writeln!(out, "{pad}sleep: {ms}ms"),
+        Kind::Ask(verdict) => {
+            let (message, on_reject) = match verdict {
+                Verdict::Approved => ("approve", "fail"),
+                Verdict::Rejected => ("reject", "fail"),
+                Verdict::Overruled => ("reject", "continue"),
+            };
+            writeln!(out, "{pad}approval: {{ message: {message}, on_reject: {on_reject} }}")
+        }
+        Kind::Wait(_) => writeln!(out, "{pad}wait_for: {}", task.id),
         Kind::Group(tasks) => {
             writeln!(out, "{pad}tasks:")?;
             write_tasks(tasks, depth + 2, out)

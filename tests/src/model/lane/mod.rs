@@ -5,6 +5,7 @@
 
 mod crew;
 mod hand;
+mod people;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -27,7 +28,7 @@ use sqlx::PgPool;
 
 use self::hand::{Deed, Done, Hand};
 use super::{
-    flow::{Ending, Flow, Kind, Steering, Task},
+    flow::{Coming, Ending, Flow, Kind, Steering, Task},
     observe::{self, Keys, Observed},
 };
 use crate::TestDb;
@@ -111,10 +112,16 @@ impl Lane {
             unreachable!("a generated workflow is valid: {error}: {error:?}\n{definition}")
         });
         let created = sessions::create(&self.store, NewSession::new(Arc::clone(&version))).await;
+        let key = created.expect("the session is created").key;
+        let tasks: HashMap<&str, &Task> =
+            flow.all_tasks().into_iter().map(|task| (task.id.as_str(), task)).collect();
+        for task in tasks.values().filter(|task| matches!(task.kind, Kind::Wait(Coming::Early))) {
+            people::signal(&self.store, key, &task.id).await;
+        }
         Trial {
-            tasks: flow.all_tasks().into_iter().map(|task| (task.id.as_str(), task)).collect(),
+            tasks,
             flow,
-            key: created.expect("the session is created").key,
+            key,
             version,
             keys: Keys::default(),
             retries: 0,
@@ -224,10 +231,12 @@ impl<'l, 'f> Crew<'l, 'f> {
         let ticks = join_all((0..ticks).map(|_| control::tick(&lane.store)));
         let housekeeping =
             async { if housekeeping { control::housekeep(&lane.store).await } else { Ok(0) } };
+        let people = people::act(lane, &self.by_session);
         let cancels =
             join_all(cancelled.iter().map(|key| sessions::cancel(&lane.store, *key, None, None)));
-        let (done, ticked, reaped, cancels) = tokio::join!(deeds, ticks, housekeeping, cancels);
-        let mut changed = reaped.expect("the reaper reads and writes") > 0;
+        let (done, ticked, reaped, cancels, acts) =
+            tokio::join!(deeds, ticks, housekeeping, cancels, people);
+        let mut changed = reaped.expect("the reaper reads and writes") > 0 || acts > 0;
         for decided in ticked {
             changed |= decided.expect("the control loop reads and writes") > 0;
         }

@@ -129,7 +129,7 @@ impl List {
 fn row(task: &Task, node: &Node, own: &Around) -> ExpectedRow {
     let max_parallel = match &task.kind {
         Kind::Each(each) => each.max_parallel,
-        Kind::Work(_) | Kind::Sleep(_) | Kind::Group(_) => None,
+        Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) => None,
     };
     ExpectedRow {
         kind: if task.is_group() { RowKind::Group } else { RowKind::Executable },

@@ -6,11 +6,11 @@ mod expect;
 mod values;
 
 use jobshop_engine::task::{Reason, TaskState};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use self::expect::{Expected, ExpectedRow, RowKind, Seen, expect, overlay};
 use self::values::{Sight, keys_of_items, text};
-use super::flow::{Each, Ending, Flow, Items, Join, Kind, Retry, Task, Work};
+use super::flow::{Each, Ending, Flow, Items, Join, Kind, Retry, Task, Verdict, Work};
 
 /// Crashes after which a task fails.
 const CRASH_LIMIT: u32 = 3;
@@ -170,6 +170,19 @@ impl Walk<'_> {
         match &task.kind {
             Kind::Work(work) => self.work(work, key),
             Kind::Sleep(_) => Node::ended(TaskState::Completed),
+            Kind::Wait(_) => {
+                let outputs = Map::from_iter([("of".to_owned(), json!(task.id))]);
+                Node { outputs, ..Node::ended(TaskState::Completed) }
+            }
+            Kind::Ask(Verdict::Rejected) => Node::failed("rejected"),
+            Kind::Ask(verdict) => {
+                let word = if *verdict == Verdict::Approved { "approve" } else { "reject" };
+                let outputs =
+                    [("decision", json!(word)), ("by", json!("p")), ("comment", Value::Null)];
+                let outputs =
+                    outputs.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+                Node { outputs, ..Node::ended(TaskState::Completed) }
+            }
             Kind::Group(inner) => self.group(inner, key, None),
             Kind::Each(each) => self.each(each, key),
         }
@@ -301,7 +314,9 @@ fn unbegun(task: &Task, state: TaskState, inside: Reason) -> Node {
             begun: false,
             tasks: inner.iter().map(|task| (task.id.clone(), skipped(task, inside))).collect(),
         },
-        Kind::Work(_) | Kind::Sleep(_) | Kind::Each(_) => Inner::Nothing,
+        Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Each(_) => {
+            Inner::Nothing
+        }
     };
     Node { inner, ..Node::ended(state) }
 }
