@@ -11,15 +11,15 @@ use uuid::Uuid;
 
 use super::{
     Hint, SessionInfo, Store,
+    approval_rows::{Found, cast, find, lock, status, task_of, votes},
     session_log::{self, Entry},
     transition::{Move, Moved, Mover, transition_in},
 };
 use crate::{
-    approval::{self, Decision, Expiry, Question, Refusal, Status, Verdict, Vote, Voter, Weight},
+    approval::{self, Decision, Expiry, Refusal, Status, Verdict, Vote, Voter, Weight},
     event::EventKind,
-    id::{SessionId, SessionKey, TaskKey, TenantId},
+    id::{SessionKey, TaskKey, TenantId},
     plan::{self, Kind, NodeIndex},
-    session::SessionState,
     task::{Reason, TaskState},
 };
 
@@ -85,19 +85,6 @@ pub(super) async fn ask(tx: &mut PgConnection, new: &NewApproval) -> sqlx::Resul
     });
     let asked = Entry { kind: EventKind::ApprovalRequested, task: Some(new.task.seq), body };
     session_log::append(tx, key, &[asked], None).await
-}
-
-/// An approval as it is found under its session's lock.
-struct Found {
-    id: Uuid,
-    status: Status,
-    question: Question,
-    /// Its time is over, whether somebody noticed or not.
-    is_over: bool,
-    /// The session has ended, or the task's row waits for it no more.
-    is_left: bool,
-    node: NodeIndex,
-    attempt: i32,
 }
 
 /// Casts the vote of one voter; voting again replaces what the same voter said before.
@@ -207,128 +194,6 @@ pub(super) async fn close_left(db: &PgPool) -> sqlx::Result<u64> {
     .execute(db)
     .await?;
     Ok(done.rows_affected())
-}
-
-async fn task_of(db: &PgPool, tenant: TenantId, id: Uuid) -> sqlx::Result<Option<TaskKey>> {
-    let row = sqlx::query!(
-        "select session_id, seq from approvals where tenant_id = $1 and id = $2",
-        tenant.0,
-        id
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(row.map(|row| TaskKey {
-        session: SessionKey { tenant, id: SessionId(row.session_id) },
-        seq: row.seq,
-    }))
-}
-
-/// Locks the session's row: before anything else is read.
-async fn lock(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<SessionState> {
-    let state = sqlx::query_scalar!(
-        "select state from session_progress
-          where tenant_id = $1 and session_id = $2 for no key update",
-        key.tenant.0,
-        key.id.0
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(SessionState::from_code(state).unwrap_or(SessionState::Cancelled))
-}
-
-/// The open approval of a task; the session is locked.
-async fn find(
-    tx: &mut PgConnection,
-    task: TaskKey,
-    session: SessionState,
-) -> sqlx::Result<Option<Found>> {
-    let row = sqlx::query!(
-        r#"select a.id, a.deciders, a.quorum, a.barred, a.escalated_at is not null as "escalated!",
-                  coalesce(a.expires_at <= clock(), false) as "over!",
-                  t.state, t.reason, t.node, t.attempt
-             from approvals a
-             join tasks t on t.tenant_id = a.tenant_id and t.session_id = a.session_id
-                         and t.seq = a.seq
-            where a.tenant_id = $1 and a.session_id = $2 and a.seq = $3 and a.status = 0"#,
-        task.session.tenant.0,
-        task.session.id.0,
-        task.seq
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(row.map(|row| {
-        let waits = TaskState::from_code(row.state) == Some(TaskState::Blocked)
-            && row.reason.and_then(Reason::from_code) == Some(Reason::Approval);
-        Found {
-            id: row.id,
-            status: Status::Open,
-            question: Question {
-                from: row.deciders,
-                quorum: row.quorum,
-                barred: row.barred,
-                is_escalated: row.escalated,
-            },
-            is_over: row.over,
-            is_left: session.is_final() || !waits,
-            node: NodeIndex::from_code(row.node),
-            attempt: row.attempt,
-        }
-    }))
-}
-
-/// How an approval ended that is open no more, or should not be.
-async fn status(tx: &mut PgConnection, tenant: TenantId, id: Uuid) -> sqlx::Result<Status> {
-    let row = sqlx::query!(
-        r#"select status, coalesce(expires_at <= clock(), false) as "over!"
-             from approvals where tenant_id = $1 and id = $2"#,
-        tenant.0,
-        id
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(match Status::from_code(row.status) {
-        Some(Status::Open) | None if row.over => Status::Expired,
-        Some(Status::Open) | None => Status::Closed,
-        Some(ended) => ended,
-    })
-}
-
-async fn cast(
-    tx: &mut PgConnection,
-    (tenant, id): (TenantId, Uuid),
-    voter: Voter<'_>,
-    decision: Decision,
-    comment: Option<&str>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into approval_votes (tenant_id, approval_id, voter, approves, comment, at)
-         values ($1, $2, $3, $4, $5, clock())
-             on conflict (tenant_id, approval_id, voter)
-             do update set approves = excluded.approves, comment = excluded.comment,
-                           at = excluded.at",
-        tenant.0,
-        id,
-        voter.name,
-        decision == Decision::Approve,
-        comment as _
-    )
-    .execute(tx)
-    .await
-    .map(|_| ())
-}
-
-/// What each voter said last, in order.
-async fn votes(tx: &mut PgConnection, tenant: TenantId, id: Uuid) -> sqlx::Result<Vec<Vote>> {
-    sqlx::query_as!(
-        Vote,
-        "select voter as by, approves from approval_votes
-          where tenant_id = $1 and approval_id = $2
-          order by at, voter",
-        tenant.0,
-        id
-    )
-    .fetch_all(tx)
-    .await
 }
 
 fn approvers(votes: &[Vote]) -> String {
