@@ -38,6 +38,7 @@ pub struct Values {
     pub worker_name: Option<String>,
     pub agent_command: Option<String>,
     pub pass_env: Vec<String>,
+    pub http_allow: Vec<String>,
     pub lease: Span,
     pub grace: Span,
     pub log: Option<String>,
@@ -111,7 +112,7 @@ impl Files {
             return Ok(());
         }
         let project = Figment::from(Toml::file_exact(&self.own));
-        match ["server", "token"].into_iter().find(|key| project.contains(key)) {
+        match ["server", "token", "http_allow"].into_iter().find(|key| project.contains(key)) {
             None => Ok(()),
             Some(key) => {
                 Err(Failure::usage(format!("`{key}` may not stand in a project's {FILE}"))

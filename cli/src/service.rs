@@ -169,8 +169,13 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
     let launcher = exec::launcher().context("cannot find this binary")?;
     let argv = |text| crate::words::argv("JOBSHOP_AGENT_COMMAND", text);
     let agent_command = values.agent_command.as_deref().map(argv).transpose()?;
+    let allowed = values.http_allow.iter().map(|allow| allow.parse());
+    let http_allow = allowed
+        .collect::<Result<_, String>>()
+        .map_err(|why| Failure::usage(format!("JOBSHOP_HTTP_ALLOW: {why}")))?;
     let config = ExecutorConfig {
         pass_env: values.pass_env.clone(),
+        http_allow,
         agent_command,
         ..ExecutorConfig::new(folder, launcher)
     };

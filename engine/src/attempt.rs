@@ -44,6 +44,7 @@ pub enum Work {
     Run(Command),
     Agent(AgentWork),
     Merge(MergeWork),
+    Http(HttpWork),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +62,26 @@ pub struct MergeWork {
     pub into: Option<String>,
     /// What is merged, in order.
     pub commits: Vec<CapturedCommit>,
+}
+
+/// One HTTP request.
+#[derive(Clone, PartialEq)]
+pub struct HttpWork {
+    pub url: String,
+    pub method: String,
+    pub headers: Vec<(String, String)>,
+    /// Text is sent as it is, everything else as JSON.
+    pub body: Option<Value>,
+    /// The answers that are a success; none means any 2xx.
+    pub expect: Vec<u16>,
+    pub timeout: Option<Span>,
+}
+
+impl std::fmt::Debug for HttpWork {
+    /// Everything but the method may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpWork").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// A commit that a task captured.

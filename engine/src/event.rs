@@ -102,12 +102,18 @@ pub enum EventKind {
     /// A kept signal did not fit the task that would have taken it.
     #[serde(rename = "signal.refused")]
     SignalRefused,
+    /// The result is decided, and what runs after that begins.
+    #[serde(rename = "session.closing")]
+    SessionClosing,
+    /// An attempt at a task is a session of its own, which was created.
+    #[serde(rename = "task.child_created")]
+    ChildCreated,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -141,6 +147,8 @@ impl EventKind {
         E::ApprovalEscalated,
         E::SignalReceived,
         E::SignalRefused,
+        E::SessionClosing,
+        E::ChildCreated,
     ];
 
     /// The event that a session entered `state`.
@@ -203,6 +211,8 @@ impl EventKind {
             E::ApprovalEscalated => "approval.escalated",
             E::SignalReceived => "signal.received",
             E::SignalRefused => "signal.refused",
+            E::SessionClosing => "session.closing",
+            E::ChildCreated => "task.child_created",
         }
     }
 }

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use crate::{
     duration::Span,
-    expression::{self, values::Values},
+    expression::{self, Scope, values::Values},
     outcome::{ErrorClass, Failure},
-    plan::{self, Approval, Group, Join, Kind, NodeIndex, Plan},
+    plan::{self, Approval, Group, Join, Kind, Loop, NodeIndex, Plan},
     signal,
     task::{Reason, TaskState},
 };
@@ -34,6 +34,10 @@ pub enum Decision {
     Expand(Vec<(String, Value)>),
     /// A `for_each` group without items.
     Complete,
+    /// A loop begins with its first round.
+    Repeat,
+    /// It waits for a session of its own.
+    Child,
 }
 
 /// How the needs of a row ended, as far as its join asks.
@@ -63,11 +67,13 @@ pub fn decide(plan: &Plan, index: NodeIndex, needs: Needs, values: &Values) -> D
         Kind::Sleep(source) => sleep(plan, index, source, values),
         Kind::Approval(approval) => ask(plan, index, approval, values),
         Kind::WaitFor(source) => wait(plan, index, source, values),
+        Kind::Session(_) => Decision::Child,
         Kind::Group(group) if group.for_each.is_some() => match plan::expand(plan, index, values) {
             Ok(items) if items.is_empty() => Decision::Complete,
             Ok(items) => Decision::Expand(items),
             Err(failure) => Decision::Fail(failure),
         },
+        Kind::Group(group) if group.rounds.is_some() => Decision::Repeat,
         Kind::Group(group) => start(plan, group),
     }
 }
@@ -149,6 +155,27 @@ pub fn end_of_group(bad: i32, earlier: Option<Failure>) -> (TaskState, Option<Fa
     (TaskState::Failed, Some(Failure::new(ErrorClass::Error, format!("{what} failed"))))
 }
 
+/// What follows the round of a loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterRound {
+    Another,
+    End(TaskState, Option<Failure>),
+}
+
+/// What follows when everything in round number `round` has ended well or was allowed to fail.
+pub fn after_round(rounds: &Loop, round: u32, scope: &Scope) -> AfterRound {
+    match expression::condition(&rounds.until, scope) {
+        Ok(true) => AfterRound::End(TaskState::Completed, None),
+        Ok(false) if round < rounds.max_rounds => AfterRound::Another,
+        Ok(false) => {
+            let most = rounds.max_rounds;
+            let why = format!("`until` was not true after {most} rounds");
+            AfterRound::End(TaskState::Failed, Some(Failure::new(ErrorClass::MaxRounds, why)))
+        }
+        Err(failure) => AfterRound::End(TaskState::Failed, Some(failure)),
+    }
+}
+
 /// What an item comes to when everything in it has ended.
 pub fn end_of_item(bad: i32, all_skipped: bool) -> (TaskState, Option<Failure>) {
     if bad == 0 && all_skipped { (TaskState::Skipped, None) } else { end_of_group(bad, None) }
@@ -159,7 +186,7 @@ pub fn inside(plan: &Plan, group: NodeIndex) -> Vec<NodeIndex> {
     let mut found = Vec::new();
     let mut open = vec![group];
     while let Some(index) = open.pop() {
-        if let Some(group) = plan.group(index).filter(|group| group.for_each.is_none()) {
+        if let Some(group) = plan.group(index).filter(|group| group.is_plain()) {
             found.extend(&group.children);
             open.extend(&group.children);
         }

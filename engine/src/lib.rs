@@ -6,6 +6,8 @@
 pub mod approval;
 pub mod attempt;
 pub mod capability;
+pub mod child;
+pub mod closing;
 pub mod duration;
 pub mod event;
 pub mod expression;

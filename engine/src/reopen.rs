@@ -10,6 +10,7 @@ use crate::{
 
 /// A row of an ended session.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing of the row")]
 pub struct EndedRow {
     pub seq: i32,
     pub parent: Option<i32>,
@@ -23,6 +24,8 @@ pub struct EndedRow {
     pub dependents: Vec<i32>,
     /// Of a group: it had begun, so its rows are laid down and its condition is decided.
     pub begun: bool,
+    /// It completed, and was undone after that.
+    pub undone: bool,
     /// Of a `for_each` group: items that were never laid down.
     pub unlaid: i32,
 }
@@ -33,7 +36,17 @@ pub enum RowKind {
     /// A group whose rows stand beside it.
     PlainGroup,
     ForEachGroup,
+    /// A group whose rows stand in rounds.
+    Loop,
     Item,
+}
+
+/// What becomes of the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reopening {
+    pub opened: Vec<Reopened>,
+    /// Rows of items that are laid down anew, because their group begins anew.
+    pub dropped: Vec<i32>,
 }
 
 /// A row that is open again.
@@ -50,10 +63,12 @@ pub struct Reopened {
 }
 
 /// Opens what failed, was cancelled, or was skipped because of that, and every group around it.
-/// What is done stays done.
-pub fn reopen(rows: &[EndedRow]) -> Vec<Reopened> {
+/// What is done stays done unless it was undone, except that a loop which ran out of rounds runs its last one again.
+pub fn reopen(rows: &[EndedRow]) -> Reopening {
     let by_seq: HashMap<i32, &EndedRow> = rows.iter().map(|row| (row.seq, row)).collect();
-    let open = open_rows(rows, &by_seq);
+    let mut open = open_rows(rows, &by_seq);
+    let (again, dropped) = rounds_again(rows, &open);
+    open.extend(&again);
     let mut waits: HashMap<i32, Waits> = HashMap::new();
     for row in rows {
         let is_open = open.contains(&row.seq);
@@ -64,18 +79,57 @@ pub fn reopen(rows: &[EndedRow]) -> Vec<Reopened> {
             waits.entry(parent).or_default().open_children += i32::from(is_open);
         }
     }
-    rows.iter()
-        .filter(|row| open.contains(&row.seq))
-        .map(|row| {
-            let waits = waits.get(&row.seq).copied().unwrap_or_default();
-            let waits_for_group = waits.needs == 0
-                && row
-                    .parent
-                    .and_then(|parent| by_seq.get(&parent))
-                    .is_some_and(|parent| parent.kind == RowKind::PlainGroup && !parent.begun);
-            reopened(row, waits, waits_for_group)
-        })
-        .collect()
+    // A group that runs again has not begun.
+    let has_begun =
+        |row: &EndedRow| row.begun && (row.kind == RowKind::Item || !again.contains(&row.seq));
+    let opened =
+        rows.iter()
+            .filter(|row| open.contains(&row.seq))
+            .map(|row| {
+                let waits = waits.get(&row.seq).copied().unwrap_or_default();
+                let waits_for_group = waits.needs == 0
+                    && row.parent.and_then(|parent| by_seq.get(&parent)).is_some_and(|parent| {
+                        parent.kind == RowKind::PlainGroup && !has_begun(parent)
+                    });
+                reopened(row, has_begun(row), waits, waits_for_group)
+            })
+            .collect();
+    Reopening { opened, dropped }
+}
+
+/// The last rounds of loops that failed although nothing in them did, and everything in these
+/// rounds; and the rows of items in them, which are laid down anew.
+fn rounds_again(rows: &[EndedRow], open: &HashSet<i32>) -> (HashSet<i32>, Vec<i32>) {
+    let mut again = HashSet::new();
+    let mut dropped = Vec::new();
+    let is_at_its_end =
+        |row: &&EndedRow| row.kind == RowKind::Loop && row.begun && row.state == TaskState::Failed;
+    let loops: Vec<&EndedRow> = rows.iter().filter(is_at_its_end).collect();
+    if loops.is_empty() {
+        return (again, dropped);
+    }
+    let mut children: HashMap<i32, Vec<&EndedRow>> = HashMap::new();
+    for row in rows {
+        children.entry(row.parent.unwrap_or_default()).or_default().push(row);
+    }
+    let below = |seq: i32| children.get(&seq).into_iter().flatten().copied();
+    for group in loops {
+        if below(group.seq).any(|round| open.contains(&round.seq)) {
+            continue;
+        }
+        let Some(last) = below(group.seq).max_by_key(|round| round.seq) else { continue };
+        let mut inside = vec![(last, false)];
+        while let Some((row, is_dropped)) = inside.pop() {
+            if is_dropped {
+                dropped.push(row.seq);
+            } else {
+                again.insert(row.seq);
+            }
+            let lays_anew = matches!(row.kind, RowKind::ForEachGroup | RowKind::Loop);
+            inside.extend(below(row.seq).map(|row| (row, is_dropped || lays_anew)));
+        }
+    }
+    (again, dropped)
 }
 
 /// What a row waits for when the session is open again.
@@ -110,6 +164,7 @@ fn open_rows(rows: &[EndedRow], by_seq: &HashMap<i32, &EndedRow>) -> HashSet<i32
 
 fn ended_badly(row: &EndedRow) -> bool {
     match row.state {
+        TaskState::Completed if row.undone => true,
         TaskState::Failed | TaskState::Cancelled => true,
         TaskState::Skipped => row.reason == Some(Reason::UpstreamFailed),
         TaskState::Pending
@@ -122,10 +177,10 @@ fn ended_badly(row: &EndedRow) -> bool {
     }
 }
 
-fn reopened(row: &EndedRow, waits: Waits, waits_for_group: bool) -> Reopened {
+fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) -> Reopened {
     let was = row.state;
     let seq = row.seq;
-    if row.kind == RowKind::Item || (row.kind != RowKind::Task && row.begun) {
+    if row.kind == RowKind::Item || (row.kind != RowKind::Task && begun) {
         let blockers = waits.open_children + row.unlaid;
         return Reopened {
             seq,
@@ -157,6 +212,7 @@ mod tests {
             continue_on_failure: false,
             dependents: dependents.to_vec(),
             begun: false,
+            undone: false,
             unlaid: 0,
         }
     }
@@ -167,7 +223,8 @@ mod tests {
         skipped.reason = Some(Reason::UpstreamFailed);
         let rows =
             [row(1, TaskState::Completed, &[2, 3]), row(2, TaskState::Failed, &[3]), skipped];
-        let opened: Vec<_> = reopen(&rows).iter().map(|r| (r.seq, r.state, r.blockers)).collect();
+        let opened: Vec<_> =
+            reopen(&rows).opened.iter().map(|r| (r.seq, r.state, r.blockers)).collect();
         assert_eq!(opened, [(2, TaskState::Ready, 0), (3, TaskState::Pending, 1)]);
     }
 
@@ -179,7 +236,7 @@ mod tests {
         let mut child = row(2, TaskState::Failed, &[]);
         child.parent = Some(1);
         child.continue_on_failure = true;
-        let opened = reopen(&[group, child]);
+        let opened = reopen(&[group, child]).opened;
         assert_eq!((opened[0].state, opened[0].blockers), (TaskState::Blocked, 1));
         assert_eq!((opened[1].state, opened[1].blockers), (TaskState::Ready, 0));
     }

@@ -173,10 +173,12 @@ pub enum Reason {
     Approval,
     /// Blocked: a signal has to come.
     Signal,
+    /// Blocked: its own session has not ended.
+    Child,
 }
 
 impl Reason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -188,6 +190,7 @@ impl Reason {
         Self::Timeout,
         Self::Approval,
         Self::Signal,
+        Self::Child,
     ];
 
     pub const fn code(self) -> i16 {
@@ -212,6 +215,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Approval => "approval",
             Self::Signal => "signal",
+            Self::Child => "child",
         }
     }
 }

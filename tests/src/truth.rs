@@ -31,7 +31,8 @@ const RULES: &[Rule] = &[
                           c)
               from session_progress p
              cross join lateral (
-                   select count(*) filter (where state < 6 and parent is null),
+                   select count(*) filter (where state < 6 and parent is null
+                                             and (flags & 512 = 0 or p.phase = 2)),
                           count(*) filter (where state = 6 and flags & 1 = 1),
                           count(*) filter (where state = 7 and flags & 1 = 1),
                           count(*) filter (where state = 8 and flags & 1 = 1),
@@ -62,6 +63,7 @@ const RULES: &[Rule] = &[
                     where n.tenant_id = t.tenant_id and n.session_id = t.session_id
                       and t.seq = any(n.dependents)) as n (open, bad)
              where t.state = 0 and t.parent is null and p.state in (1, 2) and p.sweep = 0
+               and (t.flags & 512 = 0 or p.phase = 2)
                and (t.blockers, t.bad) is distinct from (n.open::int, n.bad::int)",
     },
     Rule {

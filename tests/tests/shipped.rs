@@ -171,6 +171,14 @@ async fn hello_counts_whom_it_greeted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_search_finds_its_number_in_as_many_rounds_as_it_takes() {
+    let fleet = fleet().await;
+    // 50, 24, 37, 43, 40, 41, 42
+    assert_eq!(run(&fleet, "search.yaml", json!({})).await, json!({ "rounds": 7 }));
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_coding_batch_merges_what_is_clean_and_reports_its_planted_conflict() {
     let fleet = fleet().await;
     let folder = TempDir::new().unwrap();

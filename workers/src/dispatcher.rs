@@ -72,6 +72,7 @@ fn light(node: &Node) -> Option<Outcome> {
         | Kind::Sleep(_)
         | Kind::Approval(_)
         | Kind::WaitFor(_)
+        | Kind::Session(_)
         | Kind::Group(_) => None,
     }
 }

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 16] = [
+pub const SETTINGS: [Setting; 17] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -81,6 +81,15 @@ pub const SETTINGS: [Setting; 16] = [
         kind: Kind::List,
         default: Some(""),
         ..setting("pass_env", "JOBSHOP_PASS_ENV", "variables of the worker that commands may see")
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting(
+            "http_allow",
+            "JOBSHOP_HTTP_ALLOW",
+            "hosts and networks that `builtin/http` may reach besides the public internet",
+        )
     },
     Setting {
         default: Some("30s"),

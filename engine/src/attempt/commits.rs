@@ -94,9 +94,18 @@ impl<'a> Commits<'a> {
         let keys = self.keys_around(need);
         self.last(
             need,
-            Rows { tasks: &|index| self.values.tasks.get(&index), items: &|_| None },
+            Rows {
+                tasks: &|index| self.values.tasks.get(&index),
+                items: &|index| self.last_round(index),
+            },
             &keys,
         )
+    }
+
+    /// What is loaded of a loop: its last round. The items of a `for_each` are no single need.
+    fn last_round(&self, index: NodeIndex) -> Option<&'a [ItemValue]> {
+        self.plan.group(index)?.rounds.as_ref()?;
+        self.values.items.get(&index).map(Vec::as_slice)
     }
 
     /// The last commit captured in a completed item.
@@ -125,7 +134,7 @@ impl<'a> Commits<'a> {
                 commit: commit(self.plan, index, value)?,
             });
         };
-        if group.for_each.is_some() {
+        if !group.is_plain() {
             let items = (rows.items)(index)?;
             return items.iter().rev().find_map(|item| self.of_item(index, item, keys));
         }

@@ -4,14 +4,14 @@ use std::cell::OnceCell;
 
 use serde_json::Value;
 
-use super::{AgentWork, Attempt, MergeWork, Work, Workspace, commits};
+use super::{AgentWork, Attempt, HttpWork, MergeWork, Work, Workspace, commits};
 use crate::{
     duration::Span,
     expression::{self, Scope, template::has_expression, values::Values},
     id::Fence,
     outcome::{ErrorClass, Failure},
     plan::{
-        AgentSpec, Builtin, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec,
+        AgentSpec, Builtin, HttpSpec, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec,
         is_relative_repo,
     },
 };
@@ -99,6 +99,7 @@ impl Rendering<'_> {
             }
             Kind::Builtin(_)
             | Kind::Sleep(_)
+            | Kind::Session(_)
             | Kind::Approval(_)
             | Kind::WaitFor(_)
             | Kind::Group(_) => Ok(Vec::new()),
@@ -127,9 +128,29 @@ impl Rendering<'_> {
                 into: self.optional(into.as_ref())?.filter(|branch| !branch.is_empty()),
                 commits: commits::merged(self.plan, self.node, self.values),
             }),
-            Kind::Sleep(_) | Kind::Approval(_) | Kind::WaitFor(_) | Kind::Group(_) => {
-                return Err(failure("a sleep or a group has nothing to execute".to_owned()));
+            Kind::Builtin(Builtin::Http(spec)) => Work::Http(self.http(spec)?),
+            Kind::Sleep(_)
+            | Kind::Session(_)
+            | Kind::Approval(_)
+            | Kind::WaitFor(_)
+            | Kind::Group(_) => {
+                return Err(failure("this kind of task has nothing to execute".to_owned()));
             }
+        })
+    }
+
+    fn http(&self, spec: &HttpSpec) -> Result<HttpWork, Failure> {
+        let headers = spec.headers.iter();
+        let body = spec.body.as_ref();
+        Ok(HttpWork {
+            url: self.text(&spec.url)?,
+            method: self.optional(spec.method.as_ref())?.unwrap_or_else(|| "GET".to_owned()),
+            headers: headers
+                .map(|(name, value)| Ok((name.clone(), self.variable(value)?)))
+                .collect::<Result<_, Failure>>()?,
+            body: body.map(|body| expression::render_value(body, self.scope())).transpose()?,
+            expect: spec.expect.clone(),
+            timeout: spec.timeout,
         })
     }
 
@@ -145,7 +166,8 @@ impl Rendering<'_> {
 
     fn workspace(&self, file_dir: Option<&str>) -> Result<Workspace, Failure> {
         let Node { workspace, kind, .. } = self.plan.node(self.node);
-        let needs_none = matches!(kind, Kind::Builtin(Builtin::Noop | Builtin::Fail { .. }));
+        let needs_none =
+            matches!(kind, Kind::Builtin(Builtin::Noop | Builtin::Fail { .. } | Builtin::Http(_)));
         let is_clone = |spec: &&WorkspaceSpec| spec.mode == WorkspaceMode::Clone && !needs_none;
         let Some(spec) = workspace.as_ref().filter(is_clone) else { return Ok(Workspace::Empty) };
         let repo = self.optional(spec.repo.as_ref())?.filter(|repo| !repo.is_empty());
@@ -160,6 +182,7 @@ impl Rendering<'_> {
             Kind::Run(_) | Kind::Agent(_) => commits::start(self.plan, self.node, self.values)?,
             Kind::Builtin(_)
             | Kind::Sleep(_)
+            | Kind::Session(_)
             | Kind::Approval(_)
             | Kind::WaitFor(_)
             | Kind::Group(_) => None,

@@ -102,6 +102,7 @@ fn values(plan: &Plan, tasks: &[(&str, TaskValue)]) -> Values {
             title: "A title".to_owned(),
             retry: 0,
             started_at: None,
+            ..SessionFacts::default()
         },
         workflow: ("batch".to_owned(), 3),
         tasks: tasks.iter().map(|(id, value)| (index(plan, id), value.clone())).collect(),

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::scope::{Keyed, Scope, from_json};
 use crate::{
     outcome::Failure,
-    plan::{NodeIndex, Plan},
+    plan::{Group, NodeIndex, Plan},
+    session::SessionState,
     task::TaskState,
 };
 
@@ -42,6 +43,8 @@ pub struct SessionFacts {
     pub retry: i32,
     /// RFC 3339, once it has started.
     pub started_at: Option<String>,
+    /// What it ends as, once that is decided.
+    pub result: Option<SessionState>,
 }
 
 /// Everything loaded for the templates of one node.
@@ -61,26 +64,38 @@ pub struct Values {
 impl Values {
     /// The names as `node` sees them; without a node as the session's outputs see them.
     pub fn scope(&self, plan: &Plan, node: Option<NodeIndex>) -> Scope {
+        self.scope_of(
+            plan,
+            &View::new(self, plan, node, node.and_then(|node| plan.node(node).parent)),
+        )
+    }
+
+    /// The names as the `until` of a loop sees them when a round has ended.
+    pub fn scope_of_round(&self, plan: &Plan, group: NodeIndex) -> Scope {
+        self.scope_of(plan, &View::new(self, plan, None, Some(group)))
+    }
+
+    fn scope_of(&self, plan: &Plan, view: &View<'_>) -> Scope {
         let mut scope = Scope::default();
         scope.set("inputs", from_json(&Value::Object(self.inputs.clone())));
         let session = &self.session;
-        scope.set_json(
-            "session",
-            &json!({
-                "id": session.id,
-                "title": session.title,
-                "retry": session.retry,
-                "started_at": session.started_at,
-            }),
-        );
+        let mut facts = json!({
+            "id": session.id,
+            "title": session.title,
+            "retry": session.retry,
+            "started_at": session.started_at,
+        });
+        if let Some(result) = session.result {
+            facts["status"] = json!(result);
+        }
+        scope.set_json("session", &facts);
         let (name, version) = &self.workflow;
         scope.set_json("workflow", &json!({ "name": name, "version": version }));
         for (group, _, value) in &self.item {
-            if let Some(each) = plan.group(*group).and_then(|group| group.for_each.as_ref()) {
-                scope.set_json(&each.name, value);
+            if let Some(name) = plan.group(*group).and_then(Group::item_name) {
+                scope.set_json(name, value);
             }
         }
-        let view = View::new(self, plan, node);
         scope.set("tasks", view.tasks());
         scope.set("needs", view.needs());
         scope
@@ -99,13 +114,15 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(values: &'a Values, plan: &'a Plan, node: Option<NodeIndex>) -> Self {
-        let mut around = Vec::new();
-        let mut inner = node;
-        while let Some(group) = inner.and_then(|inner| plan.node(inner).parent) {
-            around.push(group);
-            inner = Some(group);
-        }
+    /// What `node` sees that stands in `group`.
+    fn new(
+        values: &'a Values,
+        plan: &'a Plan,
+        node: Option<NodeIndex>,
+        group: Option<NodeIndex>,
+    ) -> Self {
+        let around =
+            std::iter::successors(group, |group| plan.node(*group).parent).collect::<Vec<_>>();
         let mut children: BTreeMap<Option<NodeIndex>, Vec<NodeIndex>> = BTreeMap::new();
         let mut seen = HashSet::new();
         for loaded in values.tasks.keys().chain(values.items.keys()) {
@@ -128,7 +145,8 @@ impl<'a> View<'a> {
         let groups = self.around.iter().rev().copied().map(Some);
         for level in std::iter::once(None).chain(groups) {
             for child in self.children.get(&level).into_iter().flatten() {
-                if !self.around.contains(child) {
+                // Of a loop around it, it sees the round before.
+                if !self.around.contains(child) || self.is_loop(*child) {
                     tasks.set(&self.plan.node(*child).id, self.task(*child, self.root()));
                 }
             }
@@ -147,6 +165,10 @@ impl<'a> View<'a> {
             }
         }
         needs.into_value()
+    }
+
+    fn is_loop(&self, index: NodeIndex) -> bool {
+        self.plan.group(index).is_some_and(|group| group.rounds.is_some())
     }
 
     /// Whether something of the task is loaded, or of what stands in it.
@@ -175,12 +197,60 @@ impl<'a> View<'a> {
         let Some(group) = self.plan.group(index) else { return object.into_value() };
         if group.for_each.is_some() {
             self.add_items(&mut object, index, rows);
+        } else if group.rounds.is_some() {
+            object.set("tasks", self.last_round(index, &group.children, rows));
         } else {
             let mut inner = Keyed::default();
             for child in self.known_children(index, &group.children, rows) {
                 inner.set(&self.plan.node(child).id, self.task(child, rows));
             }
             object.set("tasks", inner.into_value());
+        }
+        object.into_value()
+    }
+
+    /// The tasks of the last round of a loop, as far as it is loaded.
+    fn last_round(&self, index: NodeIndex, children: &[NodeIndex], rows: Rows<'_>) -> Eval {
+        let mut tasks = Keyed::default();
+        let round = rows.items(index).and_then(<[ItemValue]>::last);
+        let begins = rows.task(index).is_none_or(|group| !group.status.is_final());
+        for child in children {
+            let value = match round {
+                Some(round) => {
+                    let rows =
+                        Rows { tasks: Tasks::Item(&round.tasks), items: Items::Item(&round.items) };
+                    self.task(*child, rows)
+                }
+                None => self.before_the_first_round(*child, begins),
+            };
+            tasks.set(&self.plan.node(*child).id, value);
+        }
+        tasks.into_value()
+    }
+
+    /// A task of a loop of which no round has ended.
+    fn before_the_first_round(&self, index: NodeIndex, begins: bool) -> Eval {
+        let mut object = Keyed::default();
+        let status = if begins { TaskState::Pending } else { TaskState::Skipped };
+        object.set("status", Eval::from(status.as_str()));
+        object.set("error", from_json(&Value::Null));
+        object.set("outputs", nothing());
+        if let Some(group) = self.plan.group(index) {
+            let mut inner = Keyed::default();
+            if group.for_each.is_none() {
+                for child in &group.children {
+                    inner.set(
+                        &self.plan.node(*child).id,
+                        self.before_the_first_round(*child, begins),
+                    );
+                }
+                object.set("tasks", inner.into_value());
+            } else {
+                for list in ["completed", "failed", "skipped", "cancelled"] {
+                    object.set(list, Vec::<Eval>::new().into());
+                }
+                object.set("items", inner.into_value());
+            }
         }
         object.into_value()
     }

@@ -4,13 +4,20 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Builtin, Command, Join, Kind, Node, NodeIndex, Plan};
+use super::{Builtin, Child, Command, Join, Kind, Node, NodeIndex, Plan};
 
 /// The plan as a mermaid flow chart.
 pub fn mermaid(plan: &Plan) -> String {
     let mut text = "flowchart TD\n".to_owned();
-    for root in roots(plan) {
+    for root in roots(plan, false) {
         mermaid_node(plan, root, 1, &mut text);
+    }
+    if plan.finally().next().is_some() {
+        text.push_str("  subgraph _finally [\"finally\"]\n");
+        for root in roots(plan, true) {
+            mermaid_node(plan, root, 2, &mut text);
+        }
+        text.push_str("  end\n");
     }
     for (from, to) in edges(plan) {
         let _ = writeln!(text, "  {} --> {}", name(plan, from), name(plan, to));
@@ -20,7 +27,7 @@ pub fn mermaid(plan: &Plan) -> String {
 
 fn mermaid_node(plan: &Plan, index: NodeIndex, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
-    let label = label(plan.node(index)).replace('"', "#quot;").replace('\n', "<br/>");
+    let label = label(plan, index).replace('"', "#quot;").replace('\n', "<br/>");
     match plan.group(index) {
         Some(group) => {
             let _ = writeln!(text, "{indent}subgraph {}[\"{label}\"]", name(plan, index));
@@ -39,8 +46,15 @@ fn mermaid_node(plan: &Plan, index: NodeIndex, depth: usize, text: &mut String) 
 pub fn dot(plan: &Plan) -> String {
     let mut text = format!("digraph {} {{\n", quoted(&plan.name));
     text.push_str("  compound=true;\n  node [shape=box];\n");
-    for root in roots(plan) {
+    for root in roots(plan, false) {
         dot_node(plan, root, 1, &mut text);
+    }
+    if plan.finally().next().is_some() {
+        text.push_str("  subgraph \"cluster:finally\" {\n    label=\"finally\";\n");
+        for root in roots(plan, true) {
+            dot_node(plan, root, 2, &mut text);
+        }
+        text.push_str("  }\n");
     }
     for (from, to) in edges(plan) {
         let mut attributes = Vec::new();
@@ -63,7 +77,7 @@ pub fn dot(plan: &Plan) -> String {
 
 fn dot_node(plan: &Plan, index: NodeIndex, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
-    let label = quoted(&label(plan.node(index)));
+    let label = quoted(&label(plan, index));
     match plan.group(index) {
         Some(group) => {
             let _ = writeln!(text, "{indent}subgraph {} {{", cluster(plan, index));
@@ -82,7 +96,8 @@ fn dot_node(plan: &Plan, index: NodeIndex, depth: usize, text: &mut String) {
 /// The plan as JSON: its tasks, groups included, and what needs what, by path.
 pub fn json(plan: &Plan) -> String {
     let path = |index: NodeIndex| path(plan, index);
-    let nodes = indices(plan).map(|index| {
+    let tasks = indices(plan).filter(|index| plan.node(*index).compensates.is_none());
+    let nodes = tasks.map(|index| {
         let node = plan.node(index);
         let each = plan.group(index).and_then(|group| group.for_each.as_ref());
         json!({
@@ -94,7 +109,13 @@ pub fn json(plan: &Plan) -> String {
             "join": node.join,
             "when": node.when,
             "requires": node.requires,
+            "uses": node.child().map(Child::reference),
+            "finally": node.finally,
+            "compensate": compensation(plan, index).map(|own| kind(plan.node(own))),
             "for_each": each.map(|each| &each.items),
+            "loop": plan.group(index).and_then(|group| group.rounds.as_ref()).map(|rounds| {
+                json!({ "until": rounds.until, "max_rounds": rounds.max_rounds })
+            }),
         })
     });
     let edges = edges(plan).map(|(from, to)| json!({ "from": path(from), "to": path(to) }));
@@ -110,8 +131,19 @@ fn indices(plan: &Plan) -> impl Iterator<Item = NodeIndex> + use<> {
     (0..u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX)).map(NodeIndex)
 }
 
-fn roots(plan: &Plan) -> impl Iterator<Item = NodeIndex> {
-    indices(plan).filter(|index| plan.node(*index).parent.is_none())
+/// What stands at the top, or at the top of `finally`.
+fn roots(plan: &Plan, finally: bool) -> impl Iterator<Item = NodeIndex> {
+    indices(plan)
+        .map(|index| (index, plan.node(index)))
+        .filter(move |(_, node)| {
+            node.parent.is_none() && node.finally == finally && node.compensates.is_none()
+        })
+        .map(|(index, _)| index)
+}
+
+/// What undoes a task.
+fn compensation(plan: &Plan, task: NodeIndex) -> Option<NodeIndex> {
+    plan.compensations().find(|(undone, _)| *undone == task).map(|(_, own)| own)
 }
 
 fn edges(plan: &Plan) -> impl Iterator<Item = (NodeIndex, NodeIndex)> {
@@ -163,14 +195,17 @@ fn kind(node: &Node) -> &'static str {
         Kind::Builtin(Builtin::Noop) => "builtin/noop",
         Kind::Builtin(Builtin::Fail { .. }) => "builtin/fail",
         Kind::Builtin(Builtin::Merge { .. }) => "builtin/merge",
+        Kind::Builtin(Builtin::Http(_)) => "builtin/http",
         Kind::Sleep(_) => "sleep",
         Kind::Approval(_) => "approval",
         Kind::WaitFor(_) => "wait_for",
+        Kind::Session(_) => "uses",
         Kind::Group(_) => "tasks",
     }
 }
 
-fn label(node: &Node) -> String {
+fn label(plan: &Plan, index: NodeIndex) -> String {
+    let node = plan.node(index);
     let mut label = node.id.clone();
     match &node.kind {
         Kind::Group(group) => {
@@ -178,6 +213,13 @@ fn label(node: &Node) -> String {
                 let list = each.items.as_str().map_or_else(|| "list".to_owned(), str::to_owned);
                 let _ = write!(label, "\nfor each {} in {list}", each.name);
             }
+            if let Some(rounds) = &group.rounds {
+                let (until, most) = (&rounds.until, rounds.max_rounds);
+                let _ = write!(label, "\nuntil {until}, at most {most} rounds");
+            }
+        }
+        Kind::Session(child) => {
+            let _ = write!(label, "\nuses {}", child.reference());
         }
         Kind::Sleep(span) => {
             let _ = write!(label, "\nsleep {span}");
@@ -191,6 +233,9 @@ fn label(node: &Node) -> String {
     }
     if let Some(when) = &node.when {
         let _ = write!(label, "\nwhen {when}");
+    }
+    if let Some(own) = compensation(plan, index) {
+        let _ = write!(label, "\ncompensate {}", kind(plan.node(own)));
     }
     match node.join {
         Join::All => {}

@@ -3,14 +3,15 @@
 //! [`crate::expression`]. It does not know YAML (that is [`crate::workflow`]) or rows.
 //!
 //! **Rows.** Every node of a plan becomes a row of a session, and rows come in *blocks*: the root
-//! block holds what exists from the start, and each `for_each` group has a block that is laid down
-//! once per item, beginning with the item's own row. A node knows its position in its block, so
+//! block holds what exists from the start, and each `for_each` group or loop has a block that is laid
+//! down once per item or round, beginning with the item's own row. A node knows its position in its block, so
 //! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
 
 pub mod compile;
 mod environment;
 pub mod graph;
 mod items;
+mod kind;
 mod repository;
 
 use schemars::JsonSchema;
@@ -19,6 +20,10 @@ use serde_json::Value;
 
 pub use self::{
     items::{ITEMS_MAX, expand},
+    kind::{
+        AgentRuntime, AgentSpec, Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject,
+        OnTimeout,
+    },
     repository::is_relative_repo,
 };
 use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule};
@@ -69,6 +74,9 @@ pub struct Plan {
     pub inputs: Vec<(String, Input)>,
     /// The environment of every command, as in [`Node::env`].
     pub env: Vec<(String, Value)>,
+    /// How long what stands under `finally` may take together, where the workflow says it.
+    #[serde(default)]
+    pub finally_timeout: Option<Span>,
     /// Name and expression of each of the session's outputs, in the order written.
     pub outputs: Vec<(String, Value)>,
     /// What the outputs refer to.
@@ -164,7 +172,7 @@ impl InputType {
 /// Rows that are laid down together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Block {
-    /// The `for_each` group it belongs to; `None` for the root block.
+    /// The `for_each` group or loop it belongs to; `None` for the root block.
     pub owner: Option<NodeIndex>,
     /// Its nodes by position. In an item's block position 0 is the item's own row, so the first
     /// node has position 1; in the root block the first node has position 0.
@@ -189,6 +197,12 @@ pub struct Node {
     pub block: BlockIndex,
     /// Its row in the block: number = base of the block + position.
     pub position: i32,
+    /// It stands under `finally`, or in a group there.
+    #[serde(default)]
+    pub finally: bool,
+    /// The task that it undoes. It stands beside that task, in a block of its own.
+    #[serde(default)]
+    pub compensates: Option<NodeIndex>,
     /// Siblings it waits for, and siblings that wait for it.
     pub needs: Vec<NodeIndex>,
     pub dependents: Vec<NodeIndex>,
@@ -224,98 +238,44 @@ pub enum Join {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    Run(Command),
-    Agent(AgentSpec),
-    Builtin(Builtin),
-    /// A duration, or a template that gives one.
-    Sleep(String),
-    Approval(Approval),
-    /// The name of a signal, or a template that gives one.
-    WaitFor(String),
-    Group(Group),
-}
-
-/// What a `run` task executes. Neither form may hold `${{ }}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    Script(String),
-    Argv(Vec<String>),
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgentSpec {
-    pub runtime: AgentRuntime,
-    pub prompt: Option<String>,
-    pub model: Option<String>,
-    pub command: Option<Vec<String>>,
-    pub script: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentRuntime {
-    /// Plays a file of outcomes and edits.
-    Scripted,
-    /// Any command line that reads the prompt on its standard input.
-    Command,
-}
-
-/// What people are asked before a task is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approval {
-    /// Names of keys and roles; empty: every key that may submit.
-    pub from: Vec<String>,
-    pub quorum: i32,
-    pub message: Option<String>,
-    pub on_reject: OnReject,
-    pub on_timeout: OnTimeout,
-    /// Who submitted the session may not decide.
-    pub bars_submitter: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnReject {
-    /// The task fails, class `rejected`.
-    #[default]
-    Fail,
-    /// The task completes: what needs it looks at its `decision`.
-    Continue,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnTimeout {
-    Approve,
-    #[default]
-    Reject,
-    /// It stays open for as long again, and any admin may decide; then it is rejected.
-    Escalate,
-}
-
-/// A task that Jobshop brings along.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Builtin {
-    Noop,
-    /// Fails; `with: { message }` says what with.
-    Fail {
-        message: Option<String>,
-    },
-    /// Collects the commits of its needs on one branch.
-    Merge {
-        into: Option<String>,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// Its direct children, in the order written.
     pub children: Vec<NodeIndex>,
     pub for_each: Option<ForEach>,
+    #[serde(default)]
+    pub rounds: Option<Loop>,
+}
+
+impl Group {
+    /// The block that is laid down for each of its items or rounds.
+    pub fn block(&self) -> Option<BlockIndex> {
+        let items = self.for_each.as_ref().map(|each| each.block);
+        items.or_else(|| self.rounds.as_ref().map(|rounds| rounds.block))
+    }
+
+    /// The name of an item or of the round's number inside.
+    pub fn item_name(&self) -> Option<&str> {
+        let item = self.for_each.as_ref().map(|each| each.name.as_str());
+        item.or_else(|| self.rounds.as_ref().map(|rounds| rounds.name.as_str()))
+    }
+
+    /// Its tasks are laid down with it, once.
+    pub fn is_plain(&self) -> bool {
+        self.block().is_none()
+    }
+}
+
+/// The rounds of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loop {
+    /// Looked at when a round has ended: true ends the loop.
+    pub until: String,
+    pub max_rounds: u32,
+    /// The name of the round's number inside.
+    pub name: String,
+    pub block: BlockIndex,
+    /// What `until` refers to.
+    pub references: References,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -354,7 +314,8 @@ pub struct References {
     pub tasks: Vec<NodeIndex>,
     /// `for_each` groups of which only the lists of keys are read (`completed`, `failed`, …).
     pub lists: Vec<NodeIndex>,
-    /// `for_each` groups of which the items' tasks are read too.
+    /// `for_each` groups of which the items' tasks are read too, and loops of which those of the last
+    /// round are.
     pub items: Vec<NodeIndex>,
     /// Whether the value or key of an enclosing item is read.
     pub item: bool,
@@ -375,7 +336,7 @@ impl Plan {
         &self.blocks[index.index()]
     }
 
-    /// The `for_each` groups around a node, outermost first.
+    /// The `for_each` groups and loops around a node, outermost first.
     pub fn enclosing_items(&self, node: NodeIndex) -> Vec<NodeIndex> {
         let mut owners = Vec::new();
         let mut block = self.node(node).block;
@@ -395,7 +356,7 @@ impl Plan {
         let mut inner = node;
         while let Some(group) = self.node(inner).parent {
             let id = &self.node(group).id;
-            names.push(match self.group(group).and_then(|g| g.for_each.as_ref()) {
+            names.push(match self.group(group).and_then(Group::block) {
                 Some(_) => format!("{id}[{}]", keys.next().copied().unwrap_or("?")),
                 None => id.clone(),
             });
@@ -413,7 +374,8 @@ impl Plan {
             | Kind::Builtin(_)
             | Kind::Sleep(_)
             | Kind::Approval(_)
-            | Kind::WaitFor(_) => None,
+            | Kind::WaitFor(_)
+            | Kind::Session(_) => None,
         }
     }
 
@@ -425,6 +387,37 @@ impl Plan {
             || node.parent.is_some_and(|parent| self.is_failure_allowed(parent))
     }
 
+    /// The rows at the top of `finally`, in the order written.
+    pub fn finally(&self) -> impl Iterator<Item = NodeIndex> {
+        let root = self.block(BlockIndex::ROOT).nodes.iter().copied();
+        root.filter(|node| self.node(*node).finally && self.node(*node).parent.is_none())
+    }
+
+    /// The row of a node of the root block.
+    pub fn root_row(&self, node: NodeIndex) -> i32 {
+        ROOT_BASE + self.node(node).position
+    }
+
+    /// What undoes tasks, each after the task that it undoes.
+    pub fn compensations(&self) -> impl Iterator<Item = (NodeIndex, NodeIndex)> {
+        // They stand after all other nodes.
+        let last = self.nodes.iter().enumerate().rev();
+        last.map_while(|(index, node)| {
+            Some((node.compensates?, NodeIndex(u32::try_from(index).ok()?)))
+        })
+    }
+
+    /// Whether something may run after the result is decided.
+    pub fn has_epilogue(&self) -> bool {
+        self.finally().next().is_some() || self.compensations().next().is_some()
+    }
+
+    /// How long what stands under `finally` may take together.
+    pub fn finally_timeout(&self) -> Span {
+        const USUAL: Span = Span { ms: 10 * 60 * 1000 };
+        self.finally_timeout.unwrap_or(USUAL)
+    }
+
     /// How many tasks can be executed from the start, groups not counted.
     pub fn executable(&self, block: BlockIndex) -> usize {
         self.block(block).nodes.iter().filter(|node| self.group(**node).is_none()).count()
@@ -432,15 +425,20 @@ impl Plan {
 }
 
 impl Node {
+    /// The workflow that the task uses, where it is a session of its own.
+    pub const fn child(&self) -> Option<&Child> {
+        if let Kind::Session(child) = &self.kind { Some(child) } else { None }
+    }
+
     /// Needs that have not ended when the row is laid down. What stands in a plain group and needs
     /// no sibling waits for the group's start; the roots of an item's block wait for nothing.
     pub fn blockers(&self, plan: &Plan) -> i32 {
         let needs = i32::try_from(self.needs.len()).expect("a plan has at most 10 000 nodes");
-        let in_plain_group = self
-            .parent
-            .and_then(|parent| plan.group(parent))
-            .is_some_and(|group| group.for_each.is_none());
-        needs + i32::from(needs == 0 && in_plain_group)
+        let in_plain_group =
+            self.parent.and_then(|parent| plan.group(parent)).is_some_and(Group::is_plain);
+        // What stands under `finally` waits for the result of the session.
+        let in_finally = self.finally && self.parent.is_none();
+        needs + i32::from(needs == 0 && (in_plain_group || in_finally))
     }
 }
 

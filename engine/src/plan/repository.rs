@@ -21,10 +21,11 @@ impl Plan {
         self.nodes.iter().find_map(|node| {
             let needs_repo = match node.kind {
                 Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(Builtin::Merge { .. }) => true,
-                Kind::Builtin(Builtin::Noop | Builtin::Fail { .. })
+                Kind::Builtin(Builtin::Noop | Builtin::Fail { .. } | Builtin::Http(_))
                 | Kind::Sleep(_)
                 | Kind::Approval(_)
                 | Kind::WaitFor(_)
+                | Kind::Session(_)
                 | Kind::Group(_) => false,
             };
             let spec = node.workspace.as_ref().filter(|_| needs_repo)?;

@@ -282,6 +282,7 @@ fn spec(info: &SessionInfo, node: NodeIndex) -> sqlx::Result<&plan::Approval> {
         | Kind::Agent(_)
         | Kind::Builtin(_)
         | Kind::Sleep(_)
+        | Kind::Session(_)
         | Kind::WaitFor(_)
         | Kind::Group(_) => Err(sqlx::Error::RowNotFound),
     }

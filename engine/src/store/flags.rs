@@ -19,11 +19,20 @@ pub const GROUP: i16 = 128;
 /// the allowed then.
 pub const ALLOWED_BY_GROUP: i16 = 256;
 
+/// It stands under `finally`: the janitor leaves it alone until the result is decided.
+pub const FINALLY: i16 = 512;
+
+/// It undoes a task; `item_key` is the number of the task's row.
+pub const COMPENSATION: i16 = 1024;
+
 /// The flags of a node's row.
 pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     let node = plan.node(index);
     let group = plan.group(index).is_some();
-    let waits = matches!(node.kind, Kind::Sleep(_) | Kind::Approval(_) | Kind::WaitFor(_));
+    let waits = matches!(
+        node.kind,
+        Kind::Sleep(_) | Kind::Session(_) | Kind::Approval(_) | Kind::WaitFor(_)
+    );
     let mut flags = if group { GROUP } else { EXECUTABLE };
     if !group && !waits && node.when.is_none() {
         flags |= PLAIN;
@@ -42,11 +51,18 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     if node.parent.is_some_and(|parent| plan.is_failure_allowed(parent)) {
         flags |= ALLOWED_BY_GROUP;
     }
+    if node.finally {
+        flags |= FINALLY;
+    }
+    if node.compensates.is_some() {
+        flags |= COMPENSATION;
+    }
     flags
 }
 
 /// The flags of the rows of a group's items.
 pub fn of_item(plan: &Plan, group: NodeIndex) -> i16 {
     let allowed = if plan.is_failure_allowed(group) { ALLOWED | ALLOWED_BY_GROUP } else { 0 };
-    ITEM | allowed
+    let finally = if plan.node(group).finally { FINALLY } else { 0 };
+    ITEM | allowed | finally
 }

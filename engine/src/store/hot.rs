@@ -18,6 +18,11 @@ macro_rules! statements {
 /// Every statement that runs all the time or on a user's every look.
 pub const STATEMENTS: &[Statement] = statements![
     "all_skipped",
+    "begin_compensation",
+    "begin_finally",
+    "children_due",
+    "children_left",
+    "children_over",
     "claim",
     "closing",
     "create",

@@ -13,6 +13,7 @@ pub mod event_view;
 pub mod flags;
 pub mod hints;
 pub mod hot;
+mod item_values;
 mod kept;
 pub mod keys;
 pub mod load_view;

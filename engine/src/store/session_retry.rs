@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Hint, Store, flags, sessions::SteerError};
+use super::{Hint, Store, Version, flags, sessions::SteerError};
 use crate::{
     id::SessionKey,
-    plan::{Join, NodeIndex},
-    reopen::{EndedRow, Reopened, RowKind, reopen},
+    plan::{BlockIndex, Join, NodeIndex},
+    reopen::{EndedRow, Reopened, Reopening, RowKind, reopen},
     session::{IllegalMove, SessionState},
     task::{Reason, TaskState},
 };
@@ -38,19 +39,25 @@ pub async fn retry(
     if session.sweep > 0 {
         return Err(SteerError::Stopping(key.id));
     }
-    let (rows, nodes) = ended_rows(&mut tx, key).await?;
-    let opened = reopen(&rows);
-    if opened.is_empty() {
+    let infos = store.infos.load(store, &[key]).await?;
+    let version = &infos.get(&key).ok_or(SteerError::NotFound(key.id))?.version;
+    let ended = ended_rows(&mut tx, key).await?;
+    let Reopening { opened, dropped } = reopen(&ended.rows);
+    if opened.is_empty() && !ended.closing_failed {
         return Err(SteerError::NothingToRetry(key.id));
     }
-    let infos = store.infos.load(store, &[key]).await?;
     let timeout = |row: &Reopened| {
-        let node = nodes.get(&row.seq)?;
-        let timeout = infos.get(&key)?.version.plan.node(*node).timeout?;
+        let node = ended.groups.get(&row.seq)?;
+        let timeout = version.plan.node(*node).timeout?;
         (row.state == TaskState::Blocked).then(|| timeout.ms.cast_signed())
     };
     let timeouts: Vec<i64> = opened.iter().map(|row| timeout(row).unwrap_or(-1)).collect();
-    write(&mut tx, key, actor, &opened, &timeouts).await?;
+    if version.plan.has_epilogue() {
+        reset_finally(&mut tx, key, version).await?;
+    }
+    let gone: Vec<i32> = dropped.into_iter().chain(ended.not_undone).collect();
+    drop_rows(&mut tx, key, &gone).await?;
+    write(&mut tx, key, actor, version.plan.fail_fast, (&opened, &timeouts)).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
@@ -58,15 +65,24 @@ pub async fn retry(
     Ok(opened.len())
 }
 
-/// The rows, and the nodes of groups by row.
-async fn ended_rows(
-    tx: &mut PgConnection,
-    key: SessionKey,
-) -> sqlx::Result<(Vec<EndedRow>, HashMap<i32, NodeIndex>)> {
+/// Everything of a session, except what runs once its result is decided.
+struct Ended {
+    rows: Vec<EndedRow>,
+    /// The nodes of groups by row.
+    groups: HashMap<i32, NodeIndex>,
+    /// Something that ran after the result was decided did not end well.
+    closing_failed: bool,
+    /// Rows that were to undo tasks and did not.
+    not_undone: Vec<i32>,
+}
+
+async fn ended_rows(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<Ended> {
     let rows = sqlx::query!(
         r#"select t.seq, t.node, t.parent, t.state, t.reason, t.flags, t.dependents,
+                  t.item_key, t.finished_at,
                   t.started_at is not null as "begun!",
-                  e.seq is not null as "expanded!", e.items - e.laid as unlaid
+                  e.seq is not null as "expanded!",
+                  coalesce(e.rounds, false) as "rounds!", e.items - e.laid as unlaid
              from tasks t
              left join expansions e on e.tenant_id = t.tenant_id and e.session_id = t.session_id
                                    and e.seq = t.seq
@@ -77,7 +93,20 @@ async fn ended_rows(
     )
     .fetch_all(tx)
     .await?;
-    let nodes = rows
+    let bad = [TaskState::Failed.code(), TaskState::Cancelled.code()];
+    let closing = flags::FINALLY | flags::COMPENSATION;
+    let (closing, rows): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| row.flags & closing != 0);
+    let closing_failed = closing.iter().any(|row| bad.contains(&row.state));
+    let undoing = closing.iter().filter(|row| row.flags & flags::COMPENSATION != 0);
+    let (done, not_done): (Vec<_>, Vec<_>) =
+        undoing.partition(|row| row.state == TaskState::Completed.code());
+    let not_undone = not_done.into_iter().map(|row| row.seq).collect();
+    let undone: HashMap<i32, Option<DateTime<Utc>>> = done
+        .into_iter()
+        .filter_map(|row| Some((row.item_key.as_ref()?.parse().ok()?, row.finished_at)))
+        .collect();
+    let groups = rows
         .iter()
         .filter(|row| row.flags & flags::GROUP != 0)
         .map(|row| (row.seq, NodeIndex::from_code(row.node)))
@@ -86,46 +115,147 @@ async fn ended_rows(
         .into_iter()
         .filter_map(|row| {
             let has = |flag: i16| row.flags & flag != 0;
-            let kind = if has(flags::ITEM) {
-                RowKind::Item
-            } else if !has(flags::GROUP) {
-                RowKind::Task
-            } else if row.expanded {
-                RowKind::ForEachGroup
-            } else {
-                RowKind::PlainGroup
-            };
-            let join = if has(flags::JOIN_ANY) {
-                Join::Any
-            } else if has(flags::JOIN_ALL_DONE) {
-                Join::AllDone
-            } else {
-                Join::All
-            };
             Some(EndedRow {
                 seq: row.seq,
                 parent: row.parent,
                 state: TaskState::from_code(row.state)?,
                 reason: row.reason.and_then(Reason::from_code),
-                kind,
-                join,
+                kind: kind(row.flags, row.expanded, row.rounds),
+                join: join(row.flags),
                 plain: has(flags::PLAIN),
                 continue_on_failure: has(flags::CONTINUE),
                 dependents: row.dependents.unwrap_or_default(),
                 begun: row.begun,
+                undone: undone.get(&row.seq).is_some_and(|at| *at > row.finished_at),
                 unlaid: row.unlaid.unwrap_or_default(),
             })
         })
         .collect();
-    Ok((rows, nodes))
+    Ok(Ended { rows, groups, closing_failed, not_undone })
+}
+
+fn kind(flags: i16, is_expanded: bool, has_rounds: bool) -> RowKind {
+    let has = |flag: i16| flags & flag != 0;
+    if has(flags::ITEM) {
+        RowKind::Item
+    } else if !has(flags::GROUP) {
+        RowKind::Task
+    } else if has_rounds {
+        RowKind::Loop
+    } else if is_expanded {
+        RowKind::ForEachGroup
+    } else {
+        RowKind::PlainGroup
+    }
+}
+
+const fn join(flags: i16) -> Join {
+    if flags & flags::JOIN_ANY != 0 {
+        Join::Any
+    } else if flags & flags::JOIN_ALL_DONE != 0 {
+        Join::AllDone
+    } else {
+        Join::All
+    }
+}
+
+/// Rows that are laid down anew are gone.
+async fn drop_rows(tx: &mut PgConnection, key: SessionKey, dropped: &[i32]) -> sqlx::Result<()> {
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "with gone as (
+             delete from tasks
+              where tenant_id = $1 and session_id = $2 and seq = any($3)
+             returning state, flags
+         ), forgotten as (
+             delete from expansions
+              where tenant_id = $1 and session_id = $2 and seq = any($3)
+         ), c as (
+             select count(*) as total,
+                    count(*) filter (where state = 6) as completed,
+                    count(*) filter (where state = 7) as failed,
+                    count(*) filter (where state = 8) as cancelled,
+                    count(*) filter (where state = 9) as skipped
+               from gone where flags & 1 <> 0
+         )
+         update session_progress p
+            set total = p.total - c.total, completed = p.completed - c.completed,
+                failed = p.failed - c.failed, cancelled = p.cancelled - c.cancelled,
+                skipped = p.skipped - c.skipped
+           from c
+          where p.tenant_id = $1 and p.session_id = $2",
+        key.tenant.0,
+        key.id.0,
+        dropped
+    )
+    .execute(tx)
+    .await
+    .map(|_| ())
+}
+
+/// What stands under `finally` waits for the next result; what was laid down for items there is gone.
+async fn reset_finally(
+    tx: &mut PgConnection,
+    key: SessionKey,
+    version: &Version,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with gone as (
+             delete from tasks t
+              where t.tenant_id = $1 and t.session_id = $2 and t.seq > $4 and t.flags & $5::smallint <> 0
+             returning t.state, t.flags
+         ), forgotten as (
+             delete from expansions e
+              using tasks t
+              where e.tenant_id = $1 and e.session_id = $2
+                and t.tenant_id = $1 and t.session_id = $2 and t.seq = e.seq and t.flags & $5 <> 0
+         ), before as materialized (
+             select t.state, t.flags
+               from tasks t
+              where t.tenant_id = $1 and t.session_id = $2 and t.seq <= $4 and t.flags & $5 <> 0
+         ), waiting as (
+             update tasks t
+                set state = 0, reason = null, queued = false, undecided = false, delayed = false,
+                    wake_at = null, blockers = r.blockers, bad = 0, failures = 0, crashes = 0,
+                    output = null, output_blob = null, error = null, ready_at = null, rank = null,
+                    started_at = null, finished_at = null
+               from plan_tasks r
+              where t.tenant_id = $1 and t.session_id = $2 and t.seq <= $4 and t.flags & $5 <> 0
+                and r.tenant_id = $1 and r.version_id = $3 and r.block = 0 and r.position = t.seq - 1
+         ), counted as (
+             select count(*) filter (where state = 6) as completed,
+                    count(*) filter (where state = 7) as failed,
+                    count(*) filter (where state = 8) as cancelled,
+                    count(*) filter (where state = 9) as skipped,
+                    (select count(*) from gone where flags & 1 <> 0) as gone
+               from (select * from gone union all select * from before) b
+              where flags & 1 <> 0
+         )
+         update session_progress p
+            set total = p.total - c.gone, completed = p.completed - c.completed,
+                failed = p.failed - c.failed, cancelled = p.cancelled - c.cancelled,
+                skipped = p.skipped - c.skipped
+           from counted c
+          where p.tenant_id = $1 and p.session_id = $2",
+        key.tenant.0,
+        key.id.0,
+        version.id.0,
+        version.plan.block(BlockIndex::ROOT).rows(),
+        flags::FINALLY,
+    )
+    .execute(tx)
+    .await
+    .map(|_| ())
 }
 
 async fn write(
     tx: &mut PgConnection,
     key: SessionKey,
     actor: Option<&str>,
-    opened: &[Reopened],
-    timeouts: &[i64],
+    fail_fast: bool,
+    (opened, timeouts): (&[Reopened], &[i64]),
 ) -> sqlx::Result<()> {
     let seqs: Vec<i32> = opened.iter().map(|row| row.seq).collect();
     let states: Vec<i16> = opened.iter().map(|row| row.state.code()).collect();
@@ -140,7 +270,8 @@ async fn write(
         &states,
         &blockers,
         &undecided,
-        timeouts
+        timeouts,
+        fail_fast
     )
     .execute(tx)
     .await

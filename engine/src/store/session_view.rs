@@ -13,6 +13,7 @@ use super::{
     view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code},
 };
 use crate::{
+    closing::Phase,
     id::{SessionId, SessionKey},
     outcome::{ErrorClass, Failure},
     plan::SessionType,
@@ -57,7 +58,7 @@ pub struct SessionObject {
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
     pub counts: Counts,
-    /// Always null so far.
+    /// The session whose task this one is.
     #[schema(required)]
     pub parent_id: Option<Uuid>,
     /// The schedule that started it, `WORKFLOW/NAME`.
@@ -256,12 +257,14 @@ struct SessionRow {
     inputs: Value,
     outputs: Option<Value>,
     created_by: Option<String>,
+    parent_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     schedule_id: Option<String>,
     name: String,
     version: i32,
     state: i16,
     sweep: i16,
+    phase: i16,
     retry: i32,
     bad: i32,
     error: Option<Json<Failure>>,
@@ -321,7 +324,8 @@ impl SessionRow {
             workflow: WorkflowName { name: self.name, version: self.version },
             kind,
             status,
-            status_reason: status_reason(status, error.as_ref(), self.bad, self.sweep),
+            status_reason: closing_reason(status, self.phase)
+                .or_else(|| status_reason(status, error.as_ref(), self.bad, self.sweep)),
             priority,
             prompt: self.prompt,
             description: self.description,
@@ -335,12 +339,18 @@ impl SessionRow {
             started_at: self.started_at,
             finished_at: self.finished_at,
             counts,
-            parent_id: None,
+            parent_id: self.parent_id,
             schedule_id: self.schedule_id,
             retry: self.retry,
             health: None,
         })
     }
+}
+
+/// Which part of its end a session is in.
+fn closing_reason(status: SessionState, phase: i16) -> Option<String> {
+    let phase = Phase::from_code(phase).filter(|phase| *phase > Phase::Tasks)?;
+    (!status.is_final()).then(|| phase.as_str().to_owned())
 }
 
 /// What there is to say about a status beyond its name: the class of the session's own error, or

@@ -11,7 +11,7 @@ pub use super::session_retry::retry;
 use super::{Hint, Store, Version, blobs, flags};
 use crate::{
     id::{SessionId, SessionKey},
-    plan::BlockIndex,
+    plan::{BlockIndex, NodeIndex},
     priority::Priority,
     schedule::ScheduleId,
     session::{IllegalMove, SessionState},
@@ -100,6 +100,18 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
     Ok(Created { key, existing: false })
 }
 
+/// Creates a session as a part of a transaction, without an idempotency key. The caller commits, and
+/// sends the hints then.
+pub(super) async fn create_in(
+    tx: &mut PgConnection,
+    new: NewSession,
+) -> Result<SessionKey, CreateError> {
+    let tenant = new.version.tenant;
+    let rows = Rows::of(&[new])?;
+    rows.insert(tx).await?;
+    Ok(SessionKey { tenant, id: SessionId(rows.ids[0]) })
+}
+
 /// Creates many sessions in one transaction, without idempotency keys.
 pub async fn create_many(
     store: &Store,
@@ -177,6 +189,7 @@ pub(super) struct Rows {
     row_counts: Vec<i32>,
     fail_fast: Vec<bool>,
     closing: Vec<bool>,
+    epilogues: Vec<bool>,
     timeouts: Vec<Option<i64>>,
     schedules: Vec<Option<String>>,
     /// Some task has to be decided by the control loop from the start.
@@ -204,7 +217,12 @@ impl Rows {
         let id = Uuid::now_v7();
         let root = plan.block(BlockIndex::ROOT);
         let count = |n: usize| i32::try_from(n).expect("a plan has at most 10 000 nodes");
-        let top = root.nodes.iter().filter(|node| plan.node(**node).parent.is_none()).count();
+        // What stands under `finally` is counted when the result is decided.
+        let is_top = |node: &&NodeIndex| {
+            let node = plan.node(**node);
+            node.parent.is_none() && !node.finally
+        };
+        let top = root.nodes.iter().filter(is_top).count();
         let text = id.simple().to_string();
         self.tenants.push(new.version.tenant.0);
         self.ids.push(id);
@@ -223,7 +241,8 @@ impl Rows {
         self.total.push(count(plan.executable(BlockIndex::ROOT)));
         self.row_counts.push(count(root.nodes.len()));
         self.fail_fast.push(plan.fail_fast);
-        self.closing.push(!plan.outputs.is_empty());
+        self.closing.push(!plan.outputs.is_empty() || plan.has_epilogue());
+        self.epilogues.push(plan.has_epilogue());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
         self.schedules.push(new.schedule.as_ref().map(ToString::to_string));
         self.undecided |= root.nodes.iter().any(|node| {
@@ -255,6 +274,7 @@ impl Rows {
             &self.closing,
             &self.timeouts as _,
             &self.schedules as _,
+            &self.epilogues,
         )
         .execute(db)
         .await
@@ -293,7 +313,8 @@ pub async fn cancel(
     actor: Option<&str>,
     reason: Option<&str>,
 ) -> Result<(), SteerError> {
-    if !end_at_once(&store.pool, key, actor, reason).await? {
+    let body = reason.map(|reason| json!({ "reason": reason }));
+    if !end_at_once(&store.pool, key, SessionState::Cancelled, actor, body).await? {
         let from = state(&store.pool, key).await?.ok_or(SteerError::NotFound(key.id))?;
         return Err(IllegalMove { from, to: SessionState::Cancelled }.into());
     }
@@ -303,15 +324,15 @@ pub async fn cancel(
     Ok(())
 }
 
-/// The statement of [`cancel`]; false when the session has ended or there is none. Whoever commits
-/// it sends the hints.
+/// Ends a session that has not ended as `to`, cancelled or orphaned, and voids all its fences; false
+/// when it has ended or there is none. Whoever commits it sends the hints.
 pub(super) async fn end_at_once(
     db: impl sqlx::PgExecutor<'_>,
     key: SessionKey,
+    to: SessionState,
     actor: Option<&str>,
-    reason: Option<&str>,
+    body: Option<Value>,
 ) -> sqlx::Result<bool> {
-    let body = reason.map(|reason| json!({ "reason": reason }).to_string());
     let done = sqlx::query!(
         "with ended as (
              update session_progress
@@ -328,8 +349,8 @@ pub(super) async fn end_at_once(
            from ended",
         key.tenant.0,
         key.id.0,
-        SessionState::Cancelled.code(),
-        body as _,
+        to.code(),
+        body.map(|body| body.to_string()) as _,
         actor as _,
     )
     .execute(db)

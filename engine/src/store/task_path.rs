@@ -37,6 +37,10 @@ impl Place {
     /// The row of the item it stands in; for an item's own row that of the item around its group.
     fn enclosing_item(&self, plan: &Plan) -> Option<i32> {
         let node = plan.node(NodeIndex::from_code(self.node));
+        if let Some(undone) = node.compensates.map(|undone| plan.node(undone)) {
+            let row: i32 = self.item_key.as_ref()?.parse().ok()?;
+            return (undone.block != BlockIndex::ROOT).then(|| row - undone.position);
+        }
         let row = if self.is_item() { self.parent? } else { self.seq };
         (node.block != BlockIndex::ROOT).then(|| row - node.position)
     }
@@ -142,11 +146,18 @@ impl Views {
         let mut found = None;
         let last = steps.len() - 1;
         for (index, step) in steps.iter().enumerate() {
+            let undoing = |(undone, _): &(NodeIndex, NodeIndex)| Some(*undone) == group;
+            if index == last
+                && step.id == "compensate"
+                && let Some((_, own)) = plan.compensations().find(undoing)
+            {
+                return Ok(self.undoing_row(session, own, found).await?);
+            }
             let Some(node) = child(plan, group, step.id) else { return Ok(None) };
             let seq = base + plan.node(node).position;
             found = Some(seq);
-            let for_each = plan.group(node).map(|group| group.for_each.is_some());
-            match (step.item, for_each) {
+            let has_items = plan.group(node).map(|group| !group.is_plain());
+            match (step.item, has_items) {
                 (Some(item), Some(true)) => {
                     let Some(row) = self.item_row(session, seq, item).await? else {
                         return Ok(None);
@@ -154,8 +165,9 @@ impl Views {
                     (base, found) = (row, Some(row));
                 }
                 (None, Some(false)) => {}
-                // A task, or the whole of a group, can only be what the key ends with.
+                // A task, or the whole of a group, can only be what the key ends with, or is undone.
                 (None, _) if index == last => {}
+                (None, None) if index + 1 == last && steps[last].id == "compensate" => {}
                 _ => return Ok(None),
             }
             group = Some(node);
@@ -163,7 +175,28 @@ impl Views {
         Ok(found)
     }
 
-    /// The row of one item of a `for_each` group, when it was laid down.
+    /// The last row that undoes the task at row `undone`.
+    async fn undoing_row(
+        &self,
+        session: SessionKey,
+        node: NodeIndex,
+        undone: Option<i32>,
+    ) -> sqlx::Result<Option<i32>> {
+        sqlx::query_scalar!(
+            "select seq from tasks
+              where tenant_id = $1 and session_id = $2 and node = $3 and item_key = $4
+              order by seq desc
+              limit 1",
+            session.tenant.0,
+            session.id.0,
+            node.code(),
+            undone.map(|seq| seq.to_string()),
+        )
+        .fetch_optional(&self.db)
+        .await
+    }
+
+    /// The row of one item of a `for_each` group, or of a round, when it was laid down.
     async fn item_row(
         &self,
         session: SessionKey,

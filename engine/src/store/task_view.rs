@@ -80,7 +80,7 @@ impl TaskKind {
         match node.kind {
             Kind::Run(_) => Self::Run,
             Kind::Agent(_) => Self::Agent,
-            Kind::Builtin(_) => Self::Uses,
+            Kind::Builtin(_) | Kind::Session(_) => Self::Uses,
             Kind::Sleep(_) => Self::Sleep,
             Kind::Approval(_) => Self::Approval,
             Kind::WaitFor(_) => Self::WaitFor,

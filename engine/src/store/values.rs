@@ -2,7 +2,7 @@
 //! node; only the enclosing items and the fan-outs have to be looked up.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -10,12 +10,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{SessionInfo, Store, flags};
+use super::{SessionInfo, Store, item_values::Items};
 use crate::{
-    expression::values::{ItemValue, SessionFacts, TaskValue, Values},
+    expression::values::{SessionFacts, TaskValue, Values},
     id::SessionKey,
     outcome::{ErrorClass, Failure},
-    plan::{BlockIndex, NodeIndex, Plan, References},
+    plan::{BlockIndex, Group, NodeIndex, Plan, References},
+    session::SessionState,
     task::TaskState,
 };
 
@@ -28,18 +29,41 @@ pub struct Request {
     pub info: Arc<SessionInfo>,
     pub node: NodeIndex,
     pub seq: i32,
-    /// The session's outputs are wanted, not a row's templates.
-    of_session: bool,
+    of: Of,
+    /// Where the task stands that this one undoes: its block, and where that begins.
+    undone: Option<(BlockIndex, i32)>,
+}
+
+/// What it is that the values are wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The templates of a row.
+    Row,
+    /// The session's outputs.
+    Session,
+    /// The `until` of a loop; the row is that of the round.
+    Round,
 }
 
 impl Request {
     pub fn new(info: Arc<SessionInfo>, node: NodeIndex, seq: i32) -> Self {
-        Self { info, node, seq, of_session: false }
+        Self { info, node, seq, of: Of::Row, undone: None }
     }
 
     /// What the session's own outputs refer to.
     pub fn of_session(info: Arc<SessionInfo>) -> Self {
-        Self { info, node: NodeIndex(0), seq: crate::plan::ROOT_BASE, of_session: true }
+        Self {
+            info,
+            node: NodeIndex(0),
+            seq: crate::plan::ROOT_BASE,
+            of: Of::Session,
+            undone: None,
+        }
+    }
+
+    /// What the `until` of the loop `group` refers to when the round at row `seq` has ended.
+    pub fn of_round(info: Arc<SessionInfo>, group: NodeIndex, seq: i32) -> Self {
+        Self { info, node: group, seq, of: Of::Round, undone: None }
     }
 
     fn plan(&self) -> &Plan {
@@ -48,31 +72,58 @@ impl Request {
 
     fn references(&self) -> &References {
         let plan = self.plan();
-        if self.of_session { &plan.output_references } else { &plan.node(self.node).references }
+        match (self.of, plan.group(self.node).and_then(|group| group.rounds.as_ref())) {
+            (Of::Session, _) => &plan.output_references,
+            (Of::Round, Some(rounds)) => &rounds.references,
+            _ => &plan.node(self.node).references,
+        }
     }
 
     /// The base of the innermost block the row stands in.
     fn base(&self) -> i32 {
-        if self.of_session { self.seq } else { self.seq - self.plan().node(self.node).position }
+        if let Some((_, base)) = self.undone {
+            return base;
+        }
+        match self.of {
+            Of::Session | Of::Round => self.seq,
+            Of::Row => self.seq - self.plan().node(self.node).position,
+        }
     }
 
     fn block(&self) -> BlockIndex {
-        if self.of_session { BlockIndex::ROOT } else { self.plan().node(self.node).block }
+        let plan = self.plan();
+        if let Some((block, _)) = self.undone {
+            return block;
+        }
+        match self.of {
+            Of::Session => BlockIndex::ROOT,
+            Of::Round => plan.group(self.node).and_then(Group::block).unwrap_or(BlockIndex::ROOT),
+            Of::Row => plan.node(self.node).block,
+        }
+    }
+
+    /// How many rounds of a loop it may look at, where it stands in one: those before its own.
+    fn rounds_before(&self, group: NodeIndex, place: &Place) -> Option<i32> {
+        if self.of == Of::Round && self.node == group {
+            return None;
+        }
+        let (_, key, _) = place.items.iter().find(|(owner, _, _)| *owner == group)?;
+        key.parse::<i32>().ok().map(|round| round - 1)
     }
 }
 
-type RowKey = (SessionKey, i32);
+pub(super) type RowKey = (SessionKey, i32);
 
 /// A row as far as templates may look at it.
-struct Row {
-    node: NodeIndex,
-    parent: Option<i32>,
-    state: TaskState,
-    flags: i16,
-    output: Option<String>,
-    error: Option<Value>,
-    item_key: Option<String>,
-    item: Option<Value>,
+pub(super) struct Row {
+    pub(super) node: NodeIndex,
+    pub(super) parent: Option<i32>,
+    pub(super) state: TaskState,
+    pub(super) flags: i16,
+    pub(super) output: Option<String>,
+    pub(super) error: Option<Value>,
+    pub(super) item_key: Option<String>,
+    pub(super) item: Option<Value>,
 }
 
 /// Where a request's blocks begin, and its enclosing items, outermost first.
@@ -87,6 +138,8 @@ pub async fn load(
     store: &Store,
     requests: &[Request],
 ) -> sqlx::Result<Vec<Result<Values, Failure>>> {
+    let found = beside_undone(store, requests).await?;
+    let requests = found.as_deref().unwrap_or(requests);
     let places = places(store, requests).await?;
     let mut singles: HashSet<RowKey> = HashSet::new();
     let mut groups: HashSet<RowKey> = HashSet::new();
@@ -113,6 +166,31 @@ pub async fn load(
         .collect())
 }
 
+/// What undoes a task sees what the task saw, and so stands beside it. `None` when nothing among the
+/// requests undoes anything.
+async fn beside_undone(store: &Store, requests: &[Request]) -> sqlx::Result<Option<Vec<Request>>> {
+    let undone = |request: &Request| match request.of {
+        Of::Row => request.plan().node(request.node).compensates,
+        Of::Session | Of::Round => None,
+    };
+    let undoing: HashSet<RowKey> = requests
+        .iter()
+        .filter(|request| undone(request).is_some())
+        .map(|request| (request.info.key, request.seq))
+        .collect();
+    if undoing.is_empty() {
+        return Ok(None);
+    }
+    let found = rows(store, &undoing).await?;
+    let beside = |request: &Request| {
+        let task = request.plan().node(undone(request)?);
+        let key = found.get(&(request.info.key, request.seq))?.item_key.as_ref()?;
+        Some((task.block, key.parse::<i32>().ok()? - task.position))
+    };
+    let all = requests.iter();
+    Ok(Some(all.map(|r| Request { undone: beside(r), ..r.clone() }).collect()))
+}
+
 fn values(
     request: &Request,
     place: Place,
@@ -137,7 +215,8 @@ fn values(
     for node in references.lists.iter().chain(&references.items) {
         if let Some(seq) = seq_of(plan, &place, *node) {
             let deep = references.items.contains(node);
-            lists.insert(*node, items.of(plan, (info.key, seq), deep, &mut size)?);
+            let rounds = request.rounds_before(*node, &place);
+            lists.insert(*node, items.of(plan, (info.key, seq), (deep, rounds), &mut size)?);
         }
     }
     Ok(Values {
@@ -157,10 +236,10 @@ fn seq_of(plan: &Plan, place: &Place, node: NodeIndex) -> Option<i32> {
 }
 
 /// Adds up what is loaded for one request.
-struct Size(usize);
+pub(super) struct Size(usize);
 
 impl Size {
-    fn value(&mut self, row: &Row) -> Result<TaskValue, Failure> {
+    pub(super) fn value(&mut self, row: &Row) -> Result<TaskValue, Failure> {
         self.0 += row.output.as_ref().map_or(0, String::len);
         if self.0 > VALUES_BYTES_MAX {
             return Err(Failure::new(
@@ -211,70 +290,10 @@ async fn places(store: &Store, requests: &[Request]) -> sqlx::Result<Vec<Place>>
     Ok(places)
 }
 
-/// The fan-outs that were asked for, with all that stands in their items.
-struct Items {
-    /// The base of the first item, rows an item takes, and how many are laid down.
-    spans: HashMap<RowKey, (i32, i32, i32)>,
-    rows: HashMap<SessionKey, BTreeMap<i32, Row>>,
-}
-
-impl Items {
-    async fn load(store: &Store, groups: &HashSet<RowKey>) -> sqlx::Result<Self> {
-        let mut items = Self { spans: HashMap::new(), rows: HashMap::new() };
-        let mut wanted: Vec<RowKey> = groups.iter().copied().collect();
-        while !wanted.is_empty() {
-            let spans = spans(store, &wanted).await?;
-            let inner = ranges(store, &spans).await?;
-            wanted.clear();
-            for ((session, seq), row) in inner {
-                // A fan-out inside an item is looked up in its turn.
-                if row.flags & flags::GROUP != 0 {
-                    wanted.push((session, seq));
-                }
-                items.rows.entry(session).or_default().insert(seq, row);
-            }
-            items.spans.extend(spans);
-        }
-        Ok(items)
-    }
-
-    fn of(
-        &self,
-        plan: &Plan,
-        group: RowKey,
-        deep: bool,
-        size: &mut Size,
-    ) -> Result<Vec<ItemValue>, Failure> {
-        let (Some((base, block_rows, laid)), Some(rows)) =
-            (self.spans.get(&group), self.rows.get(&group.0))
-        else {
-            return Ok(Vec::new());
-        };
-        let mut found = Vec::new();
-        for index in 0..*laid {
-            let first = base + index * block_rows;
-            let Some(item) = rows.get(&first) else { continue };
-            let mut value = ItemValue {
-                key: item.item_key.clone().unwrap_or_default(),
-                index: usize::try_from(index).unwrap_or_default(),
-                status: item.state,
-                tasks: BTreeMap::new(),
-                items: BTreeMap::new(),
-            };
-            for (seq, row) in rows.range(first + 1..first + block_rows).filter(|_| deep) {
-                value.tasks.insert(row.node, size.value(row)?);
-                if plan.group(row.node).is_some_and(|group| group.for_each.is_some()) {
-                    value.items.insert(row.node, self.of(plan, (group.0, *seq), true, size)?);
-                }
-            }
-            found.push(value);
-        }
-        Ok(found)
-    }
-}
-
 /// Keys as columns.
-fn columns(keys: impl Iterator<Item = RowKey>) -> (Vec<Uuid>, Vec<Uuid>, Vec<i32>, Vec<RowKey>) {
+pub(super) fn columns(
+    keys: impl Iterator<Item = RowKey>,
+) -> (Vec<Uuid>, Vec<Uuid>, Vec<i32>, Vec<RowKey>) {
     let keys: Vec<RowKey> = keys.collect();
     let tenants = keys.iter().map(|(session, _)| session.tenant.0).collect();
     let sessions = keys.iter().map(|(session, _)| session.id.0).collect();
@@ -282,7 +301,7 @@ fn columns(keys: impl Iterator<Item = RowKey>) -> (Vec<Uuid>, Vec<Uuid>, Vec<i32
     (tenants, sessions, seqs, keys)
 }
 
-fn nth(keys: &[RowKey], slot: i64) -> RowKey {
+pub(super) fn nth(keys: &[RowKey], slot: i64) -> RowKey {
     keys[usize::try_from(slot - 1).expect("slots count from 1")]
 }
 
@@ -299,51 +318,6 @@ async fn rows(store: &Store, keys: &HashSet<RowKey>) -> sqlx::Result<HashMap<Row
         .filter_map(|row| {
             Some((
                 nth(&keys, row.slot),
-                Row {
-                    node: NodeIndex::from_code(row.node),
-                    parent: row.parent,
-                    state: TaskState::from_code(row.state)?,
-                    flags: row.flags,
-                    output: row.output,
-                    error: row.error,
-                    item_key: row.item_key,
-                    item: row.item,
-                },
-            ))
-        })
-        .collect())
-}
-
-async fn spans(store: &Store, groups: &[RowKey]) -> sqlx::Result<HashMap<RowKey, (i32, i32, i32)>> {
-    let (tenants, sessions, seqs, keys) = columns(groups.iter().copied());
-    let spans = sqlx::query_file!("src/store/sql/value_spans.sql", &tenants, &sessions, &seqs)
-        .fetch_all(&store.pool)
-        .await?;
-    Ok(spans
-        .into_iter()
-        .map(|row| (nth(&keys, row.slot), (row.base, row.block_rows, row.laid)))
-        .collect())
-}
-
-/// Every row of the fan-outs.
-async fn ranges(
-    store: &Store,
-    spans: &HashMap<RowKey, (i32, i32, i32)>,
-) -> sqlx::Result<Vec<(RowKey, Row)>> {
-    let (tenants, sessions, _, keys) = columns(spans.keys().copied());
-    let span = |key: &RowKey| spans.get(key).copied().unwrap_or_default();
-    let from: Vec<i32> = keys.iter().map(|key| span(key).0).collect();
-    let until: Vec<i32> =
-        keys.iter().map(span).map(|(base, rows, laid)| base + rows * laid).collect();
-    let rows =
-        sqlx::query_file!("src/store/sql/value_ranges.sql", &tenants, &sessions, &from, &until)
-            .fetch_all(&store.pool)
-            .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            Some((
-                (nth(&keys, row.slot).0, row.seq),
                 Row {
                     node: NodeIndex::from_code(row.node),
                     parent: row.parent,
@@ -390,6 +364,7 @@ async fn facts(
             let facts = SessionFacts {
                 retry: row.retry,
                 started_at: row.started_at.map(text),
+                result: row.result.and_then(SessionState::from_code),
                 ..SessionFacts::default()
             };
             (nth(&keys, row.slot).0, facts)

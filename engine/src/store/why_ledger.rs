@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::{
+    flags,
     task_path::Paths,
     task_view::TaskRow,
     view::{ReadError, Views},
@@ -88,6 +89,18 @@ impl Ledger<'_> {
         if first.is_some() {
             return Ok(first);
         }
+        if self.plan.node(row.node_index()).compensates.is_some() {
+            let before = self.path(row.seq - 1).await?;
+            let message =
+                format!("`{key}` waits for `{before}`: what is done last is undone first");
+            self.add(WhyCode::NeedNotEnded, Some(key), message, json!({ "need": before }));
+            return Ok(Some(row.seq - 1));
+        }
+        if self.plan.node(row.node_index()).finally && row.parent.is_none() {
+            let message = format!("`{key}` stands under `finally`: it waits for the result");
+            self.add(WhyCode::ResultNotDecided, Some(key), message, json!({}));
+            return self.next_before_the_result().await;
+        }
         let group = self.views.neighbours(self.session, row.parent.as_slice()).await?;
         if let Some(group) = group.into_iter().find(|group| group.state == TaskState::Pending) {
             let name = self.path(group.seq).await?;
@@ -99,6 +112,14 @@ impl Ledger<'_> {
         let message = format!("`{key}` waits for the control loop to let it go");
         self.add(WhyCode::Undecided, Some(key), message, json!({}));
         Ok(None)
+    }
+
+    /// The first row that holds up the result, as far as one moves by itself.
+    async fn next_before_the_result(&self) -> Result<Option<i32>, ReadError> {
+        const MOVING: &[TaskState] =
+            &[TaskState::InProgress, TaskState::Ready, TaskState::Assigned, TaskState::Blocked];
+        let moving = self.views.rows_in(self.session, MOVING, flags::EXECUTABLE, 1).await?;
+        Ok(moving.first().copied())
     }
 
     async fn ready(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
@@ -177,9 +198,36 @@ impl Ledger<'_> {
                 });
                 self.add(WhyCode::Backoff, Some(key), message, data);
             }
+            Some(Reason::Child) => self.child(row, key).await?,
             _ => return self.children(row, key).await,
         }
         Ok(None)
+    }
+
+    /// A task that waits for a session of its own, or for the next one to begin.
+    async fn child(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
+        let Some(child) = self.views.child_of(self.session, row.seq, row.attempt).await? else {
+            let message = format!("`{key}` waits for its own session to begin");
+            self.add(WhyCode::Child, Some(key), message, json!({ "until": row.wake_at }));
+            return Ok(());
+        };
+        let (id, state, name) = (child.id, child.state, &child.workflow);
+        if state.is_final() {
+            let error = row.error.as_ref().map(|error| format!(" ({})", shown(error)));
+            let until = row.wake_at.map(|at| format!(" at {}", time(at))).unwrap_or_default();
+            let message = format!(
+                "`{key}`: session {id} of `{name}` ended as {state}{}; what follows is decided{until}",
+                error.unwrap_or_default(),
+            );
+            let data =
+                json!({ "session": id, "workflow": name, "status": state, "until": row.wake_at });
+            self.add(WhyCode::Child, Some(key), message, data);
+            return Ok(());
+        }
+        let message = format!("`{key}` waits for session {id} of `{name}`, which is {state}");
+        let data = json!({ "session": id, "workflow": name, "status": state });
+        self.add(WhyCode::Child, Some(key), message, data);
+        Ok(())
     }
 
     async fn children(&mut self, row: &TaskRow, key: &str) -> Result<Option<i32>, ReadError> {

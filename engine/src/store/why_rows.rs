@@ -5,8 +5,10 @@ use sqlx::types::Json;
 
 use super::view::{ReadError, Views, unknown_code};
 use crate::{
-    id::SessionKey,
+    closing::Phase,
+    id::{SessionId, SessionKey},
     outcome::Failure,
+    session::SessionState,
     task::{Reason, TaskState},
 };
 
@@ -32,6 +34,13 @@ impl NeighbourRow {
     }
 }
 
+/// A session that is the attempt of a task.
+pub(super) struct ChildRow {
+    pub(super) id: SessionId,
+    pub(super) state: SessionState,
+    pub(super) workflow: String,
+}
+
 /// A live worker and what it offers.
 pub(super) struct Offer {
     pub(super) name: String,
@@ -49,8 +58,22 @@ impl Offer {
 pub(super) struct Standing {
     pub(super) state: i16,
     pub(super) sweep: i16,
+    phase: i16,
+    result: Option<i16>,
     pub(super) error: Option<Json<Failure>>,
     pub(super) finished_at: Option<DateTime<Utc>>,
+}
+
+impl Standing {
+    pub(super) fn phase(&self) -> Option<Phase> {
+        Phase::from_code(self.phase)
+    }
+
+    /// What the session ends as, as far as that is decided.
+    pub(super) fn result(&self) -> String {
+        let result = self.result.and_then(SessionState::from_code);
+        result.map_or_else(|| "undecided".to_owned(), |result| result.to_string())
+    }
 }
 
 /// Live workers that are looked at.
@@ -62,7 +85,7 @@ impl Views {
     pub(super) async fn standing(&self, session: SessionKey) -> Result<Standing, ReadError> {
         let standing = sqlx::query_as!(
             Standing,
-            r#"select state, sweep, error as "error: Json<Failure>", finished_at
+            r#"select state, sweep, phase, result, error as "error: Json<Failure>", finished_at
                  from session_progress
                 where tenant_id = $1 and session_id = $2"#,
             session.tenant.0,
@@ -186,6 +209,35 @@ impl Views {
         )
         .fetch_all(&self.db)
         .await
+    }
+
+    /// The session that an attempt at a task is.
+    pub(super) async fn child_of(
+        &self,
+        session: SessionKey,
+        seq: i32,
+        attempt: i32,
+    ) -> sqlx::Result<Option<ChildRow>> {
+        let row = sqlx::query!(
+            "select c.child_id, p.state, v.name
+               from child_sessions c
+               join session_progress p on p.tenant_id = c.tenant_id and p.session_id = c.child_id
+               join workflow_versions v on v.tenant_id = c.tenant_id and v.id = p.version_id
+              where c.tenant_id = $1 and c.parent_id = $2 and c.parent_seq = $3
+                and c.attempt = $4",
+            session.tenant.0,
+            session.id.0,
+            seq,
+            attempt,
+        )
+        .fetch_optional(&self.db)
+        .await?;
+        row.map(|row| {
+            let state = SessionState::from_code(row.state)
+                .ok_or_else(|| unknown_code("state of a session", row.state))?;
+            Ok(ChildRow { id: SessionId(row.child_id), state, workflow: row.name })
+        })
+        .transpose()
     }
 
     pub(super) async fn offers(&self) -> sqlx::Result<Vec<Offer>> {

@@ -12,6 +12,7 @@ use super::{
     why_rows::Standing,
 };
 use crate::{
+    closing::Phase,
     id::{SessionId, SessionKey},
     session::SessionState,
     task::TaskState,
@@ -74,6 +75,12 @@ pub enum WhyCode {
     WhenFalse,
     UpstreamFailed,
     NoNeedCompleted,
+    /// It waits for a session of its own.
+    Child,
+    /// What stands under `finally` waits for the result of the session.
+    ResultNotDecided,
+    /// The result is decided, and what follows it runs.
+    Closing,
 }
 
 /// Reasons given at most.
@@ -128,6 +135,15 @@ impl Ledger<'_> {
         } else if !state.is_admitted() {
             let message = format!("the session is {state}: nothing of it starts");
             self.add(WhyCode::SessionNotAdmitted, None, message, json!({ "status": state }));
+        } else if let Some(phase) = standing.phase().filter(|phase| *phase > Phase::Tasks) {
+            let result = standing.result();
+            let message = format!("the result is decided ({result}): `{}` runs", phase.as_str());
+            let data = json!({ "result": result, "phase": phase.as_str() });
+            self.add(WhyCode::Closing, None, message, data);
+        } else if standing.sweep > 1 {
+            let result = standing.result();
+            let message = format!("the session ends as {result}: what is open is being cancelled");
+            self.add(WhyCode::SessionStopping, None, message, json!({ "result": result }));
         } else if standing.sweep > 0 {
             let message =
                 "a task failed and the workflow says `fail_fast`: what is open is being cancelled";

@@ -86,6 +86,12 @@ pub struct Workflow {
     /// The tasks by their ids.
     #[schemars(extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: At<Entries<Task>>,
+    /// Tasks that run once the result is decided, whatever it is, unless the session is cancelled.
+    #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
+    pub finally: Option<At<Entries<Task>>>,
+    /// How long the tasks under `finally` may take together; 10m unless given.
+    #[schemars(default)]
+    pub finally_timeout: Option<Span>,
     /// The outputs of a session. Values may hold `${{ }}`.
     #[schemars(default)]
     pub outputs: Entries<Any>,
@@ -218,7 +224,8 @@ pub struct Task {
     /// A coding agent's turn.
     #[schemars(default)]
     pub agent: Option<At<Agent>>,
-    /// A task that Jobshop brings along: builtin/noop, builtin/fail or builtin/merge.
+    /// A task that Jobshop brings along, builtin/NAME, or another workflow as a session of its own:
+    /// NAME or NAME@VERSION.
     #[schemars(default)]
     pub uses: Option<At<String>>,
     /// What the task under `uses` is given.
@@ -233,13 +240,20 @@ pub struct Task {
     /// The name of a signal that has to come.
     #[schemars(default)]
     pub wait_for: Option<WaitFor>,
+    /// Undoes what the task did, when the session fails or is stopped after the task completed.
+    #[schemars(default)]
+    pub compensate: Option<Compensate>,
     /// The tasks of a group.
     #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,
     /// A list, or an expression that gives one: the group's tasks run once per item.
     #[schemars(default)]
     pub for_each: Option<Any>,
-    /// The name of the item in the group; `item` unless given.
+    /// The group's tasks run again and again, a round after the other.
+    #[schemars(rename = "loop", default)]
+    pub rounds: Option<At<Loop>>,
+    /// The name of the item in the group, `item` unless given; of the round's number in a loop,
+    /// `round` unless given.
     #[schemars(rename = "as", default)]
     pub item_name: Option<At<String>>,
     /// The identity of an item; its index unless given.
@@ -257,6 +271,59 @@ pub struct Task {
     /// Whether its needs were written in a way that cannot be read.
     #[schemars(skip)]
     pub has_broken_needs: bool,
+}
+
+/// What undoes a task: a task of its own, with the keys of [`CompensateKeys`] alone.
+#[derive(Debug)]
+pub struct Compensate {
+    pub id: At<String>,
+    pub task: Box<Task>,
+}
+
+/// What undoes a task. It has exactly one kind: run or uses.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Compensate", deny_unknown_fields)]
+pub struct CompensateKeys {
+    /// A shell script (text) or a command with its arguments (a list).
+    #[schemars(default)]
+    pub run: Option<Run>,
+    /// A task that Jobshop brings along, builtin/NAME, or another workflow.
+    #[schemars(default)]
+    pub uses: Option<String>,
+    /// What the task under `uses` is given.
+    #[schemars(default)]
+    pub with: Option<Entries<Any>>,
+    /// Capabilities; one agent must offer all of them.
+    #[schemars(default)]
+    pub requires: Vec<String>,
+    /// Added to the environment of its command. Values may hold `${{ }}`.
+    #[schemars(default)]
+    pub env: Entries<Any>,
+    /// How long an attempt may take.
+    #[schemars(default)]
+    pub timeout: Option<Span>,
+    #[schemars(default)]
+    pub retry: Option<Retry>,
+}
+
+impl JsonSchema for Compensate {
+    fn schema_name() -> Cow<'static, str> {
+        CompensateKeys::schema_name()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        CompensateKeys::json_schema(generator)
+    }
+}
+
+/// How long the tasks of a group are repeated.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Loop", deny_unknown_fields)]
+pub struct Loop {
+    /// An expression, looked at after each round: true ends the loop.
+    pub until: Condition,
+    /// How many rounds there are at most; then the group fails.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub max_rounds: u32,
 }
 
 /// What a `run` task executes.

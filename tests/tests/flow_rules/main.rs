@@ -3,8 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what is missing is a failed test")]
 
+mod children;
+mod compensation;
+mod finally;
 mod groups;
 mod joins;
+mod loops;
 mod results;
 
 use std::{fmt::Write as _, time::Duration};

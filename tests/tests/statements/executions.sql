@@ -3,6 +3,19 @@
 -- The first page of a large fan-out's items.
 execute all_skipped (same(tenant(), 100), same(session(9952), 100), numbers(2, 401, 1));
 
+-- Half of the tasks of a session are undone.
+execute begin_compensation (tenant(), session(9930), 0, 0, 7, null, null, numbers(0, 99),
+                            numbers(0, 99), 0, 1, 33, '{}');
+
+execute begin_finally (tenant(), session(9930), 0, 0, 7, null, null, 3, '{98,99,100}', 600000, 2,
+                       33, '{}');
+
+execute children_due (11);
+
+execute children_left (11);
+
+execute children_over (11);
+
 execute claim ('{1,2,3,4,5,6}', 500, worker(1), null);
 
 execute closing;
@@ -14,7 +27,7 @@ execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
                 same('{}'::text, 100), same('{}'::text, 100), same(null::text, 100),
                 same(null::text, 100), same(100, 100), same(100, 100), same(100, 100),
                 same(false, 100), same(false, 100), same(null::bigint, 100),
-                same(null::text, 100));
+                same(null::text, 100), same(false, 100));
 
 execute due;
 
@@ -40,9 +53,9 @@ execute next_due;
 execute note_starts (tenants(10), sessions(9901, 9910), slots(10, 10), numbers(51, 60, 10),
                      same(1, 100), same(40, 100), worker(1));
 
-execute open_rows (tenant(), session(9951), 0, 1000);
+execute open_rows (tenant(), session(9951), 0, 1000, 512);
 
-execute overdue (8, 8);
+execute overdue (8, 8, 7);
 
 execute promote (1000, 2);
 
@@ -51,7 +64,7 @@ execute receipts (worker(1), 200);
 execute renew (worker(1), 30);
 
 execute reopen (tenant(), session(5000), null, numbers(1, 100), same(1::smallint, 100),
-                same(0, 100), same(false, 100), same(-1::bigint, 100));
+                same(0, 100), same(false, 100), same(-1::bigint, 100), false);
 
 -- A worker that offers half of what is asked for.
 execute routes (capabilities(1, 50));

@@ -3,7 +3,8 @@
 --     1..9800  ended, 100 tasks each
 --  9801..9900  running, all of their 100 tasks ready, on 6 routes
 --  9901..9950  running; of 100 tasks: 1..50 completed, 51..60 in progress at worker(1),
---              61..70 waiting for another try (5 are due), 71..75 asleep (2 are due),
+--              61..70 waiting for another try (5 are due), 71..73 asleep (2 are due),
+--              74 and 75 waiting for a session of their own to begin (both are due),
 --              76..80 undecided, 81..100 waiting for 51..60
 --        9951  cancelled with 4 500 of 5 000 tasks open
 --        9952  a fan-out: 2 000 of 3 000 items laid down at 4 rows each, 1 900 of them ended
@@ -76,11 +77,12 @@ insert into tasks (tenant_id, session_id, seq, node, route, priority, flags, sta
                    undecided, delayed, blockers, attempt, worker, wake_at, dependents, output)
 select tenant(), session(s), q, q - 1, 1 + q % 6, 2, 3,
        case when q <= 50 then 6 when q <= 60 then 3 when q <= 75 then 4 else 0 end,
-       case when q between 61 and 70 then 2 when q between 71 and 75 then 1 end,
+       case when q between 61 and 70 then 2 when q in (74, 75) then 11
+            when q between 71 and 75 then 1 end,
        q between 76 and 80, q between 61 and 75, case when q > 80 then 10 else 0 end,
        case when q <= 75 then 1 else 0 end,
        case when q between 51 and 60 then worker(1) end,
-       case when q between 61 and 65 or q in (71, 72) then at - interval '1 min'
+       case when q between 61 and 65 or q in (71, 72, 74, 75) then at - interval '1 min'
             when q between 61 and 75 then at + interval '1 hour' end,
        case when q between 51 and 60 then numbers(81, 100) end,
        case when q <= 50 then '{}'::jsonb end

@@ -10,6 +10,7 @@ mod environment;
 mod git;
 mod groups;
 mod halt;
+pub mod http;
 pub mod log;
 pub mod log_storage;
 mod merge;
@@ -72,6 +73,8 @@ pub struct ExecutorConfig {
     pub log_bytes_max: usize,
     /// Whether the directory of a failed attempt stays, below `kept`.
     pub keep_failed: bool,
+    /// What `builtin/http` may reach besides the public internet.
+    pub http_allow: Vec<http::Allow>,
     /// What a `command` agent executes where its task names no command.
     pub agent_command: Option<Vec<String>>,
 }
@@ -87,6 +90,7 @@ impl ExecutorConfig {
             output_bytes_max: 256 * 1024,
             log_bytes_max: 16 * 1024 * 1024,
             keep_failed: false,
+            http_allow: Vec::new(),
             agent_command: None,
         }
     }
@@ -181,7 +185,7 @@ impl Executor {
         match &attempt.work {
             Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
             Work::Fail(class, message) => Outcome::failed(Failure::new(*class, message.clone())),
-            Work::Run(_) | Work::Agent(_) | Work::Merge(_) => {
+            Work::Run(_) | Work::Agent(_) | Work::Merge(_) | Work::Http(_) => {
                 self.inner.work(attempt, &log, stop).await.unwrap_or_else(Outcome::from)
             }
         }
@@ -212,6 +216,9 @@ impl Inner {
             Work::Agent(agent) => self.agent(agent, attempt, &directory, &limits, log).await,
             Work::Merge(merge) => {
                 self.merge(merge, attempt, &limits, log).await.map(Outcome::Succeeded)
+            }
+            Work::Http(http) => {
+                self.http(http, attempt, &limits, log).await.map(Outcome::Succeeded)
             }
             Work::Noop | Work::Fail(..) => Ok(Outcome::Succeeded(Value::Object(Map::new()))),
         };

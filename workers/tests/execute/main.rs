@@ -6,6 +6,7 @@ mod agent;
 mod end;
 mod git;
 mod hostile;
+mod http;
 mod merge;
 mod run;
 mod scripted;

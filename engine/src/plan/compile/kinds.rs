@@ -4,7 +4,9 @@ use super::{outline::Draft, people};
 use crate::{
     duration::Span,
     expression::template,
-    plan::{AgentRuntime, AgentSpec, Builtin, Command, ForEach, Group, Kind},
+    plan::{
+        AgentRuntime, AgentSpec, Builtin, Child, Command, ForEach, Group, Kind, Loop, References,
+    },
     workflow::{
         Limits,
         definition::{Agent, Any, At, Entries, Run, Task, Text},
@@ -37,6 +39,13 @@ pub(super) fn kind(
         return Some(Kind::Agent(agent_spec(&agent.value, source, problems)));
     }
     if let Some(uses) = &task.uses {
+        if let Some((name, version)) = workflow_name(&uses.value) {
+            refuse_meaningless(task, problems);
+            let with = task.with.iter().flat_map(|with| &with.0);
+            let with = with.filter(|(key, _)| !key.value.starts_with("x-"));
+            let with = with.map(|(key, value)| (key.value.clone(), value.0.json())).collect();
+            return Some(Kind::Session(Child { name: name.to_owned(), version, with }));
+        }
         return builtin(uses, task.with.as_ref(), problems).map(Kind::Builtin);
     }
     if let Some(sleep) = &task.sleep {
@@ -68,6 +77,7 @@ pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
     if let Some(uses) = &task.uses {
         return match uses.value.as_str() {
             "builtin/noop" | "builtin/fail" => Some(Vec::new()),
+            "builtin/http" => list(&["status", "headers", "body", "json"]),
             "builtin/merge" => list(&["branch", "commit", "base", "merged", "conflicts"]),
             _ => None,
         };
@@ -130,8 +140,8 @@ fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -> AgentSpec
     }
 }
 
-const BUILTINS: [&str; 3] = ["builtin/noop", "builtin/fail", "builtin/merge"];
-const LATER_BUILTINS: [&str; 2] = ["builtin/http", "builtin/merge-train"];
+const BUILTINS: [&str; 4] = ["builtin/noop", "builtin/fail", "builtin/merge", "builtin/http"];
+const LATER_BUILTINS: [&str; 1] = ["builtin/merge-train"];
 
 fn builtin(
     uses: &At<String>,
@@ -147,6 +157,7 @@ fn builtin(
     let known: &[&str] = match name {
         "builtin/fail" => &["message"],
         "builtin/merge" => &["into"],
+        "builtin/http" => &["url", "method", "headers", "body", "expect", "timeout"],
         _ => &[],
     };
     for (key, _) in with.iter().flat_map(|with| &with.0) {
@@ -161,6 +172,9 @@ fn builtin(
                 });
             problems.hint(key.at, format!("`{name}` takes no `{}`", key.value), hint);
         }
+    }
+    if name == "builtin/http" {
+        return super::http::spec(uses.at, with, problems).map(Builtin::Http);
     }
     let mut text = |key: &str| {
         let (_, value) = with?.0.iter().find(|(name, _)| name.value == key)?;
@@ -178,15 +192,36 @@ fn builtin(
     })
 }
 
+/// The name and version of another workflow. What is called as a builtin, without its first part, is
+/// more likely meant to be one.
+fn workflow_name(uses: &str) -> Option<(&str, Option<i32>)> {
+    let (name, version) = match uses.split_once('@') {
+        Some((name, version)) => (name, Some(version.parse().ok().filter(|v| *v > 0)?)),
+        None => (uses, None),
+    };
+    let is_start = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_name = (1..=64).contains(&name.len())
+        && name.as_bytes().first().is_some_and(is_start)
+        && name.bytes().all(|b| is_start(&b) || b == b'-');
+    let is_builtin = BUILTINS.iter().any(|builtin| builtin.strip_prefix("builtin/") == Some(name));
+    (is_name && !(is_builtin && version.is_none())).then_some((name, version))
+}
+
+/// Another workflow brings its own environment, and its tasks their own workspaces.
+fn refuse_meaningless(task: &Task, problems: &mut Problems) {
+    if let Some((name, _)) = task.env.0.first() {
+        problems.hint(
+            name.at,
+            "`env` means nothing to another workflow",
+            "hand values over in `with`, as its inputs",
+        );
+    }
+}
+
 fn unknown_builtin(name: &str) -> (String, Option<String>) {
     if LATER_BUILTINS.contains(&name) {
         return (format!("`{name}` is not supported yet"), None);
     }
-    let is_workflow = !name.contains('/')
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-@.".contains(&b));
     let hint = suggest::did_you_mean(name, BUILTINS).or_else(|| {
         BUILTINS
             .iter()
@@ -195,12 +230,13 @@ fn unknown_builtin(name: &str) -> (String, Option<String>) {
     });
     match hint {
         Some(hint) => (format!("there is no `{name}`"), Some(hint)),
-        None if is_workflow => {
-            (format!("another workflow (`{name}`) as a task is not supported yet"), None)
-        }
-        None => {
-            (format!("there is no `{name}`"), Some(format!("there are {}", BUILTINS.join(", "))))
-        }
+        None => (
+            format!("there is no `{name}`"),
+            Some(format!(
+                "there are {}; another workflow is NAME or NAME@VERSION",
+                BUILTINS.join(", ")
+            )),
+        ),
     }
 }
 
@@ -217,6 +253,16 @@ fn sleep(text: &Text, problems: &mut Problems) -> String {
 
 fn group(draft: &Draft<'_>, problems: &mut Problems) -> Group {
     let task = draft.task;
+    let rounds = draft.items.filter(|_| draft.is_loop()).and_then(|block| {
+        let rounds = &task.rounds.as_ref()?.value;
+        Some(Loop {
+            until: rounds.until.0.text.trim().to_owned(),
+            max_rounds: rounds.max_rounds,
+            name: draft.item_name().to_owned(),
+            block,
+            references: References::default(),
+        })
+    });
     let for_each = draft.items.and_then(|block| {
         let items = task.for_each.as_ref()?;
         check_items(items, problems);
@@ -231,7 +277,7 @@ fn group(draft: &Draft<'_>, problems: &mut Problems) -> Group {
             block,
         })
     });
-    Group { children: draft.children.clone(), for_each }
+    Group { children: draft.children.clone(), for_each, rounds }
 }
 
 /// A `for_each` is a list, or one expression that gives a list.

@@ -23,7 +23,7 @@ impl Members<'_, '_> {
     /// Everything of a task: `tasks.plan` alone, or by a key that only a value gives.
     pub(super) fn whole(&self, index: NodeIndex, found: &mut Found) -> Result<(), Unknown> {
         found.tasks.insert(index);
-        if self.outline.draft(index).has_items() {
+        if self.outline.draft(index).repeats() {
             found.items.insert(index);
         } else {
             for child in &self.outline.draft(index).children {
@@ -56,6 +56,7 @@ impl Members<'_, '_> {
                 found.lists.insert(index);
                 Ok(())
             }
+            "tasks" if draft.is_loop() => self.round(index, name, at + 1, found),
             "tasks" if draft.is_group() && !draft.has_items() => {
                 self.inner(index, name, at + 1, found)
             }
@@ -132,6 +133,27 @@ impl Members<'_, '_> {
         // The tasks of the items are loaded with their group.
         let mut inner = Found::default();
         self.task(child, name, at + 2, &mut inner)?;
+        found.items.extend(inner.items);
+        found.items.extend(inner.lists);
+        Ok(())
+    }
+
+    /// `tasks.loop.tasks.…` from the id on: the tasks of the last round.
+    fn round(
+        &self,
+        group: NodeIndex,
+        name: &Name,
+        at: usize,
+        found: &mut Found,
+    ) -> Result<(), Unknown> {
+        found.items.insert(group);
+        let Some(Step::Key(key)) = name.steps.get(at) else { return Ok(()) };
+        let Some(child) = self.outline.find(Some(group), key) else {
+            return Err(self.unknown_child(group, name, at, key));
+        };
+        // The tasks of the round are loaded with their group.
+        let mut inner = Found::default();
+        self.task(child, name, at + 1, &mut inner)?;
         found.items.extend(inner.items);
         found.items.extend(inner.lists);
         Ok(())

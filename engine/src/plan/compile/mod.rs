@@ -2,6 +2,7 @@
 //! not read YAML and does not evaluate expressions.
 
 mod handed;
+mod http;
 mod kinds;
 mod members;
 mod nodes;
@@ -68,6 +69,7 @@ pub fn compile(
         fail_fast: workflow.fail_fast,
         inputs,
         env: environment(&workflow.env),
+        finally_timeout: workflow.finally_timeout,
         outputs: workflow
             .outputs
             .0

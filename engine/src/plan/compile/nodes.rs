@@ -11,8 +11,12 @@ use super::{
     workspaces,
 };
 use crate::{
-    plan::{Builtin, Kind, Node, NodeIndex},
-    workflow::{Limits, definition::Workflow, problem::Problems},
+    plan::{Builtin, Join, Kind, Node, NodeIndex, References},
+    workflow::{
+        Limits,
+        definition::{Condition, Workflow},
+        problem::Problems,
+    },
 };
 
 pub(super) struct Compiler<'a, 'w> {
@@ -35,7 +39,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
     ) -> Self {
         let handed = handed::all(workflow, outline, source, problems);
         let mut dependents = vec![Vec::new(); outline.drafts.len()];
-        for index in outline.indices() {
+        let is_task = |index: &NodeIndex| outline.draft(*index).compensates.is_none();
+        for index in outline.indices().filter(is_task) {
             for need in &outline.draft(index).needs {
                 dependents[need.index()].push(index);
             }
@@ -73,11 +78,19 @@ impl<'a, 'w> Compiler<'a, 'w> {
         let task = draft.task;
         let kind = kinds::kind(draft, self.source, self.limits, problems);
         let resolver = Resolver::new(self.outline, self.workflow, Viewer::Task(index));
-        let from = workspaces::from(draft, self.outline, &resolver, problems);
+        // What undoes a task starts at the task's commit.
+        let undone = draft.compensates.filter(|undone| self.captures(*undone));
+        let from = undone.or_else(|| workspaces::from(draft, self.outline, &resolver, problems));
         let mut templates = Templates { resolver, source: self.source, found: Found::default() };
         self.check_templates(index, &mut templates, problems);
         let mut found = templates.found;
-        let kind = kind?;
+        let mut kind = kind?;
+        if let (Some(rounds), Kind::Group(group)) = (&task.rounds, &mut kind) {
+            let references = self.until(index, &rounds.value.until, problems);
+            if let Some(rounds) = &mut group.rounds {
+                rounds.references = references;
+            }
+        }
         self.refer_handed(index, &kind, &mut found);
         self.refer_commits(index, &kind, from, &mut found);
         if matches!(kind, Kind::Run(_) | Kind::Agent(_)) && from.is_none() {
@@ -91,14 +104,19 @@ impl<'a, 'w> Compiler<'a, 'w> {
         let defaults = Some(&self.workflow.defaults).filter(|_| is_executed);
         let retry = task.retry.as_ref().or_else(|| defaults.and_then(|d| d.retry.as_ref()));
         Some(Node {
-            id: draft.id.value.clone(),
+            id: match draft.compensates {
+                Some(undone) => format!("{}.compensate", self.outline.draft(undone).id.value),
+                None => draft.id.value.clone(),
+            },
             title: task.title.clone(),
             parent: draft.parent,
             block: draft.block,
             position: draft.position,
-            needs: draft.needs.clone(),
+            finally: draft.is_finally,
+            compensates: draft.compensates,
+            needs: if draft.compensates.is_some() { Vec::new() } else { draft.needs.clone() },
             dependents: self.dependents[index.index()].clone(),
-            join: task.join,
+            join: if draft.compensates.is_some() { Join::AllDone } else { task.join },
             when: task.when.as_ref().map(|when| when.0.text.trim().to_owned()),
             kind,
             requires: handed.requires.iter().map(|&name| name.to_owned()).collect(),
@@ -157,6 +175,14 @@ impl<'a, 'w> Compiler<'a, 'w> {
         }
     }
 
+    /// What the `until` of a loop refers to.
+    fn until(&self, index: NodeIndex, until: &Condition, problems: &mut Problems) -> References {
+        let resolver = Resolver::new(self.outline, self.workflow, Viewer::Until(index));
+        let mut templates = Templates { resolver, source: self.source, found: Found::default() };
+        templates.condition(&until.0, problems);
+        templates.found.into_references()
+    }
+
     /// Adds what the environment and the workspace refer to, where the kind has a use for them.
     fn refer_handed(&self, index: NodeIndex, kind: &Kind, found: &mut Found) {
         let handed = &self.handed[index.index()];
@@ -166,16 +192,17 @@ impl<'a, 'w> Compiler<'a, 'w> {
                 found.add(&handed.places);
             }
             Kind::Builtin(Builtin::Merge { .. }) => found.add(&handed.places),
-            Kind::Builtin(Builtin::Noop | Builtin::Fail { .. })
+            Kind::Builtin(Builtin::Noop | Builtin::Fail { .. } | Builtin::Http(_))
             | Kind::Sleep(_)
             | Kind::Approval(_)
             | Kind::WaitFor(_)
+            | Kind::Session(_)
             | Kind::Group(_) => {}
         }
     }
 
     fn is_in_item(&self, index: NodeIndex) -> bool {
-        self.outline.around(index).iter().any(|group| self.outline.draft(*group).has_items())
+        self.outline.around(index).iter().any(|group| self.outline.draft(*group).repeats())
     }
 
     /// Adds the rows that hold the commits a task starts at or merges.
@@ -201,6 +228,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             | Kind::Sleep(_)
             | Kind::Approval(_)
             | Kind::WaitFor(_)
+            | Kind::Session(_)
             | Kind::Group(_) => {}
         }
     }

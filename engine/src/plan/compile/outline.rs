@@ -22,7 +22,11 @@ pub(super) struct Draft<'w> {
     pub(super) parent: Option<NodeIndex>,
     pub(super) block: BlockIndex,
     pub(super) position: i32,
-    /// The block of its items, for a `for_each` group.
+    /// It stands under `finally`, or in a group there.
+    pub(super) is_finally: bool,
+    /// The task that it undoes.
+    pub(super) compensates: Option<NodeIndex>,
+    /// The block of its items or rounds, for a `for_each` group or a loop.
     pub(super) items: Option<BlockIndex>,
     pub(super) needs: Vec<NodeIndex>,
     pub(super) children: Vec<NodeIndex>,
@@ -37,10 +41,28 @@ impl Draft<'_> {
         self.task.for_each.is_some() && self.task.tasks.is_some()
     }
 
-    /// The name of an item inside.
-    pub(super) fn item_name(&self) -> &str {
-        self.task.item_name.as_ref().map_or("item", |name| &name.value)
+    pub(super) const fn is_loop(&self) -> bool {
+        self.task.rounds.is_some() && self.task.tasks.is_some() && self.task.for_each.is_none()
     }
+
+    /// Its tasks are laid down any number of times: for items or rounds.
+    pub(super) const fn repeats(&self) -> bool {
+        self.has_items() || self.is_loop()
+    }
+
+    /// The name of an item or round inside.
+    pub(super) fn item_name(&self) -> &str {
+        let usual = if self.is_loop() { "round" } else { "item" };
+        self.task.item_name.as_ref().map_or(usual, |name| &name.value)
+    }
+}
+
+/// Where a level of tasks stands.
+#[derive(Clone, Copy)]
+struct Place {
+    parent: Option<NodeIndex>,
+    block: BlockIndex,
+    is_finally: bool,
 }
 
 /// All tasks of a workflow, each group before what stands in it.
@@ -65,12 +87,19 @@ impl<'w> Outline<'w> {
             roots: Vec::new(),
             by_id: HashMap::new(),
         };
-        outline.roots = outline.add_level(&workflow.tasks.value, None, BlockIndex::ROOT);
+        let top = Place { parent: None, block: BlockIndex::ROOT, is_finally: false };
+        outline.roots = outline.add_level(&workflow.tasks.value, top);
+        if let Some(finally) = &workflow.finally {
+            refuse_twins(workflow, &finally.value, problems);
+            let finally = outline.add_level(&finally.value, Place { is_finally: true, ..top });
+            outline.roots.extend(finally);
+        }
         if outline.drafts.len() > tasks_max {
             let at = outline.drafts[tasks_max].id.at;
             problems.add(at, format!("more than {tasks_max} tasks"));
             return None;
         }
+        outline.add_compensations(problems);
         let roots = outline.roots.clone();
         outline.check_ids(&roots, &mut HashMap::new(), problems);
         outline.check_item_names(problems);
@@ -110,12 +139,46 @@ impl<'w> Outline<'w> {
         ids.join(".")
     }
 
-    fn add_level(
-        &mut self,
-        tasks: &'w Entries<Task>,
-        parent: Option<NodeIndex>,
-        block: BlockIndex,
-    ) -> Vec<NodeIndex> {
+    /// What undoes tasks stands in a block of its own, after all others.
+    fn add_compensations(&mut self, problems: &mut Problems) {
+        let undone: Vec<NodeIndex> =
+            self.indices().filter(|index| self.draft(*index).task.compensate.is_some()).collect();
+        if undone.is_empty() {
+            return;
+        }
+        let block = BlockIndex(u32::try_from(self.blocks.len()).unwrap_or(u32::MAX));
+        self.blocks.push(Block { owner: None, nodes: Vec::new() });
+        for of in undone {
+            let Draft { task, parent, is_finally, .. } = *self.draft(of);
+            let Some(compensate) = &task.compensate else { continue };
+            if is_finally {
+                problems.hint(
+                    compensate.id.at,
+                    "`compensate` means nothing under `finally`",
+                    "what compensates runs before `finally`",
+                );
+            }
+            let index = NodeIndex(u32::try_from(self.drafts.len()).unwrap_or(u32::MAX));
+            let own = &mut self.blocks[block.index()];
+            let position = i32::try_from(own.nodes.len()).unwrap_or(i32::MAX);
+            own.nodes.push(index);
+            self.drafts.push(Draft {
+                id: &compensate.id,
+                task: &compensate.task,
+                parent,
+                block,
+                position,
+                is_finally: false,
+                compensates: Some(of),
+                items: None,
+                needs: Vec::new(),
+                children: Vec::new(),
+            });
+        }
+    }
+
+    fn add_level(&mut self, tasks: &'w Entries<Task>, place: Place) -> Vec<NodeIndex> {
+        let Place { parent, block, is_finally } = place;
         let mut level = Vec::with_capacity(tasks.0.len());
         for (id, task) in &tasks.0 {
             let index = NodeIndex(u32::try_from(self.drafts.len()).unwrap_or(u32::MAX));
@@ -130,18 +193,21 @@ impl<'w> Outline<'w> {
                 parent,
                 block,
                 position: i32::try_from(position).unwrap_or(i32::MAX),
+                is_finally,
+                compensates: None,
                 items: None,
                 needs: Vec::new(),
                 children: Vec::new(),
             });
             let Some(inner) = &task.tasks else { continue };
             let mut inner_block = block;
-            if task.for_each.is_some() {
+            if task.for_each.is_some() || task.rounds.is_some() {
                 inner_block = BlockIndex(u32::try_from(self.blocks.len()).unwrap_or(u32::MAX));
                 self.blocks.push(Block { owner: Some(index), nodes: Vec::new() });
                 self.drafts[index.index()].items = Some(inner_block);
             }
-            let children = self.add_level(&inner.value, Some(index), inner_block);
+            let inside = Place { parent: Some(index), block: inner_block, is_finally };
+            let children = self.add_level(&inner.value, inside);
             self.drafts[index.index()].children = children;
         }
         level
@@ -206,7 +272,7 @@ impl<'w> Outline<'w> {
 
     fn check_item_names(&self, problems: &mut Problems) {
         const TAKEN: [&str; 5] = ["inputs", "tasks", "needs", "session", "workflow"];
-        for index in self.indices().filter(|index| self.draft(*index).has_items()) {
+        for index in self.indices().filter(|index| self.draft(*index).repeats()) {
             let draft = self.draft(index);
             let name = draft.item_name();
             let at = draft.task.item_name.as_ref().map_or(draft.id.at, |name| name.at);
@@ -229,7 +295,7 @@ impl<'w> Outline<'w> {
             }
             let hidden = around
                 .iter()
-                .find(|g| self.draft(**g).has_items() && self.draft(**g).item_name() == name);
+                .find(|g| self.draft(**g).repeats() && self.draft(**g).item_name() == name);
             if let Some(group) = hidden {
                 let outer = &self.draft(*group).id.value;
                 problems.hint(
@@ -245,9 +311,14 @@ impl<'w> Outline<'w> {
     fn connect(&mut self, problems: &mut Problems) {
         for index in self.indices() {
             let parent = self.draft(index).parent;
-            let mut needs = Vec::new();
+            // What undoes a task sees it, and all that it saw.
+            let mut needs: Vec<NodeIndex> = self.draft(index).compensates.into_iter().collect();
             for need in &self.draft(index).task.needs {
                 match self.find(parent, &need.value) {
+                    Some(found) if self.draft(found).is_finally != self.draft(index).is_finally => {
+                        let (message, hint) = across(&need.value, self.draft(index).is_finally);
+                        problems.hint(need.at, message, hint);
+                    }
                     Some(found) if needs.contains(&found) => {
                         problems.add(need.at, format!("`{}` is needed twice", need.value));
                     }
@@ -289,7 +360,10 @@ impl<'w> Outline<'w> {
                 Some(format!("it stands in the group `{}`; need the group", self.path(group))),
             );
         }
-        let siblings = self.level(self.draft(index).parent).iter().filter(|other| **other != index);
+        let is_beside = |other: &&NodeIndex| {
+            **other != index && self.draft(**other).is_finally == self.draft(index).is_finally
+        };
+        let siblings = self.level(self.draft(index).parent).iter().filter(is_beside);
         let ids = siblings.map(|other| self.draft(*other).id.value.as_str());
         (format!("there is no task `{need}`"), Some(suggest::or_list(need, ids)))
     }
@@ -347,6 +421,33 @@ impl<'w> Outline<'w> {
         }
         vec![first]
     }
+}
+
+/// A task and one under `finally` would have the same key.
+fn refuse_twins(workflow: &Workflow, finally: &Entries<Task>, problems: &mut Problems) {
+    for (id, _) in &finally.0 {
+        if workflow.tasks.value.0.iter().any(|(task, _)| task.value == id.value) {
+            problems.hint(
+                id.at,
+                format!("`{}` is a task already", id.value),
+                "give the one under `finally` another id",
+            );
+        }
+    }
+}
+
+/// A need between the tasks and `finally`.
+fn across(need: &str, from_finally: bool) -> (String, &'static str) {
+    if from_finally {
+        return (
+            format!("`{need}` has ended when anything under `finally` runs"),
+            "remove the need: what stands under `finally` may refer to every task",
+        );
+    }
+    (
+        format!("`{need}` stands under `finally`, which runs after all tasks"),
+        "put this task under `finally` too",
+    )
 }
 
 fn is_task_id(id: &str) -> bool {

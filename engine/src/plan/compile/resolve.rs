@@ -61,6 +61,8 @@ pub(super) enum Viewer {
     Task(NodeIndex),
     /// In the `key` of a group or in what it hands down, which sees the group's own item.
     Key(NodeIndex),
+    /// In the `until` of a loop, which sees the round that has ended.
+    Until(NodeIndex),
 }
 
 /// The names that one task sees.
@@ -91,6 +93,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
         let around = match viewer {
             Viewer::Session | Viewer::Workflow => Vec::new(),
             Viewer::Task(index) | Viewer::Key(index) => outline.around(index),
+            Viewer::Until(index) => std::iter::once(index).chain(outline.around(index)).collect(),
         };
         let members = Members { outline };
         Self { outline, workflow, viewer, around, needed: OnceCell::new(), members }
@@ -109,7 +112,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
             "inputs" => self.input(name),
             "tasks" => self.tasks(name, found),
             "needs" => self.needs(name, found),
-            "session" => member(name, &["id", "title", "retry", "started_at"]),
+            "session" => self.session(name),
             "workflow" => member(name, &["name", "version"]),
             _ => Err(self.unknown_root(name)),
         }
@@ -123,12 +126,12 @@ impl<'a, 'w> Resolver<'a, 'w> {
     fn item_names(&self) -> impl Iterator<Item = &str> {
         let own = match self.viewer {
             Viewer::Key(index) => Some(index),
-            Viewer::Session | Viewer::Workflow | Viewer::Task(_) => None,
+            Viewer::Session | Viewer::Workflow | Viewer::Task(_) | Viewer::Until(_) => None,
         };
         own.into_iter()
             .chain(self.around.iter().copied())
             .map(|group| self.outline.draft(group))
-            .filter(|draft| draft.has_items())
+            .filter(|draft| draft.repeats())
             .map(Draft::item_name)
     }
 
@@ -159,7 +162,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
     /// The task and the groups around it.
     fn chain(&self) -> impl Iterator<Item = NodeIndex> {
         let own = match self.viewer {
-            Viewer::Session | Viewer::Workflow => None,
+            Viewer::Session | Viewer::Workflow | Viewer::Until(_) => None,
             Viewer::Task(index) | Viewer::Key(index) => Some(index),
         };
         own.into_iter().chain(self.around.iter().copied())
@@ -168,9 +171,17 @@ impl<'a, 'w> Resolver<'a, 'w> {
     fn needed(&self) -> &Needed {
         self.needed.get_or_init(|| {
             if self.viewer == Viewer::Session {
-                return Needed::All;
+                return Needed::Some(self.tasks_alone());
             }
-            let mut needed = vec![false; self.outline.drafts.len()];
+            let mut needed = match self.chain().next() {
+                Some(own) if self.outline.draft(own).is_finally => self.tasks_alone(),
+                _ => vec![false; self.outline.drafts.len()],
+            };
+            if let Viewer::Until(group) = self.viewer {
+                for child in &self.outline.draft(group).children {
+                    needed[child.index()] = true;
+                }
+            }
             let mut open: Vec<NodeIndex> = self.chain().collect();
             while let Some(at) = open.pop() {
                 let draft = self.outline.draft(at);
@@ -185,6 +196,17 @@ impl<'a, 'w> Resolver<'a, 'w> {
             }
             Needed::Some(needed)
         })
+    }
+
+    /// Everything that has ended when the result is decided.
+    fn tasks_alone(&self) -> Vec<bool> {
+        self.outline.drafts.iter().map(|draft| !draft.is_finally).collect()
+    }
+
+    /// Whether it stands where the result of the session is known.
+    fn is_after_the_result(&self) -> bool {
+        let own = self.chain().next().map(|own| self.outline.draft(own));
+        own.is_some_and(|own| own.is_finally || own.compensates.is_some())
     }
 
     fn unknown_root(&self, name: &Name) -> Unknown {
@@ -211,6 +233,20 @@ impl<'a, 'w> Resolver<'a, 'w> {
             }
         };
         unknown(format!("`{root}` is undefined"), hint)
+    }
+
+    fn session(&self, name: &Name) -> Result<(), Unknown> {
+        let is_status = matches!(name.steps.first(), Some(Step::Key(key)) if key == "status");
+        if is_status && self.is_after_the_result() {
+            return Ok(());
+        }
+        if is_status {
+            return Err(unknown(
+                "`session.status` is undefined here".to_owned(),
+                "it is known once the result is decided: under `finally` and `compensate`",
+            ));
+        }
+        member(name, &["id", "title", "retry", "started_at"])
     }
 
     fn input(&self, name: &Name) -> Result<(), Unknown> {
@@ -283,6 +319,11 @@ impl<'a, 'w> Resolver<'a, 'w> {
             }
             return Err(self.unknown_task(key));
         };
+        let of_round = matches!(name.steps.get(1), Some(Step::Key(key)) if key == "tasks");
+        if of_round && self.around.contains(&index) && self.outline.draft(index).is_loop() {
+            // Of a loop around the task: the round before; in `until`: the one that has ended.
+            return self.members.task(index, name, 1, found);
+        }
         if !self.is_needed(index) {
             let all: Vec<&str> = self
                 .outline
@@ -317,12 +358,26 @@ impl<'a, 'w> Resolver<'a, 'w> {
 
     fn not_needed(&self, index: NodeIndex) -> Unknown {
         let id = &self.outline.draft(index).id.value;
-        let (Viewer::Task(own) | Viewer::Key(own)) = self.viewer else {
+        let in_finally = self.chain().any(|own| self.outline.draft(own).is_finally);
+        if self.outline.draft(index).is_finally && !in_finally {
+            return unknown(
+                format!("`{id}` stands under `finally`, which runs once the result is decided"),
+                "only other tasks under `finally` may refer to it",
+            );
+        }
+        let (Viewer::Task(own) | Viewer::Key(own) | Viewer::Until(own)) = self.viewer else {
             return unknown(
                 format!("`{id}` is a task, and this is for every task"),
                 "put it on the tasks that need it",
             );
         };
+        let own = self.outline.draft(own).compensates.unwrap_or(own);
+        if own == index && self.outline.draft(own).is_loop() {
+            return unknown(
+                format!("`{id}` has not ended while its rounds run"),
+                format!("of the round it has `tasks.{id}.tasks`"),
+            );
+        }
         if own == index {
             return unknown(
                 format!("`{id}` cannot refer to itself"),

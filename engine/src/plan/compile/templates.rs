@@ -36,7 +36,7 @@ impl Templates<'_, '_> {
             Err(Unclosed(at)) => unclosed(locate(text, self.source, at), problems),
             Ok((expression, _)) if template::has_expression(expression) => problems.hint(
                 text.raw.start,
-                "a `when` is one expression, not text with expressions in it",
+                "a condition is one expression, not text with expressions in it",
                 "write all of it in one `${{ }}`, or without any",
             ),
             Ok((expression, at)) => self.expression(expression, at, text, problems),

@@ -167,7 +167,7 @@ pub(super) fn refer(
 /// Adds the rows in which a task's or group's commits are found.
 pub(super) fn refer_commits(outline: &Outline<'_>, index: NodeIndex, found: &mut Found) {
     let draft = outline.draft(index);
-    if draft.has_items() {
+    if draft.repeats() {
         found.items.insert(index);
         for inner in inner_groups(outline, index) {
             found.items.insert(inner);
@@ -186,7 +186,7 @@ fn inner_groups(outline: &Outline<'_>, group: NodeIndex) -> Vec<NodeIndex> {
     let mut found = Vec::new();
     while let Some(index) = open.pop() {
         let draft = outline.draft(index);
-        if draft.has_items() {
+        if draft.repeats() {
             found.push(index);
         }
         open.extend(&draft.children);

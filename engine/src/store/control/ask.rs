@@ -33,6 +33,7 @@ pub(super) fn approval(task: TaskKey, node: &Node, message: String) -> Wish {
         | Kind::Agent(_)
         | Kind::Builtin(_)
         | Kind::Sleep(_)
+        | Kind::Session(_)
         | Kind::WaitFor(_)
         | Kind::Group(_) => (Vec::new(), 1, false),
     };

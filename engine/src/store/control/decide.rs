@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{
     ask::{self, Wish},
-    expand,
+    expand::{self, FanOut},
+    loops,
 };
 use crate::{
     flow::{self, Decision, Needs},
@@ -37,16 +38,16 @@ struct Batch {
 const BATCH: i64 = 500;
 
 /// A row that waits for a decision.
-struct Candidate {
-    task: TaskKey,
-    node: NodeIndex,
-    flags: i16,
+pub(super) struct Candidate {
+    pub(super) task: TaskKey,
+    pub(super) node: NodeIndex,
+    pub(super) flags: i16,
     state: TaskState,
     blockers: i32,
-    bad: i32,
+    pub(super) bad: i32,
     attempt: i32,
-    retry: i32,
-    error: Option<Failure>,
+    pub(super) retry: i32,
+    pub(super) error: Option<Failure>,
 }
 
 impl Candidate {
@@ -54,6 +55,9 @@ impl Candidate {
         (self.task, self.node, self.attempt)
     }
 }
+
+/// What a group comes to.
+pub(super) type GroupEnd = (TaskState, Option<Failure>);
 
 /// Decides the next batch and returns how many rows it held.
 pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
@@ -66,7 +70,10 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
     let mut batch = Batch::default();
     let (begin, end): (Vec<&Candidate>, Vec<&Candidate>) =
         candidates.iter().partition(|c| c.state == TaskState::Pending);
-    batch.moves.extend(ends(store, &end).await?);
+    let rounds = loops::rounds_ended(store, &end, &infos).await?;
+    let end: Vec<&Candidate> =
+        end.into_iter().filter(|c| !rounds.another.contains(&c.task)).collect();
+    batch.moves.extend(ends(store, &end, &rounds.ended).await?);
     begins(store, &begin, &infos, &mut batch).await?;
     let mut retries: Vec<(SessionKey, i32)> =
         candidates.iter().map(|c| (c.task.session, c.retry)).collect();
@@ -79,7 +86,7 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
         ask::begin(store, &moves, &retries, &wishes, &infos).await?
     };
     super::tell(store, &moves, &moved);
-    Ok(moved.accepted.iter().filter(|accepted| **accepted).count())
+    Ok(rounds.begun + moved.accepted.iter().filter(|accepted| **accepted).count())
 }
 
 async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {
@@ -106,14 +113,20 @@ async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {
 }
 
 /// The moves of groups and items in which everything has ended.
-async fn ends(store: &Store, candidates: &[&Candidate]) -> sqlx::Result<Vec<Move>> {
+async fn ends(
+    store: &Store,
+    candidates: &[&Candidate],
+    loops: &HashMap<TaskKey, GroupEnd>,
+) -> sqlx::Result<Vec<Move>> {
     let items: Vec<TaskKey> =
         candidates.iter().filter(|c| c.flags & flags::ITEM != 0).map(|c| c.task).collect();
     let skipped = all_children_skipped(store, &items).await?;
     Ok(candidates
         .iter()
         .map(|c| {
-            let (state, failure) = if c.flags & flags::ITEM == 0 {
+            let (state, failure) = if let Some(end) = loops.get(&c.task) {
+                end.clone()
+            } else if c.flags & flags::ITEM == 0 {
                 flow::end_of_group(c.bad, c.error.clone())
             } else {
                 flow::end_of_item(c.bad, skipped.contains(&c.task))
@@ -265,6 +278,12 @@ async fn apply(
             wishes.push((moves.len(), Wish::Signal { row: candidate.row(), name }));
             moves.push(ask::wait(to(TaskState::Blocked), Reason::Signal, timeout));
         }
+        Decision::Child => {
+            let mut wait = to(TaskState::Blocked);
+            wait.reason = Some(Reason::Child);
+            wait.delay_ms = Some(0);
+            moves.push(wait);
+        }
         Decision::Start { children, opened } => {
             let mut start = to(TaskState::Blocked);
             start.reason = Some(Reason::Children);
@@ -274,28 +293,43 @@ async fn apply(
             moves.push(start);
         }
         Decision::Expand(items) => {
-            let reserved = expand::reserve(
-                store,
-                candidate.task,
-                info.version.id,
-                plan,
-                candidate.node,
-                &items,
-            )
-            .await?;
-            moves.push(match reserved {
-                Ok(children) => {
-                    let mut start = to(TaskState::Blocked);
-                    start.reason = Some(Reason::Children);
-                    start.children = Some(children);
-                    start.delay_ms = timeout;
-                    start
-                }
-                Err(failure) => failed(to(TaskState::Failed), failure),
-            });
+            let fan_out =
+                plan.group(candidate.node).and_then(|group| FanOut::of_items(group, &items));
+            moves.push(fan(store, candidate, info, fan_out, to(TaskState::Blocked)).await?);
+        }
+        Decision::Repeat => {
+            let fan_out = plan.group(candidate.node).and_then(FanOut::of_rounds);
+            moves.push(fan(store, candidate, info, fan_out, to(TaskState::Blocked)).await?);
         }
     }
     Ok(())
+}
+
+/// Reserves what a group lays down; the move by which it begins, or fails.
+async fn fan(
+    store: &Store,
+    candidate: &Candidate,
+    info: &SessionInfo,
+    fan_out: Option<FanOut>,
+    mut start: Move,
+) -> sqlx::Result<Move> {
+    let plan = &info.version.plan;
+    let Some(fan_out) = fan_out else { return Ok(start) };
+    let reserved = expand::reserve(store, candidate.task, info.version.id, plan, fan_out).await?;
+    Ok(match reserved {
+        Ok(children) => {
+            start.reason = Some(Reason::Children);
+            start.children = Some(children);
+            start.delay_ms = plan.node(candidate.node).timeout.map(|span| span.ms.cast_signed());
+            start
+        }
+        Err(failure) => {
+            let task = candidate.task;
+            let to_failed =
+                Move::new(task, candidate.attempt, TaskState::Pending, TaskState::Failed);
+            failed(to_failed, failure)
+        }
+    })
 }
 
 fn failed(mut to_failed: Move, failure: Failure) -> Move {

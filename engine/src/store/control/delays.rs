@@ -79,6 +79,7 @@ pub(super) async fn end_overdue(store: &Store) -> sqlx::Result<usize> {
         "src/store/sql/overdue.sql",
         SessionState::Timeout.code(),
         EventKind::SessionTimeout.code(),
+        SessionState::Failed.code(),
     )
     .fetch_all(&store.pool)
     .await?;

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::{
     id::{SessionId, SessionKey, TaskKey, TenantId, VersionId},
     outcome::{ErrorClass, Failure},
-    plan::{NodeIndex, Plan},
+    plan::{BlockIndex, Group, NodeIndex, Plan},
     store::{Hint, Store, blobs, flags},
 };
 
@@ -16,22 +16,55 @@ const CHUNK_ROWS: i32 = 5_000;
 /// Rows that a session holds at most.
 const SESSION_ROWS_MAX: i64 = 1_000_000;
 
-/// Reserves the rows of a group's items and keeps what is to be laid down. Saying it again before
-/// anything was laid down is harmless. The refusal is the group's failure.
+/// What a group is to lay down: items, or the first round.
+pub(super) struct FanOut {
+    block: BlockIndex,
+    /// Keys and values.
+    list: Vec<Value>,
+    /// Rows are reserved for so many.
+    most: i32,
+    max_parallel: Option<u32>,
+    is_loop: bool,
+}
+
+impl FanOut {
+    /// `None` when the group is another.
+    pub(super) fn of_items(group: &Group, items: &[(String, Value)]) -> Option<Self> {
+        let each = group.for_each.as_ref()?;
+        Some(Self {
+            block: each.block,
+            list: items.iter().map(|(key, value)| json!([key, value])).collect(),
+            most: i32::try_from(items.len()).expect("a fan-out is limited"),
+            max_parallel: each.max_parallel,
+            is_loop: false,
+        })
+    }
+
+    /// `None` when the group is another.
+    pub(super) fn of_rounds(group: &Group) -> Option<Self> {
+        let rounds = group.rounds.as_ref()?;
+        Some(Self {
+            block: rounds.block,
+            list: vec![json!(["1", 1])],
+            most: i32::try_from(rounds.max_rounds).expect("rounds are limited"),
+            max_parallel: None,
+            is_loop: true,
+        })
+    }
+}
+
+/// Reserves the rows of a group's items or rounds and keeps what is to be laid down. Saying it again
+/// before anything was laid down is harmless. The refusal is the group's failure.
 pub(super) async fn reserve(
     store: &Store,
     task: TaskKey,
     version: VersionId,
     plan: &Plan,
-    node: NodeIndex,
-    items: &[(String, Value)],
+    fan_out: FanOut,
 ) -> sqlx::Result<Result<i32, Failure>> {
-    let Some(for_each) = plan.group(node).and_then(|group| group.for_each.as_ref()) else {
-        return Ok(Err(Failure::new(ErrorClass::Error, "the task is not a for_each group")));
-    };
-    let block_rows = plan.block(for_each.block).rows();
-    let count = i32::try_from(items.len()).expect("a fan-out is limited");
-    let list: Vec<Value> = items.iter().map(|(key, value)| json!([key, value])).collect();
+    let block_rows = plan.block(fan_out.block).rows();
+    let count = i32::try_from(fan_out.list.len()).expect("a fan-out is limited");
+    let most = fan_out.most;
     let mut tx = store.pool.begin().await?;
     let next = sqlx::query_scalar!(
         "select next_seq from session_progress
@@ -44,17 +77,18 @@ pub(super) async fn reserve(
     if is_reserved(&mut tx, task, count).await? {
         return Ok(Ok(count));
     }
-    let last = i64::from(next) + i64::from(count) * i64::from(block_rows);
+    let last = i64::from(next) + i64::from(most) * i64::from(block_rows);
     if last - 1 > SESSION_ROWS_MAX {
+        let what = if fan_out.is_loop { "rounds" } else { "items" };
         return Ok(Err(Failure::new(
             ErrorClass::TooLarge,
-            format!("with {count} items the session would hold more than {SESSION_ROWS_MAX} tasks"),
+            format!("with {most} {what} the session would hold more than {SESSION_ROWS_MAX} tasks"),
         )));
     }
     let done = sqlx::query!(
         "insert into expansions (tenant_id, session_id, seq, version_id, block, block_rows, base,
-                                 items, max_parallel, list)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                                 items, max_parallel, list, rounds)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              on conflict (tenant_id, session_id, seq)
              do update set base = excluded.base, items = excluded.items, list = excluded.list,
                            unfinished = true
@@ -63,12 +97,13 @@ pub(super) async fn reserve(
         task.session.id.0,
         task.seq,
         version.0,
-        for_each.block.0.cast_signed(),
+        fan_out.block.0.cast_signed(),
         block_rows,
         next,
         count,
-        for_each.max_parallel.map(u32::cast_signed),
-        blobs::without_nul(Value::Array(list)),
+        fan_out.max_parallel.map(u32::cast_signed),
+        blobs::without_nul(Value::Array(fan_out.list)),
+        fan_out.is_loop,
     )
     .execute(&mut *tx)
     .await?;

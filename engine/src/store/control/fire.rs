@@ -8,6 +8,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -233,8 +234,9 @@ async fn cancel_open(tx: &mut PgConnection, schedule: &Locked) -> sqlx::Result<V
     let mut cancelled = Vec::new();
     for id in open.into_iter().map(SessionId) {
         let key = SessionKey { tenant: schedule.tenant, id };
-        let reason = Some("a later fire of its schedule took its place");
-        if sessions::end_at_once(&mut *tx, key, Some(&actor), reason).await? {
+        let body = json!({ "reason": "a later fire of its schedule took its place" });
+        let to = SessionState::Cancelled;
+        if sessions::end_at_once(&mut *tx, key, to, Some(&actor), Some(body)).await? {
             cancelled.push(id);
         }
     }

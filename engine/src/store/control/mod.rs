@@ -3,12 +3,14 @@
 //! step is a guarded statement that any process may win.
 
 mod ask;
+mod child;
 mod close;
 mod decide;
 mod delays;
 mod expand;
 mod fire;
 mod group_timeout;
+mod loops;
 mod reap;
 mod sweep;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+pub use close::ask_to_end;
 pub use reap::{Patrol, Step};
 
 use super::{
@@ -81,6 +84,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         close::close(store).await,
         delays::promote(store).await,
         delays::wake(store).await,
+        child::tend(store).await,
         sweep::sweep(store).await,
         fire::fire(store).await,
     ];

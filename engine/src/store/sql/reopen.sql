@@ -1,6 +1,6 @@
 -- Opens rows of a session again and lets the session go; the session's row is locked already.
 -- $1 tenant, $2 session, $3 actor, then per row: $4 seq, $5 state, $6 blockers, $7 undecided,
--- $8 timeout_ms of a group that goes on (-1 none)
+-- $8 timeout_ms of a group that goes on (-1 none); $9 whether the workflow says fail_fast
 with input as materialized (
     select i.*, clock() as at
       from unnest($4::int[], $5::smallint[], $6::int[], $7::bool[], $8::bigint[])
@@ -32,9 +32,13 @@ with input as materialized (
      where e.tenant_id = $1 and e.session_id = $2 and e.seq = i.seq and i.state = 4
 ), let_go as (
     update session_progress p
-       set state = 1, sweep = 0, retry = p.retry + 1, finished_at = null, undecided = false,
+       set state = 1, sweep = 0, retry = p.retry + 1, finished_at = null,
+           phase = 0, result = null, fail_fast = $9,
+           undecided = not exists (select from before where parent is null),
            error = null, bad = 0, allowed = 0, next_event = p.next_event + 2,
            open = (select count(*) from before where parent is null),
+           completed = p.completed
+                       - (select count(*) from before where state = 6 and flags & 1 <> 0),
            failed = p.failed - (select count(*) from before where state = 7 and flags & 1 <> 0),
            cancelled = p.cancelled
                        - (select count(*) from before where state = 8 and flags & 1 <> 0),

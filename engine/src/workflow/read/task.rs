@@ -5,13 +5,13 @@ use std::rc::Rc;
 use super::{
     Read,
     fields::Fields,
-    words::{AGENT, APPROVAL, TASK, WAIT_FOR},
+    words::{AGENT, APPROVAL, COMPENSATE, LOOP, TASK, WAIT_FOR},
     workflow::positive,
 };
 use crate::{
     plan::AgentRuntime,
     workflow::{
-        definition::{Agent, Approval, At, Run, Task, Text, WaitFor},
+        definition::{Agent, Approval, At, Compensate, Loop, Run, Task, Text, WaitFor},
         problem::Problems,
         tree::{Node, Tree},
     },
@@ -50,8 +50,10 @@ impl Read for Task {
             sleep: fields.optional("sleep"),
             approval: fields.optional("approval"),
             wait_for: fields.optional("wait_for"),
+            compensate: fields.optional("compensate"),
             tasks: fields.optional("tasks"),
             for_each: fields.optional("for_each"),
+            rounds: fields.optional("loop"),
             item_name: fields.optional("as"),
             key: fields.optional("key"),
             max_parallel: fields.optional("max_parallel"),
@@ -125,19 +127,32 @@ fn has_broken_needs(tree: &Tree, task: &Task) -> bool {
 fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
     let Node::Map(entries) = &tree.node else { return };
     let [kind] = task.kinds.as_slice() else { return };
+    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
     for entry in entries {
         let key = entry.key.as_str();
         let hint = match (kind.value.as_str(), key) {
             ("uses", "with") => continue,
             (_, "with") => "`with` belongs to `uses`; values reach a command through `env`",
+            ("tasks" | "sleep" | "approval" | "wait_for", "compensate") => {
+                "only what did something can be undone: put it on a task that runs or uses something"
+            }
             ("tasks", "retry" | "heartbeat" | "outputs" | "idempotency_key") => {
                 "a group has none of its own: put it on the tasks in it"
             }
-            ("tasks", "as" | "key" | "max_parallel") if task.for_each.is_none() => {
+            ("tasks", "as") if has("for_each") || has("loop") => continue,
+            ("tasks", "as" | "key" | "max_parallel") if !has("for_each") => {
                 "it belongs to `for_each`"
             }
+            ("tasks", "loop") if has("for_each") => {
+                problems.hint(
+                    entry.at,
+                    "`loop` and `for_each` cannot stand on the same group",
+                    "put a group with `loop` under the `tasks` of the one with `for_each`",
+                );
+                continue;
+            }
             ("tasks", _) => continue,
-            (_, "for_each" | "as" | "key" | "max_parallel") => {
+            (_, "for_each" | "as" | "key" | "max_parallel" | "loop") => {
                 "it belongs to a group: put this task under `tasks` of one"
             }
             (
@@ -212,6 +227,49 @@ impl Read for WaitFor {
         let signal = fields.required("signal");
         fields.finish();
         signal.map(Self)
+    }
+}
+
+impl Read for Compensate {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let before = problems.count();
+        let mut fields = Fields::of(tree, name, &COMPENSATE, problems)?;
+        let mut task = Task {
+            run: fields.optional("run"),
+            uses: fields.optional("uses"),
+            with: fields.optional("with"),
+            requires: fields.or_default("requires"),
+            env: fields.or_default("env"),
+            timeout: positive(&mut fields, "timeout"),
+            retry: fields.optional("retry"),
+            ..Task::default()
+        };
+        if fields.has("run") == fields.has("uses") {
+            let hint = "give it exactly one of run and uses";
+            fields.problems.hint(tree.at, format!("{name} needs a kind"), hint);
+        } else if fields.has("run") && fields.has("with") {
+            let hint = "values reach a command through `env`";
+            fields.problems.hint(tree.at, "`with` means nothing beside `run`", hint);
+        }
+        fields.finish();
+        task.is_broken = problems.count() > before;
+        let id = At { at: tree.at, value: "compensate".to_owned() };
+        (task.run.is_some() || task.uses.is_some()).then(|| Self { id, task: Box::new(task) })
+    }
+}
+
+impl Read for Loop {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        const ROUNDS_MAX: u32 = 1_000;
+        let mut fields = Fields::of(tree, name, &LOOP, problems)?;
+        let until = fields.required("until");
+        let rounds: Option<At<u32>> = fields.required("max_rounds");
+        if let Some(rounds) = rounds.as_ref().filter(|r| r.value == 0 || r.value > ROUNDS_MAX) {
+            let message = format!("`max_rounds` must be 1 to {ROUNDS_MAX}, not {}", rounds.value);
+            fields.problems.add(rounds.at, message);
+        }
+        fields.finish();
+        Some(Self { until: until?, max_rounds: rounds?.value })
     }
 }
 

@@ -26,7 +26,7 @@ impl Vocabulary {
 pub(super) static WORKFLOW: Vocabulary = Vocabulary {
     noun: "a workflow",
     example: None,
-    later: &["finally", "concurrency", "start_timeout", "finally_timeout", "retention", "budget"],
+    later: &["concurrency", "start_timeout", "retention", "budget"],
     habits: &[
         (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
         (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),
@@ -42,6 +42,11 @@ pub(super) static WORKFLOW: Vocabulary = Vocabulary {
         (&["retry"], "defaults", "use `defaults: { retry: { … } }`"),
         (&["retries"], "defaults", "use `defaults: { retry: { max_attempts: 3 } }`"),
         (&["apiVersion"], "version", "use `version: 1`"),
+        (
+            &["on_exit", "onExit", "on-exit", "always", "post", "after", "cleanup"],
+            "finally",
+            "use `finally`: its tasks run once the result is decided",
+        ),
     ],
 };
 
@@ -88,11 +93,9 @@ pub(super) static TASK: Vocabulary = Vocabulary {
     example: None,
     later: &[
         "decompose",
-        "loop",
         "start_timeout",
         "estimate",
         "lock",
-        "compensate",
         "verify",
         "on_verify_fail",
         "artifacts",
@@ -179,10 +182,41 @@ pub(super) static TASK: Vocabulary = Vocabulary {
             "use `workspace: { repo: … }`",
         ),
         (&["trigger_rule", "triggerRule"], "join", "use `join: all`, `any` or `all_done`"),
+        (&["undo", "rollback", "compensation", "on_failure"], "compensate", "use `compensate`"),
+        (
+            &["repeat", "while", "until", "do"],
+            "loop",
+            "use `loop: { until: …, max_rounds: 5 }` on a group",
+        ),
         (&["delay", "wait"], "sleep", "use `sleep: 90s`"),
         (&["approve", "manual"], "approval", "use `approval`"),
         (&["signal", "wait_for_signal", "on_signal", "listen"], "wait_for", "use `wait_for: NAME`"),
         (&["finally"], "finally", "`finally` stands at the top of a workflow"),
+    ],
+};
+
+pub(super) static COMPENSATE: Vocabulary = Vocabulary {
+    noun: "`compensate`",
+    example: Some("{ run: ./undo.sh }"),
+    later: &[],
+    habits: &[
+        (&["script", "command", "cmd", "shell"], "run", "use `run`"),
+        (&["workflow", "task"], "uses", "use `uses`"),
+        (&["agent"], "run", "an agent cannot undo: use `run` or `uses`"),
+    ],
+};
+
+pub(super) static LOOP: Vocabulary = Vocabulary {
+    noun: "`loop`",
+    example: Some("{ until: tasks.GROUP.tasks.ID.outputs.done, max_rounds: 5 }"),
+    later: &[],
+    habits: &[
+        (&["while", "condition", "when", "if"], "until", "use `until`: true ends the loop"),
+        (
+            &["max", "times", "limit", "max_iterations", "iterations", "rounds", "max_attempts"],
+            "max_rounds",
+            "use `max_rounds`",
+        ),
     ],
 };
 

@@ -38,9 +38,16 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
         tasks: fields
             .required("tasks")
             .unwrap_or_else(|| At { at: tree.at, value: Entries::default() }),
+        finally: fields.optional("finally"),
+        finally_timeout: positive(&mut fields, "finally_timeout"),
         outputs: fields.or_default("outputs"),
         triggers: fields.or_default("triggers"),
     };
+    check_finally(
+        &workflow,
+        fields.entry("finally_timeout").map(|entry| entry.at),
+        fields.problems,
+    );
     check_name(&workflow.name, fields.problems);
     fields.finish();
     Some(workflow)
@@ -65,6 +72,18 @@ fn version(fields: &mut Fields<'_, '_>) -> u32 {
         );
     }
     version.value
+}
+
+fn check_finally(workflow: &Workflow, limit: Option<usize>, problems: &mut Problems) {
+    match (&workflow.finally, limit) {
+        (Some(finally), _) if finally.value.0.is_empty() => {
+            problems.add(finally.at, "`finally` has no tasks");
+        }
+        (None, Some(at)) => {
+            problems.unless_known(at, "`finally_timeout` means nothing without `finally`", None);
+        }
+        _ => {}
+    }
 }
 
 fn check_name(name: &At<String>, problems: &mut Problems) {

@@ -49,7 +49,7 @@ tasks:
     11:14 there is no `builtin/nope`
          did you mean `builtin/noop`?
     12:14 there is no `./path`
-         there are builtin/noop, builtin/fail, builtin/merge
+         there are builtin/noop, builtin/fail, builtin/merge, builtin/http; another workflow is NAME or NAME@VERSION
     ");
 }
 
@@ -198,4 +198,70 @@ tasks:
          write { type: object, properties: { … } }
     6:26 `outputs` is not a valid JSON Schema at /properties/a/minimum: "x" is not of type "number"
     "#);
+}
+
+#[test]
+fn another_workflow_is_named_with_or_without_its_version() {
+    use crate::plan::NodeIndex;
+    let plan = super::accepted(
+        "
+version: 1
+name: x
+tasks:
+  a: { uses: other-one, with: { n: '${{ 1 + 1 }}', x-free: 1 } }
+  b: { needs: [a], uses: other@3, when: tasks.a.outputs.anything }
+",
+    );
+    let child = |index| plan.node(NodeIndex(index)).child().unwrap();
+    assert_eq!((child(0).name.as_str(), child(0).version), ("other-one", None));
+    assert_eq!(child(0).with.len(), 1);
+    assert_eq!(child(1).reference(), "other@3");
+    insta::assert_snapshot!(task_problems("
+tasks:
+  a: { uses: Other }
+  b: { uses: other@latest }
+  c: { uses: other, env: { A: b } }
+  d: { uses: builtin/merge-train }
+"), @r"
+    4:14 there is no `Other`
+         there are builtin/noop, builtin/fail, builtin/merge, builtin/http; another workflow is NAME or NAME@VERSION
+    5:14 there is no `other@latest`
+         there are builtin/noop, builtin/fail, builtin/merge, builtin/http; another workflow is NAME or NAME@VERSION
+    6:28 `env` means nothing to another workflow
+         hand values over in `with`, as its inputs
+    7:14 `builtin/merge-train` is not supported yet
+    ");
+}
+
+#[test]
+fn a_request_is_checked_as_far_as_it_is_known() {
+    insta::assert_snapshot!(task_problems("
+tasks:
+  a: { uses: builtin/http }
+  b: { uses: builtin/http, with: { url: ftp://x, method: FETCH, headers: { Host: x, 'a b': y, ok: [z] } } }
+  c: { uses: builtin/http, with: { url: 'https://${{ inputs.host }}', expect: 200, timeout: soon } }
+  d: { uses: builtin/http, with: { url: 'https://x', expect: [20], body: [1] }, when: tasks.d.outputs }
+  e: { uses: builtin/http, with: { url: 'https://x' } }
+  f: { needs: [e], run: ls, env: { S: '${{ tasks.e.outputs.code }}' } }
+"), @r"
+    4:14 `builtin/http` needs a `url`
+         write with: { url: https://… }
+    5:41 `url` must be http or https, not `ftp://x`
+         write it with its scheme: https://example.org/path
+    5:58 `method` must be one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, not `FETCH`
+         did you mean `PATCH`?
+    5:76 the header `Host` is not yours to set
+    5:85 `a b` is not the name of a header
+    5:99 a header must be text, not a list
+    6:54 there is no input `host`
+         there is none
+    6:79 `expect` must be a list, not a number
+         write the statuses that are a success: [200, 404]
+    6:93 `timeout` must be a duration, such as 10s
+    7:63 each of `expect` must be a status from 100 to 599
+    7:87 `d` cannot refer to itself
+         its outputs are there for the tasks that need it
+    9:44 `tasks.e.outputs.code` is undefined
+         did you mean `body`?
+    ");
 }

@@ -1,8 +1,11 @@
 //! The language by example: what is accepted, what is refused, and how the refusal reads.
 
 mod accepted;
+mod compensate;
+mod finally;
 mod kinds;
 mod limits;
+mod loops;
 mod names;
 mod needs;
 mod people;

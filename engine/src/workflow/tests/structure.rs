@@ -177,25 +177,25 @@ fn what_comes_later_is_said_so() {
 version: 1
 name: later
 concurrency: { key: a, limit: 1 }
-finally: { report: { run: ls } }
+x-finally: brought
 start_timeout: 1h
-finally_timeout: 1h
+x-finally_timeout: brought
 retention: 1d
 budget: 1
 tasks:
   x: { run: ls }
   y: { run: ls }
   split: { decompose: goal }
-  child: { uses: other-workflow@2 }
-  http: { uses: builtin/http, with: { url: x } }
+  child: { sleep: 1s }
+  http: { sleep: 1s }
   train: { uses: builtin/merge-train }
-  fix: { loop: { until: done, max_rounds: 3 }, tasks: { a: { run: ls } } }
+  fix: { x-loop: brought, tasks: { a: { run: ls } } }
   a:
     run: ls
     start_timeout: 1m
     estimate: 1m
     lock: x
-    compensate: { run: ls }
+    x-compensate: brought
     verify: ls
     on_verify_fail: retry
     artifacts: [a]
@@ -207,22 +207,16 @@ tasks:
   d: { agent: { runtime: scripted, script: x, session: fresh, permissions: {} } }
 "), @r"
     3:1 `concurrency` is not supported yet
-    4:1 `finally` is not supported yet
     5:1 `start_timeout` is not supported yet
-    6:1 `finally_timeout` is not supported yet
     7:1 `retention` is not supported yet
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
-    13:18 another workflow (`other-workflow@2`) as a task is not supported yet
-    14:17 `builtin/http` is not supported yet
     15:18 `builtin/merge-train` is not supported yet
-    16:10 `loop` is not supported yet
-    16:57 `a` hides the task `a` outside of the group
+    16:36 `a` hides the task `a` outside of the group
          choose another id
     19:5 `start_timeout` is not supported yet
     20:5 `estimate` is not supported yet
     21:5 `lock` is not supported yet
-    22:5 `compensate` is not supported yet
     23:5 `verify` is not supported yet
     24:5 `on_verify_fail` is not supported yet
     25:5 `artifacts` is not supported yet

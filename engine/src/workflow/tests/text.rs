@@ -122,9 +122,9 @@ tasks:
          did you mean `goal`?
     19:22 there is no input `gaol`
          did you mean `goal`?
-    20:14 a `when` is one expression, not text with expressions in it
+    20:14 a condition is one expression, not text with expressions in it
          write all of it in one `${{ }}`, or without any
-    21:14 a `when` is one expression, not text with expressions in it
+    21:14 a condition is one expression, not text with expressions in it
          write all of it in one `${{ }}`, or without any
     22:18 `for_each` must be a list, not the text `a, b`
          write a list, or one expression that gives a list: ${{ inputs.files }}

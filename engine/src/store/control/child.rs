@@ -1,0 +1,366 @@
+//! Child sessions: begins them, tells their ends to the tasks that wait for them, and ends those that
+//! nobody waits for. Each attempt has exactly one, because it is created in the transaction that
+//! counts the attempt.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    child,
+    event::EventKind,
+    expression::{self, values::Values},
+    id::{SessionId, SessionKey, TaskKey, TenantId},
+    outcome::{ErrorClass, Failure},
+    plan::{Child, Node, NodeIndex},
+    priority::Priority,
+    session::SessionState,
+    store::{
+        Hint, SessionInfo, Store, blobs,
+        sessions::{self, CreateError, NewSession},
+        transition::{Ended, Move, Mover, transition_in},
+        values::{self, Request},
+        workflows,
+    },
+    task::{Reason, TaskState},
+};
+
+/// Does what there is to do for child sessions; returns how much that was.
+pub(super) async fn tend(store: &Store) -> sqlx::Result<usize> {
+    Ok(begin(store).await? + leave(store).await? + settle(store).await?)
+}
+
+/// A task of which a session is to begin.
+struct Due {
+    task: TaskKey,
+    node: NodeIndex,
+    attempt: i32,
+    failures: i32,
+    retry: i32,
+    depth: i16,
+    priority: i16,
+    created_by: Option<String>,
+}
+
+async fn begin(store: &Store) -> sqlx::Result<usize> {
+    let rows = sqlx::query_file!("src/store/sql/children_due.sql", Reason::Child.code())
+        .fetch_all(&store.pool)
+        .await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let due: Vec<Due> = rows
+        .into_iter()
+        .map(|row| {
+            let session =
+                SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
+            Due {
+                task: TaskKey { session, seq: row.seq },
+                node: NodeIndex::from_code(row.node),
+                attempt: row.attempt,
+                failures: row.failures,
+                retry: row.retry,
+                depth: row.depth,
+                priority: row.priority,
+                created_by: row.created_by,
+            }
+        })
+        .collect();
+    let keys: Vec<SessionKey> = due.iter().map(|due| due.task.session).collect();
+    let infos = store.infos.load(store, &keys).await?;
+    let known: Vec<(&Due, &Arc<SessionInfo>)> =
+        due.iter().filter_map(|due| Some((due, infos.get(&due.task.session)?))).collect();
+    let requests: Vec<Request> = known
+        .iter()
+        .map(|(due, info)| Request::new(Arc::clone(info), due.node, due.task.seq))
+        .collect();
+    let loaded = values::load(store, &requests).await?;
+    let mut begun = 0;
+    for ((due, info), values) in known.into_iter().zip(loaded) {
+        let new = match values {
+            Ok(values) => new_session(store, due, info, &values).await?,
+            Err(failure) => Err(failure),
+        };
+        begun += usize::from(begin_one(store, due, info, new).await?);
+    }
+    Ok(begun)
+}
+
+/// The session that the task asks for, or why there is none.
+async fn new_session(
+    store: &Store,
+    due: &Due,
+    info: &SessionInfo,
+    values: &Values,
+) -> sqlx::Result<Result<NewSession, Failure>> {
+    let plan = &info.version.plan;
+    let Some(child) = plan.node(due.node).child() else {
+        return Ok(Err(Failure::new(ErrorClass::Error, "the task uses no workflow")));
+    };
+    if due.depth >= child::DEPTH_MAX {
+        let why = format!("sessions stand in each other deeper than {}", child::DEPTH_MAX);
+        return Ok(Err(Failure::new(ErrorClass::Error, why)));
+    }
+    let scope = values.scope(plan, Some(due.node));
+    let with: Result<Map<String, Value>, Failure> = child
+        .with
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), expression::render_value(value, &scope)?)))
+        .collect();
+    let inputs = match with {
+        Ok(inputs) => inputs,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let tenant = due.task.session.tenant;
+    let Some(version) = workflows::named(store, tenant, &child.name, child.version).await? else {
+        return Ok(Err(no_workflow(child)));
+    };
+    Ok(Ok(NewSession {
+        inputs,
+        priority: Priority::from_code(due.priority),
+        created_by: due.created_by.clone(),
+        file_dir: info.file_dir.clone(),
+        ..NewSession::new(version)
+    }))
+}
+
+fn no_workflow(child: &Child) -> Failure {
+    let name = &child.name;
+    let why = match child.version {
+        Some(version) => format!("the workflow `{name}` has no version {version}"),
+        None => format!("there is no workflow `{name}`: apply it first"),
+    };
+    Failure::new(ErrorClass::Error, why)
+}
+
+/// Counts the attempt and creates its session, or records why there is none: one transaction. False
+/// when somebody else did, or the task waits no longer.
+async fn begin_one(
+    store: &Store,
+    due: &Due,
+    info: &SessionInfo,
+    new: Result<NewSession, Failure>,
+) -> sqlx::Result<bool> {
+    let node = info.version.plan.node(due.node);
+    let mut tx = store.pool.begin().await?;
+    let Some(attempt) = take(&mut tx, due).await? else { return Ok(false) };
+    let created = match new {
+        Ok(new) => match sessions::create_in(&mut tx, new).await {
+            Ok(key) => Ok(key),
+            Err(CreateError::Database(error)) => return Err(error),
+            Err(refused) => Err(Failure::new(ErrorClass::Template, refused.to_string())),
+        },
+        Err(failure) => Err(failure),
+    };
+    match created {
+        Ok(key) => adopt(&mut tx, due, attempt, node, key).await?,
+        Err(failure) => {
+            let end = failed(due.task, attempt, due.failures, node, failure);
+            transition_in(&mut tx, Mover::Control, &[end], &[], None).await?;
+        }
+    }
+    tx.commit().await?;
+    store.hints.send(Hint::Ready);
+    store.hints.send(Hint::Undecided);
+    store.hints.send(Hint::Event(due.task.session.id));
+    Ok(true)
+}
+
+/// Counts the attempt and returns its number; `None` when the row waits no longer.
+async fn take(tx: &mut PgConnection, due: &Due) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar!(
+        "with locked as materialized (
+             select from session_progress p
+              where p.tenant_id = $1 and p.session_id = $2 and p.retry = $6
+                and p.state in (1, 2, 4) and p.sweep = 0
+                for no key update
+         )
+         update tasks t
+            set attempt = t.attempt + 1, delayed = false
+           from locked
+          where t.tenant_id = $1 and t.session_id = $2 and t.seq = $3
+            and t.state = 4 and t.reason = $4 and t.delayed and t.attempt = $5
+         returning t.attempt",
+        due.task.session.tenant.0,
+        due.task.session.id.0,
+        due.task.seq,
+        Reason::Child.code(),
+        due.attempt,
+        due.retry,
+    )
+    .fetch_optional(tx)
+    .await
+}
+
+/// Records whose child the new session is. Its end is always the control loop's, which then looks at
+/// the task; the time limit of the task is one of the session.
+async fn adopt(
+    tx: &mut PgConnection,
+    due: &Due,
+    attempt: i32,
+    node: &Node,
+    child: SessionKey,
+) -> sqlx::Result<()> {
+    let parent = due.task.session;
+    let timeout = node.timeout.map(|span| span.ms.cast_signed());
+    sqlx::query!(
+        "with link as (
+             insert into child_sessions (tenant_id, parent_id, parent_seq, attempt, child_id)
+             values ($1, $2, $3, $4, $5)
+         ), above as (
+             update sessions set parent_id = $2, depth = $6
+              where tenant_id = $1 and id = $5
+         )
+         update session_progress
+            set closing = true, timeout_ms = least(timeout_ms, $7),
+                timed = timed or $7::bigint is not null
+          where tenant_id = $1 and session_id = $5",
+        parent.tenant.0,
+        parent.id.0,
+        due.task.seq,
+        attempt,
+        child.id.0,
+        due.depth + 1,
+        timeout,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let uses = node.child().map(Child::reference);
+    sqlx::query!(
+        "with counted as (
+             update session_progress set next_event = next_event + 1
+              where tenant_id = $1 and session_id = $2
+             returning next_event - 1 as number, clock() as at
+         )
+         insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
+                             attempts, ats, bodies)
+         select $1, $2, number, number, at, array[$3::smallint], array[$4::int], array[$5::int],
+                array[at], array[$6::jsonb]
+           from counted",
+        parent.tenant.0,
+        parent.id.0,
+        EventKind::ChildCreated.code(),
+        due.task.seq,
+        attempt,
+        json!({ "session": child.id, "uses": uses }),
+    )
+    .execute(tx)
+    .await
+    .map(|_| ())
+}
+
+/// The move of an attempt that failed: another follows, or none.
+fn failed(task: TaskKey, attempt: i32, failures: i32, node: &Node, failure: Failure) -> Move {
+    // Some chance for the jitter: the last bits of a random id.
+    let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+    let delay = node.retry.next_delay(failure.class, failures + 1, chance);
+    let to = if delay.is_some() { TaskState::Blocked } else { TaskState::Failed };
+    let mut end = Move::new(task, attempt, TaskState::Blocked, to);
+    end.ended = Some(Ended::Failed);
+    if let Some(delay) = delay {
+        end.ended = Some(Ended::Retried);
+        end.reason = Some(Reason::Child);
+        end.delay_ms = Some(delay.ms.cast_signed());
+        end.event = Some(EventKind::AttemptFailed);
+    }
+    end.body = Some(json!({ "class": failure.class, "message": failure.message }));
+    end.error = Some(failure);
+    end
+}
+
+/// Ends children that nobody waits for.
+async fn leave(store: &Store) -> sqlx::Result<usize> {
+    let left = sqlx::query_file!("src/store/sql/children_left.sql", Reason::Child.code())
+        .fetch_all(&store.pool)
+        .await?;
+    let mut ended = 0;
+    for row in left {
+        let Some(parent) = SessionState::from_code(row.state) else { continue };
+        let result = row.result.and_then(SessionState::from_code);
+        let to = child::left_behind(parent, result, row.task_first);
+        let key = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.child_id) };
+        let body = json!({ "reason": "its parent does not wait for it", "parent": row.parent_id });
+        if sessions::end_at_once(&store.pool, key, to, None, Some(body)).await? {
+            store.hints.send(Hint::Ended(key.id));
+            store.hints.send(Hint::Undecided);
+            store.hints.send(Hint::Event(key.id));
+            ended += 1;
+        }
+    }
+    Ok(ended)
+}
+
+/// Tells the ends of children to the tasks that wait for them.
+async fn settle(store: &Store) -> sqlx::Result<usize> {
+    let rows = sqlx::query_file!("src/store/sql/children_over.sql", Reason::Child.code())
+        .fetch_all(&store.pool)
+        .await?;
+    let mut settled = 0;
+    for row in rows {
+        let tenant = TenantId(row.tenant_id);
+        let session = SessionKey { tenant, id: SessionId(row.parent_id) };
+        let Some(state) = SessionState::from_code(row.state) else { continue };
+        let infos = store.infos.load(store, &[session]).await?;
+        let Some(info) = infos.get(&session) else { continue };
+        let node = info.version.plan.node(NodeIndex::from_code(row.node));
+        let failure = |value: Option<Value>| value.and_then(|v| serde_json::from_value(v).ok());
+        let id = SessionId(row.child_id).to_string();
+        let ended = child::Ended {
+            name: id[id.len().saturating_sub(8)..].to_owned(),
+            state,
+            outputs: row.outputs,
+            error: failure(row.error).or_else(|| failure(row.failed)),
+            task: node,
+        };
+        let task = TaskKey { session, seq: row.parent_seq };
+        let end = row.waits.then(|| match child::outcome(ended) {
+            Ok(outputs) => {
+                let mut done =
+                    Move::new(task, row.attempt, TaskState::Blocked, TaskState::Completed);
+                done.output = Some(blobs::without_nul(outputs));
+                done.ended = Some(Ended::Succeeded);
+                done
+            }
+            Err(error) => failed(task, row.attempt, row.failures, node, error),
+        });
+        settled += usize::from(settle_one(store, task, row.attempt, end).await?);
+    }
+    Ok(settled)
+}
+
+/// Moves the task and closes the matter, both or neither. False when somebody else did.
+async fn settle_one(
+    store: &Store,
+    task: TaskKey,
+    attempt: i32,
+    end: Option<Move>,
+) -> sqlx::Result<bool> {
+    let mut tx = store.pool.begin().await?;
+    let closed = sqlx::query!(
+        "update child_sessions set over = true
+          where tenant_id = $1 and parent_id = $2 and parent_seq = $3 and attempt = $4
+            and not over",
+        task.session.tenant.0,
+        task.session.id.0,
+        task.seq,
+        attempt,
+    )
+    .execute(&mut *tx)
+    .await?;
+    if closed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let moves: Vec<Move> = end.into_iter().collect();
+    let moved = if moves.is_empty() {
+        None
+    } else {
+        Some(transition_in(&mut tx, Mover::Control, &moves, &[], None).await?)
+    };
+    tx.commit().await?;
+    if let Some(moved) = moved {
+        super::tell(store, &moves, &moved);
+    }
+    Ok(true)
+}
