@@ -72,8 +72,8 @@ pub enum ClusterError {
     Init { output: String },
     #[error("Postgres did not start: {log}")]
     Start { log: String },
-    #[error("Postgres stopped {times} times within a minute, the last time with: {log}")]
-    KeepsStopping { times: usize, log: String },
+    #[error("Postgres did not start {times} times in a row, the last time with: {log}")]
+    DoesNotStart { times: usize, log: String },
     #[error("process {pid}, a Postgres left on {path}, does not stop")]
     Leftover { pid: u32, path: PathBuf },
     #[error("cannot reach the embedded Postgres")]

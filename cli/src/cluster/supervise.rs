@@ -1,6 +1,6 @@
-//! Keeps Postgres running: starts it again when it ends unasked, gives up when that does not help.
+//! Keeps Postgres running: starts it again when it ends unasked, gives up when it does not start any
+//! more.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,26 +10,29 @@ use tokio_util::sync::CancellationToken;
 use super::ClusterError;
 use super::postmaster::{self, Launch, Postmaster};
 
-const STOPS_MAX: usize = 5;
-const WINDOW: Duration = Duration::from_mins(1);
+/// Starts in a row that may fail.
+const FAILED_STARTS_MAX: usize = 5;
+/// Postgres that served for so long is started again at once.
+const STEADY: Duration = Duration::from_secs(5);
 
-/// Runs until told to stop, or until Postgres ended more than five times within a minute.
+/// Runs until told to stop, or until Postgres did not start any more. However often it is killed, it
+/// is started again as long as it starts.
 pub(super) async fn supervise(
     launch: Launch,
     mut postmaster: Postmaster,
     stop: CancellationToken,
     gives_up: watch::Sender<Option<String>>,
 ) -> Result<(), ClusterError> {
-    let mut stops = Stops::default();
+    let mut ready = Instant::now();
     loop {
-        let log = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return postmaster.stop().await,
             ended = postmaster.ended() => {
                 tracing::error!(status = %ended?, "Postgres ended unasked; starting it again");
-                postmaster.last_words().await
             }
-        };
-        match restart(&launch, &mut stops, &stop, log).await {
+        }
+        let delay = after_serving(ready.elapsed());
+        match restart(&launch, delay, &stop).await {
             Ok(Some(restarted)) => postmaster = restarted,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -37,51 +40,50 @@ pub(super) async fn supervise(
                 return Err(error);
             }
         }
+        ready = Instant::now();
     }
 }
 
 /// Starts Postgres again, with a growing delay; `None` when told to stop instead.
 async fn restart(
     launch: &Launch,
-    stops: &mut Stops,
+    mut delay: Duration,
     stop: &CancellationToken,
-    mut log: String,
 ) -> Result<Option<Postmaster>, ClusterError> {
-    while let Some(delay) = stops.delay(Instant::now()) {
+    let mut failed = 0;
+    loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
             () = tokio::time::sleep(delay) => {}
         }
         // Not interrupted when told to stop: what was started must be stopped in order.
-        match postmaster::start(launch).await {
+        let log = match postmaster::start(launch).await {
             Ok(postmaster) => {
                 tracing::warn!("Postgres runs again");
                 return Ok(Some(postmaster));
             }
-            Err(ClusterError::Start { log: said }) => log = said,
-            Err(error) => log = error.to_string(),
+            Err(ClusterError::Start { log }) => log,
+            Err(error) => error.to_string(),
+        };
+        failed += 1;
+        match after_failures(failed) {
+            Some(longer) => delay = longer,
+            None => return Err(ClusterError::DoesNotStart { times: failed, log }),
         }
     }
-    Err(ClusterError::KeepsStopping { times: stops.times.len(), log })
 }
 
-/// When Postgres ended unasked, within the window.
-#[derive(Debug, Default)]
-struct Stops {
-    times: VecDeque<Instant>,
+/// How long to wait before Postgres is started that had served for so long.
+fn after_serving(served: Duration) -> Duration {
+    if served >= STEADY { Duration::from_millis(200) } else { Duration::from_secs(1) }
 }
 
-impl Stops {
-    /// Notes one more end. How long to wait before the next start; `None` when it was one too many.
-    fn delay(&mut self, now: Instant) -> Option<Duration> {
-        self.times.retain(|time| now.duration_since(*time) < WINDOW);
-        self.times.push_back(now);
-        match self.times.len() {
-            1 => Some(Duration::from_millis(200)),
-            2 => Some(Duration::from_secs(1)),
-            3..=STOPS_MAX => Some(Duration::from_secs(5)),
-            _ => None,
-        }
+/// How long to wait after so many failed starts in a row; `None` when it was one too many.
+fn after_failures(failed: usize) -> Option<Duration> {
+    match failed {
+        0..=1 => Some(Duration::from_secs(1)),
+        2..FAILED_STARTS_MAX => Some(Duration::from_secs(5)),
+        _ => None,
     }
 }
 
@@ -90,16 +92,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sixth_end_within_a_minute_is_one_too_many() {
-        let began = Instant::now();
-        let at = |secs| began + Duration::from_secs(secs);
-        let mut stops = Stops::default();
-        let delays: Vec<_> = (0..6).map(|i| stops.delay(at(i * 10))).collect();
-        let [millis, secs] = [Duration::from_millis, Duration::from_secs];
-        assert_eq!(
-            delays,
-            [Some(millis(200)), Some(secs(1)), Some(secs(5)), Some(secs(5)), Some(secs(5)), None]
-        );
-        assert_eq!(stops.delay(at(200)), Some(millis(200)), "a quiet time forgives");
+    fn only_starts_that_fail_in_a_row_lead_to_giving_up() {
+        let secs = Duration::from_secs;
+        let delays: Vec<_> = (1..=5).map(after_failures).collect();
+        assert_eq!(delays, [Some(secs(1)), Some(secs(5)), Some(secs(5)), Some(secs(5)), None]);
+        assert_eq!(after_serving(secs(60)), Duration::from_millis(200));
+        assert_eq!(after_serving(secs(1)), secs(1), "what falls over at once is not hurried");
     }
 }

@@ -129,7 +129,7 @@ impl From<ClusterError> for Failure {
             | ClusterError::Io { .. }
             | ClusterError::Init { .. }
             | ClusterError::Start { .. }
-            | ClusterError::KeepsStopping { .. }
+            | ClusterError::DoesNotStart { .. }
             | ClusterError::Leftover { .. }
             | ClusterError::Unreachable(_) => Exit::Temporary,
         };

@@ -45,6 +45,23 @@ pub fn judge_order(expected: &Expected, observed: &Observed) -> Vec<String> {
     judge.found
 }
 
+/// What was done before a retry stays done: it was not even started again.
+pub fn judge_kept(before: &Observed, after: &Observed) -> Vec<String> {
+    let is_done = |row: &ObservedRow| {
+        row.kind == RowKind::Executable
+            && (row.state == TaskState::Completed
+                || (row.state == TaskState::Skipped && row.reason != Some(Reason::UpstreamFailed)))
+    };
+    let end = |row: &ObservedRow| (row.state, row.attempt, row.finished_at);
+    let done = before.rows.iter().filter(|(_, row)| is_done(row));
+    done.filter_map(|(key, row)| {
+        let now = after.rows.get(key);
+        let is_kept = now.is_some_and(|now| end(now) == end(row));
+        (!is_kept).then(|| format!("{key} was {} before the retry, which ran it again", row.state))
+    })
+    .collect()
+}
+
 /// What the attempts found in `$SEEN`.
 pub fn judge_seen(expected: &Expected, seen: &BTreeMap<String, String>) -> Vec<String> {
     let rows = expected.rows.iter().filter(|(_, row)| row.state != TaskState::Skipped);

@@ -118,6 +118,8 @@ pub fn differences(flow: &Flow, report: &Report) -> Vec<String> {
         found.extend(judge::judge(&expected, observed, course));
         if round == 0 {
             found.extend(judge::judge_order(&expected, observed));
+        } else {
+            found.extend(judge::judge_kept(&report.rounds[round - 1], observed));
         }
         if course == Course::Whole && round + 1 == report.rounds.len() {
             found.extend(judge::judge_seen(&expected, &report.seen));
