@@ -1,6 +1,8 @@
 //! A retry of a session: which of its ended rows are opened again, and how each waits then. Rows
 //! come in, rows go out; it does not know how they are stored.
 
+mod gates;
+
 use std::collections::{HashMap, HashSet};
 
 use crate::{
@@ -47,6 +49,10 @@ pub struct Reopening {
     pub opened: Vec<Reopened>,
     /// Rows of items that are laid down anew, because their group begins anew.
     pub dropped: Vec<i32>,
+    /// Groups that had begun and wait for needs that are open again before they go on.
+    pub held: HashSet<i32>,
+    /// Rows that wait for such a group to go on.
+    pub gated: HashSet<i32>,
 }
 
 /// A row that is open again.
@@ -82,7 +88,7 @@ pub fn reopen(rows: &[EndedRow]) -> Reopening {
     // A group that runs again has not begun.
     let has_begun =
         |row: &EndedRow| row.begun && (row.kind == RowKind::Item || !again.contains(&row.seq));
-    let opened =
+    let mut opened: Vec<Reopened> =
         rows.iter()
             .filter(|row| open.contains(&row.seq))
             .map(|row| {
@@ -94,7 +100,9 @@ pub fn reopen(rows: &[EndedRow]) -> Reopening {
                 reopened(row, has_begun(row), waits, waits_for_group)
             })
             .collect();
-    Reopening { opened, dropped }
+    let open_needs = |seq| waits.get(&seq).map_or(0, |waits| waits.open_needs);
+    let (held, gated) = gates::hold_back(rows, &mut opened, open_needs);
+    Reopening { opened, dropped, held, gated }
 }
 
 /// The last rounds of loops that failed although nothing in them did, and everything in these
@@ -200,7 +208,7 @@ fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) ->
 mod tests {
     use super::*;
 
-    fn row(seq: i32, state: TaskState, dependents: &[i32]) -> EndedRow {
+    pub(super) fn row(seq: i32, state: TaskState, dependents: &[i32]) -> EndedRow {
         EndedRow {
             seq,
             parent: None,

@@ -25,6 +25,9 @@ pub const FINALLY: i16 = 512;
 /// It undoes a task; `item_key` is the number of the task's row.
 pub const COMPENSATION: i16 = 1024;
 
+/// Since a retry it waits for the group around it to go on.
+pub const GATED: i16 = 16_384;
+
 /// The flags of a node's row.
 pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     let node = plan.node(index);

@@ -42,7 +42,8 @@ pub async fn retry(
     let infos = store.infos.load(store, &[key]).await?;
     let version = &infos.get(&key).ok_or(SteerError::NotFound(key.id))?.version;
     let ended = ended_rows(&mut tx, key).await?;
-    let Reopening { opened, dropped } = reopen(&ended.rows);
+    let reopening = reopen(&ended.rows);
+    let Reopening { opened, .. } = &reopening;
     if opened.is_empty() && !ended.closing_failed {
         return Err(SteerError::NothingToRetry(key.id));
     }
@@ -55,9 +56,9 @@ pub async fn retry(
     if version.plan.has_epilogue() {
         reset_finally(&mut tx, key, version).await?;
     }
-    let gone: Vec<i32> = dropped.into_iter().chain(ended.not_undone).collect();
+    let gone: Vec<i32> = reopening.dropped.iter().copied().chain(ended.not_undone).collect();
     drop_rows(&mut tx, key, &gone).await?;
-    write(&mut tx, key, actor, version.plan.fail_fast, (&opened, &timeouts)).await?;
+    write(&mut tx, key, actor, version.plan.fail_fast, (&reopening, &timeouts)).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
@@ -255,12 +256,16 @@ async fn write(
     key: SessionKey,
     actor: Option<&str>,
     fail_fast: bool,
-    (opened, timeouts): (&[Reopened], &[i64]),
+    (reopening, timeouts): (&Reopening, &[i64]),
 ) -> sqlx::Result<()> {
+    let Reopening { opened, held, gated, .. } = reopening;
     let seqs: Vec<i32> = opened.iter().map(|row| row.seq).collect();
     let states: Vec<i16> = opened.iter().map(|row| row.state.code()).collect();
     let blockers: Vec<i32> = opened.iter().map(|row| row.blockers).collect();
     let undecided: Vec<bool> = opened.iter().map(|row| row.undecided).collect();
+    let began = |row: &Reopened| row.state == TaskState::Blocked || held.contains(&row.seq);
+    let begun: Vec<bool> = opened.iter().map(began).collect();
+    let gated: Vec<bool> = opened.iter().map(|row| gated.contains(&row.seq)).collect();
     sqlx::query_file!(
         "src/store/sql/reopen.sql",
         key.tenant.0,
@@ -271,7 +276,10 @@ async fn write(
         &blockers,
         &undecided,
         timeouts,
-        fail_fast
+        fail_fast,
+        &begun,
+        &gated,
+        flags::GATED
     )
     .execute(tx)
     .await

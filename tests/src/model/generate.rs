@@ -94,7 +94,7 @@ pub fn flows(wildness: Wildness) -> impl Strategy<Value = Flow> {
     let steering = match wildness {
         Wildness::Decided => prop_oneof![
             7 => Just(Steering::LeftAlone),
-            0 => Just(Steering::Retried),
+            3 => Just(Steering::Retried),
             1 => (0..12_usize).prop_map(|after| Steering::Cancelled { after }),
         ]
         .boxed(),

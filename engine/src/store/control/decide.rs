@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     ask::{self, Wish},
     expand::{self, FanOut},
-    loops,
+    go_on, loops,
 };
 use crate::{
     flow::{self, Decision, Needs},
@@ -45,9 +45,11 @@ pub(super) struct Candidate {
     state: TaskState,
     blockers: i32,
     pub(super) bad: i32,
-    attempt: i32,
+    pub(super) attempt: i32,
     pub(super) retry: i32,
     pub(super) error: Option<Failure>,
+    /// Of a group: it began before the session was retried.
+    begun: bool,
 }
 
 impl Candidate {
@@ -74,6 +76,11 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
     let end: Vec<&Candidate> =
         end.into_iter().filter(|c| !rounds.another.contains(&c.task)).collect();
     batch.moves.extend(ends(store, &end, &rounds.ended).await?);
+    let (go_on, begin): (Vec<&Candidate>, Vec<&Candidate>) =
+        begin.into_iter().partition(|c| c.begun && c.flags & flags::GROUP != 0);
+    for group in go_on {
+        batch.moves.push(go_on::go_on(store, group, infos.get(&group.task.session)).await?);
+    }
     begins(store, &begin, &infos, &mut batch).await?;
     let mut retries: Vec<(SessionKey, i32)> =
         candidates.iter().map(|c| (c.task.session, c.retry)).collect();
@@ -107,6 +114,7 @@ async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {
                 attempt: row.attempt,
                 retry: row.retry,
                 error: row.error.and_then(|error| serde_json::from_value(error).ok()),
+                begun: row.begun,
             })
         })
         .collect())

@@ -9,6 +9,7 @@ mod decide;
 mod delays;
 mod expand;
 mod fire;
+mod go_on;
 mod group_timeout;
 mod loops;
 mod reap;

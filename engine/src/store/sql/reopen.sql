@@ -1,10 +1,13 @@
 -- Opens rows of a session again and lets the session go; the session's row is locked already.
 -- $1 tenant, $2 session, $3 actor, then per row: $4 seq, $5 state, $6 blockers, $7 undecided,
--- $8 timeout_ms of a group that goes on (-1 none); $9 whether the workflow says fail_fast
+-- $8 timeout_ms of a group that goes on (-1 none); $9 whether the workflow says fail_fast;
+-- per row: $10 it is a group that had begun and goes on, now or later, $11 it waits for such a group;
+-- $12 the flag for the latter
 with input as materialized (
     select i.*, clock() as at
-      from unnest($4::int[], $5::smallint[], $6::int[], $7::bool[], $8::bigint[])
-           as i (seq, state, blockers, undecided, timeout_ms)
+      from unnest($4::int[], $5::smallint[], $6::int[], $7::bool[], $8::bigint[], $10::bool[],
+                  $11::bool[])
+           as i (seq, state, blockers, undecided, timeout_ms, begun, gated)
 ), before as materialized (
     select t.seq, t.state, t.flags, t.parent
       from input i
@@ -19,13 +22,14 @@ with input as materialized (
            failures = 0, crashes = 0, output = null, output_blob = null, error = null,
            ready_at = case when i.state = 1 then i.at end,
            rank = case when i.state = 1 then i.at + priority_offset(t.priority) end,
-           started_at = case when i.state = 4 then t.started_at end, finished_at = null
+           flags = case when i.gated then t.flags | $12::smallint else t.flags & ~ $12::smallint end,
+           started_at = case when i.begun then t.started_at end, finished_at = null
       from input i
      where t.tenant_id = $1 and t.session_id = $2 and t.seq = i.seq and t.state >= 6
 ), forgotten as (
     delete from expansions e
      using input i
-     where e.tenant_id = $1 and e.session_id = $2 and e.seq = i.seq and i.state <> 4
+     where e.tenant_id = $1 and e.session_id = $2 and e.seq = i.seq and not i.begun
 ), goes_on as (
     update expansions e set unfinished = e.laid < e.items
       from input i

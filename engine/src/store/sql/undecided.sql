@@ -1,7 +1,7 @@
 -- Rows that the control loop has to decide. A look-up by key that is limited to one row stays one,
 -- whatever the planner thinks of the tables. $1 rows at most
 select t.tenant_id, t.session_id, t.seq, t.node, t.flags, t.state, t.blockers, t.bad,
-       t.attempt, t.error, p.retry
+       t.attempt, t.error, p.retry, t.started_at is not null as "begun!"
   from tasks t
  cross join lateral (
        select p.state, p.sweep, p.retry
