@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     build,
     flow::{Class, Coming, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Verdict},
+    reference,
 };
 
 /// What real processes can do: no crashes, one class of errors, no instances that differ.
@@ -104,7 +105,11 @@ pub fn flows(wildness: Wildness) -> impl Strategy<Value = Flow> {
     let outputs = vec(term(), 0..3);
     (tasks(wildness, 0), fail_fast, weighted(0.1, retry()), outputs, steering).prop_map(
         |(tasks, fail_fast, retry, outputs, steering)| {
-            build::flow(FlowGenes { tasks, fail_fast, retry, outputs, steering })
+            let flow = build::flow(FlowGenes { tasks, fail_fast, retry, outputs, steering });
+            if flow.steering == Steering::Retried && reference::is_overtaken_by_a_retry(&flow) {
+                return Flow { steering: Steering::LeftAlone, ..flow };
+            }
+            flow
         },
     )
 }

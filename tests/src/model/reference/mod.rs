@@ -128,6 +128,40 @@ pub fn run(flow: &Flow, before: Option<&Level>) -> Level {
     walk.level(&flow.tasks, "", before)
 }
 
+/// Whether a retry would let a task go on at once, because its needs are done, while something that
+/// those needed runs again: what it then sees depends on who is faster.
+pub fn is_overtaken_by_a_retry(flow: &Flow) -> bool {
+    overtakes(&flow.tasks, &run(flow, None))
+}
+
+fn overtakes(tasks: &[Task], level: &Level) -> bool {
+    let node = |id: &String| level.iter().find(|(other, _)| other == id).map(|(_, node)| node);
+    let is_reopened = |id: &String| node(id).is_some_and(Node::is_reopened);
+    let mut behind: Vec<&String> = Vec::new();
+    for task in tasks {
+        // Tasks stand behind what they need.
+        let is_behind = |need: &String| behind.contains(&need);
+        if is_reopened(&task.id) {
+            if task.needs.iter().any(is_behind) {
+                return true;
+            }
+        } else if task.needs.iter().any(|need| is_reopened(need) || is_behind(need)) {
+            behind.push(&task.id);
+        }
+        let inner = match (&task.kind, node(&task.id).map(|node| &node.inner)) {
+            (Kind::Group(inner), Some(Inner::Tasks { tasks, .. })) => overtakes(inner, tasks),
+            (Kind::Each(each), Some(Inner::Items(items))) => {
+                items.iter().any(|item| overtakes(&each.tasks, &item.tasks))
+            }
+            _ => false,
+        };
+        if inner {
+            return true;
+        }
+    }
+    false
+}
+
 struct Walk<'f> {
     flow: &'f Flow,
     sight: Sight,
