@@ -64,7 +64,8 @@ execute receipts (worker(1), 200);
 execute renew (worker(1), 30);
 
 execute reopen (tenant(), session(5000), null, numbers(1, 100), same(1::smallint, 100),
-                same(0, 100), same(false, 100), same(-1::bigint, 100), false);
+                same(0, 100), same(false, 100), same(-1::bigint, 100), false, same(false, 100),
+                same(false, 100), 16384::smallint);
 
 -- A worker that offers half of what is asked for.
 execute routes (capabilities(1, 50));
