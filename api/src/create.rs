@@ -74,6 +74,9 @@ struct NewSessionBody {
     priority: Option<Priority>,
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
+    /// False leaves the session pending until it is started. Without it, it is let go at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<bool>,
     /// The folder that relative paths of the workflow start at; only from the same machine.
     file_dir: Option<String>,
 }
@@ -133,6 +136,7 @@ fn new_session(
         created_by: Some(caller.name().to_owned()),
         file_dir: body.file_dir,
         idempotency,
+        start: body.start.unwrap_or(true),
         ..NewSession::new(version)
     }
 }

@@ -140,11 +140,8 @@ impl ApiError {
         use ReadError as R;
         use ScheduleError as D;
         use StatusCode as S;
-        use SteerError as T;
         match self {
-            Self::Read(R::NoSession(_)) | Self::Steer(T::NotFound(_)) => {
-                (S::NOT_FOUND, "session_not_found")
-            }
+            Self::Read(R::NoSession(_)) => (S::NOT_FOUND, "session_not_found"),
             Self::Read(R::NoTask { .. }) => (S::NOT_FOUND, "task_not_found"),
             Self::Read(R::NoWorkflow(_)) | Self::Schedule(D::NoWorkflow(_)) => {
                 (S::NOT_FOUND, "workflow_not_found")
@@ -165,9 +162,7 @@ impl ApiError {
             Self::Create(C::KeyReused) | Self::Schedule(D::Create(C::KeyReused)) => {
                 (S::CONFLICT, "idempotency_key_reused")
             }
-            Self::Steer(T::IllegalMove(_)) => (S::CONFLICT, "illegal_move"),
-            Self::Steer(T::NothingToRetry(_)) => (S::CONFLICT, "nothing_to_retry"),
-            Self::Steer(T::Stopping(_)) => (S::CONFLICT, "still_stopping"),
+            Self::Steer(refusal) => steering(refusal),
             Self::Read(R::NotASession(_)) => (S::BAD_REQUEST, "invalid_id"),
             Self::Read(R::BadCursor) => (S::BAD_REQUEST, "invalid_cursor"),
             Self::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
@@ -197,7 +192,6 @@ impl ApiError {
             | Self::Create(C::Database(error))
             | Self::Schedule(D::Database(error) | D::Create(C::Database(error)))
             | Self::Definition(DefinitionError::Database(error))
-            | Self::Steer(T::Database(error))
             | Self::Keys(error) => database(error),
         }
     }
@@ -206,7 +200,8 @@ impl ApiError {
         if let Self::Definition(DefinitionError::Invalid(problems)) = self {
             problems.iter().map(Flaw::of_workflow).collect()
         } else if let Self::Create(CreateError::Inputs(messages))
-        | Self::Schedule(ScheduleError::Create(CreateError::Inputs(messages))) = self
+        | Self::Schedule(ScheduleError::Create(CreateError::Inputs(messages)))
+        | Self::Steer(SteerError::Inputs(messages)) = self
         {
             messages.iter().map(|message| Flaw::of_inputs(message)).collect()
         } else {
@@ -253,6 +248,28 @@ fn of_signal(error: &SignalError) -> (StatusCode, &'static str) {
         SignalError::BadData => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_signal"),
         SignalError::BadName(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
         SignalError::Database(error) => database(error),
+    }
+}
+
+/// Refusals of what somebody asked to be done to a session or task.
+fn steering(refusal: &SteerError) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    use SteerError as T;
+    match refusal {
+        T::NotFound(_) => (S::NOT_FOUND, "session_not_found"),
+        T::IllegalMove(_) | T::IllegalTaskMove(_) => (S::CONFLICT, "illegal_move"),
+        T::NothingToRetry(_) => (S::CONFLICT, "nothing_to_retry"),
+        T::Stopping(_) => (S::CONFLICT, "still_stopping"),
+        T::NotPaused(_) => (S::CONFLICT, "not_paused"),
+        T::NotPending(_) => (S::CONFLICT, "not_pending"),
+        T::NotEnded(_) => (S::CONFLICT, "not_ended"),
+        T::NotDeleted => (S::CONFLICT, "not_deleted"),
+        T::TaskNotPaused(_) => (S::CONFLICT, "task_not_paused"),
+        T::TaskNotPausable(_) => (S::CONFLICT, "task_not_pausable"),
+        T::Asked(_) => (S::CONFLICT, "not_possible"),
+        T::Inputs(_) => (S::UNPROCESSABLE_ENTITY, "invalid_inputs"),
+        T::Outputs(_) => (S::UNPROCESSABLE_ENTITY, "invalid_outputs"),
+        T::Database(error) => database(error),
     }
 }
 

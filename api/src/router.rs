@@ -27,8 +27,8 @@ use crate::{
     approvals, auth, create,
     description::{self, Description},
     error::ApiError,
-    events, health, keys, live, logs, metrics, schedules, sessions, signals, tasks, tenants, why,
-    workflows,
+    events, health, keys, live, logs, metrics, retry, schedules, sessions, signals, steer, tasks,
+    tenants, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -38,6 +38,8 @@ fn resources() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(sessions::routes())
         .merge(create::routes())
+        .merge(steer::routes())
+        .merge(retry::routes())
         .merge(tasks::routes())
         .merge(events::routes())
         .merge(logs::routes())

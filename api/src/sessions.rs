@@ -1,16 +1,20 @@
 //! Sessions: listing them, looking one up, and steering it. [`crate::create`] makes new ones.
 
 use axum::Json;
+use chrono::{DateTime, Utc};
 use jobshop_engine::{
+    plan::SessionType,
     session::{IllegalMove, SessionState},
     store::{
+        removal,
+        session_tree::TreeObject,
         session_view::{SessionFilter, SessionObject},
         sessions::{self, SteerError},
         view::Page,
     },
 };
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -18,6 +22,7 @@ use crate::{
     auth::Caller,
     error::{ApiError, Problem},
     extract::{OptionalBody, Path, Query, comma_separated, page_limit},
+    steer::ReasonBody,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -25,7 +30,9 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(list))
         .routes(routes!(show))
         .routes(routes!(cancel))
-        .routes(routes!(retry))
+        .routes(routes!(delete))
+        .routes(routes!(restore))
+        .routes(routes!(tree))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -39,6 +46,11 @@ struct ListQuery {
     /// The name of a workflow.
     workflow: Option<String>,
     tag: Option<String>,
+    /// The type that the workflow says.
+    #[serde(rename = "type")]
+    kind: Option<SessionType>,
+    /// Created then or later; RFC 3339.
+    since: Option<DateTime<Utc>>,
     /// `next` of the page before.
     cursor: Option<String>,
     /// At most this many items; 100 without it, 1000 at most.
@@ -53,7 +65,13 @@ async fn list(
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<SessionObject>>, ApiError> {
-    let filter = SessionFilter { states: query.status, workflow: query.workflow, tag: query.tag };
+    let filter = SessionFilter {
+        states: query.status,
+        workflow: query.workflow,
+        tag: query.tag,
+        kind: query.kind,
+        since: query.since,
+    };
     let limit = page_limit(query.limit)?;
     Ok(Json(caller.views.sessions(&filter, query.cursor.as_deref(), limit).await?))
 }
@@ -68,28 +86,16 @@ async fn show(caller: Caller, Path(id): Path<String>) -> Result<Json<SessionObje
     Ok(Json(caller.views.session(key).await?))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-struct CancelBody {
-    /// Goes into the event.
-    reason: Option<String>,
-}
-
-/// Nothing can be asked for yet.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct RetryBody {}
-
 /// Ends a session at once: nothing of it starts or counts from then on, and its processes are
 /// stopped. A session that was cancelled before stays so.
 #[utoipa::path(post, path = "/api/v1/sessions/{id}/cancel", tag = "sessions", operation_id = "cancel_session",
-    params(("id" = String, Path)), request_body = Option<CancelBody>,
+    params(("id" = String, Path)), request_body = Option<ReasonBody>,
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
 async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
-    OptionalBody(body): OptionalBody<CancelBody>,
+    OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
     let key = caller.views.find_session(&id).await?;
     match sessions::cancel(&caller.store, key, Some(caller.name()), body.reason.as_deref()).await {
@@ -100,17 +106,41 @@ async fn cancel(
     Ok(Json(caller.views.session(key).await?))
 }
 
-/// Opens again what failed, was cancelled, or was skipped because of that; what is done stays done.
-#[utoipa::path(post, path = "/api/v1/sessions/{id}/retry", tag = "sessions", operation_id = "retry_session",
-    params(("id" = String, Path)), request_body = Option<RetryBody>,
+/// Hides a session that has ended; it can be restored.
+#[utoipa::path(delete, path = "/api/v1/sessions/{id}", tag = "sessions", operation_id = "delete_session",
+    params(("id" = String, Path)), request_body = Option<ReasonBody>,
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
-async fn retry(
+async fn delete(
     caller: Caller,
     Path(id): Path<String>,
-    OptionalBody(RetryBody {}): OptionalBody<RetryBody>,
+    OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
     let key = caller.views.find_session(&id).await?;
-    sessions::retry(&caller.store, key, Some(caller.name())).await?;
+    removal::delete(&caller.store, key, body.by(&caller)).await?;
     Ok(Json(caller.views.session(key).await?))
+}
+
+/// Shows a deleted session again.
+#[utoipa::path(post, path = "/api/v1/sessions/{id}/restore", tag = "sessions", operation_id = "restore_session",
+    params(("id" = String, Path)), request_body = Option<ReasonBody>,
+    responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
+              (status = CONFLICT, body = Problem)))]
+async fn restore(
+    caller: Caller,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<ReasonBody>,
+) -> Result<Json<SessionObject>, ApiError> {
+    let key = caller.views.find_deleted(&id).await?;
+    removal::restore(&caller.store, key, body.by(&caller)).await?;
+    Ok(Json(caller.views.session(key).await?))
+}
+
+/// A session and the sessions that its tasks are, at any depth.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/tree", tag = "sessions", operation_id = "session_tree",
+    params(("id" = String, Path)),
+    responses((status = OK, body = TreeObject), (status = NOT_FOUND, body = Problem)))]
+async fn tree(caller: Caller, Path(id): Path<String>) -> Result<Json<TreeObject>, ApiError> {
+    let key = caller.views.find_session(&id).await?;
+    Ok(Json(caller.views.tree(key).await?))
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    outcome::{ErrorClass, Failure},
+    outcome::{ErrorClass, Failure, check_outputs},
     plan::Node,
     session::SessionState,
 };
@@ -50,15 +50,9 @@ fn checked(outputs: Value, task: &Node) -> Result<Value, Failure> {
         let why = format!("the outputs are larger than {OUTPUT_BYTES_MAX} bytes");
         return Err(Failure::new(ErrorClass::TooLarge, why));
     }
-    let Some(schema) = &task.outputs else { return Ok(outputs) };
-    let refuse = |why: String| Err(Failure::new(ErrorClass::Schema, why));
-    let validator = match jsonschema::validator_for(schema) {
-        Ok(validator) => validator,
-        Err(error) => return refuse(format!("`outputs` is not a usable JSON Schema: {error}")),
-    };
-    match validator.validate(&outputs) {
+    match check_outputs(&outputs, task.outputs.as_ref()) {
         Ok(()) => Ok(outputs),
-        Err(error) => refuse(format!("the outputs do not match the schema: {error}")),
+        Err(why) => Err(Failure::new(ErrorClass::Schema, why)),
     }
 }
 

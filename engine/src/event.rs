@@ -108,12 +108,20 @@ pub enum EventKind {
     /// An attempt at a task is a session of its own, which was created.
     #[serde(rename = "task.child_created")]
     ChildCreated,
+    /// Somebody said how the session ends: what is open is ended first.
+    #[serde(rename = "session.ending")]
+    SessionEnding,
+    /// It is hidden until it is restored.
+    #[serde(rename = "session.deleted")]
+    SessionDeleted,
+    #[serde(rename = "session.restored")]
+    SessionRestored,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -149,6 +157,9 @@ impl EventKind {
         E::SignalRefused,
         E::SessionClosing,
         E::ChildCreated,
+        E::SessionEnding,
+        E::SessionDeleted,
+        E::SessionRestored,
     ];
 
     /// The event that a session entered `state`.
@@ -213,6 +224,9 @@ impl EventKind {
             E::SignalRefused => "signal.refused",
             E::SessionClosing => "session.closing",
             E::ChildCreated => "task.child_created",
+            E::SessionEnding => "session.ending",
+            E::SessionDeleted => "session.deleted",
+            E::SessionRestored => "session.restored",
         }
     }
 }

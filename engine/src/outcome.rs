@@ -116,3 +116,16 @@ impl Outcome {
         Self::Failed { failure, outputs: Value::Object(serde_json::Map::new()) }
     }
 }
+
+/// Whether a task may come to these outputs; the refusal says why not.
+pub fn check_outputs(outputs: &Value, schema: Option<&Value>) -> Result<(), String> {
+    if !outputs.is_object() {
+        return Err("outputs have to be a JSON object".to_owned());
+    }
+    let Some(schema) = schema else { return Ok(()) };
+    let validator = jsonschema::validator_for(schema)
+        .map_err(|error| format!("`outputs` is not a usable JSON Schema: {error}"))?;
+    validator
+        .validate(outputs)
+        .map_err(|error| format!("the outputs do not match the schema: {error}"))
+}

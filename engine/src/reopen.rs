@@ -5,6 +5,8 @@ mod gates;
 
 use std::collections::{HashMap, HashSet};
 
+use thiserror::Error;
+
 use crate::{
     plan::Join,
     task::{Reason, TaskState},
@@ -43,6 +45,32 @@ pub enum RowKind {
     Item,
 }
 
+/// What a person asks of a retry, besides opening again what ended badly. Rows by number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// These run again, and all that need them.
+    pub from: Vec<i32>,
+    /// Of fan-outs among these only the items that failed.
+    pub only_failed_items: bool,
+    /// These count as completed with outputs that were given; what needs them runs again.
+    pub completed: Vec<i32>,
+    /// These count as skipped, which satisfies what needs them.
+    pub skipped: Vec<i32>,
+}
+
+/// Why rows cannot be opened as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("outputs can be set for a task, not for a group or an item")]
+    OutputsOfGroup,
+    #[error("a task that has completed cannot be skipped")]
+    SkipsCompleted,
+    #[error("a task cannot both be given outputs and be skipped")]
+    Contradiction,
+    #[error("a task cannot be given an end inside items that are laid down anew")]
+    LaidDownAnew,
+}
+
 /// What becomes of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reopening {
@@ -53,6 +81,8 @@ pub struct Reopening {
     pub held: HashSet<i32>,
     /// Rows that wait for such a group to go on.
     pub gated: HashSet<i32>,
+    /// Rows that are skipped by hand.
+    pub skipped: Vec<i32>,
 }
 
 /// A row that is open again.
@@ -68,76 +98,248 @@ pub struct Reopened {
     pub was: TaskState,
 }
 
-/// Opens what failed, was cancelled, or was skipped because of that, and every group around it.
-/// What is done stays done unless it was undone, except that a loop which ran out of rounds runs its last one again.
-pub fn reopen(rows: &[EndedRow]) -> Reopening {
-    let by_seq: HashMap<i32, &EndedRow> = rows.iter().map(|row| (row.seq, row)).collect();
-    let mut open = open_rows(rows, &by_seq);
-    let (again, dropped) = rounds_again(rows, &open);
-    open.extend(&again);
-    let mut waits: HashMap<i32, Waits> = HashMap::new();
-    for row in rows {
-        let is_open = open.contains(&row.seq);
-        for dependent in &row.dependents {
-            waits.entry(*dependent).or_default().need(row, is_open);
-        }
-        if let Some(parent) = row.parent {
-            waits.entry(parent).or_default().open_children += i32::from(is_open);
-        }
+/// Opens what failed, was cancelled, or was skipped because of that, and every group around it, and
+/// what is asked for. What is done stays done unless it was undone or runs again as asked, except
+/// that a loop which ran out of rounds runs its last one again.
+pub fn reopen(rows: &[EndedRow], asked: &Asked) -> Result<Reopening, Refusal> {
+    let table = Table::of(rows);
+    let skipped = table.skipped(asked)?;
+    let ended: HashSet<i32> = skipped.iter().chain(&asked.completed).copied().collect();
+    let spread = table.spread(asked, &ended);
+    let mut open = table.with_groups(|row| ended_badly(row) && !ended.contains(&row.seq));
+    let (mut again, mut dropped) = table.rounds_again(&open);
+    open.extend(spread.around);
+    again.extend(spread.again);
+    dropped.extend(spread.dropped);
+    let is_gone = |seq: &i32| dropped.contains(seq);
+    if asked.completed.iter().chain(&asked.skipped).any(is_gone) {
+        return Err(Refusal::LaidDownAnew);
     }
-    // A group that runs again has not begun.
-    let has_begun =
-        |row: &EndedRow| row.begun && (row.kind == RowKind::Item || !again.contains(&row.seq));
-    let mut opened: Vec<Reopened> =
-        rows.iter()
-            .filter(|row| open.contains(&row.seq))
-            .map(|row| {
-                let waits = waits.get(&row.seq).copied().unwrap_or_default();
-                let waits_for_group = waits.needs == 0
-                    && row.parent.and_then(|parent| by_seq.get(&parent)).is_some_and(|parent| {
-                        parent.kind == RowKind::PlainGroup && !has_begun(parent)
-                    });
-                reopened(row, has_begun(row), waits, waits_for_group)
-            })
-            .collect();
+    open.extend(&again);
+    open.retain(|seq| !dropped.contains(seq) && !ended.contains(seq));
+    let (mut opened, waits) = table.opened(&open, &again, asked);
     let open_needs = |seq| waits.get(&seq).map_or(0, |waits| waits.open_needs);
     let (held, gated) = gates::hold_back(rows, &mut opened, open_needs);
-    Reopening { opened, dropped, held, gated }
+    Ok(Reopening { opened, dropped: dropped.into_iter().collect(), skipped, held, gated })
 }
 
-/// The last rounds of loops that failed although nothing in them did, and everything in these
-/// rounds; and the rows of items in them, which are laid down anew.
-fn rounds_again(rows: &[EndedRow], open: &HashSet<i32>) -> (HashSet<i32>, Vec<i32>) {
-    let mut again = HashSet::new();
-    let mut dropped = Vec::new();
-    let is_at_its_end =
-        |row: &&EndedRow| row.kind == RowKind::Loop && row.begun && row.state == TaskState::Failed;
-    let loops: Vec<&EndedRow> = rows.iter().filter(is_at_its_end).collect();
-    if loops.is_empty() {
-        return (again, dropped);
-    }
-    let mut children: HashMap<i32, Vec<&EndedRow>> = HashMap::new();
-    for row in rows {
-        children.entry(row.parent.unwrap_or_default()).or_default().push(row);
-    }
-    let below = |seq: i32| children.get(&seq).into_iter().flatten().copied();
-    for group in loops {
-        if below(group.seq).any(|round| open.contains(&round.seq)) {
-            continue;
+/// What of a session that is forked at a row runs in the new one: the row, all that needs it, and
+/// what has not ended or was undone. Everything else is shared as it is.
+pub fn fork(rows: &[EndedRow], at: i32) -> Reopening {
+    let table = Table::of(rows);
+    let asked = Asked { from: vec![at], ..Asked::default() };
+    let Spread { again, around, dropped } = table.spread(&asked, &HashSet::new());
+    let runs = |row: &EndedRow| !row.state.is_final() || row.undone;
+    let mut open = table.with_groups(runs);
+    open.extend(around);
+    open.extend(&again);
+    open.retain(|seq| !dropped.contains(seq));
+    let (opened, _) = table.opened(&open, &again, &asked);
+    Reopening { opened, dropped: dropped.into_iter().collect(), ..Reopening::default() }
+}
+
+/// The rows of a session, and how they stand to each other.
+struct Table<'a> {
+    rows: &'a [EndedRow],
+    by_seq: HashMap<i32, &'a EndedRow>,
+    children: HashMap<i32, Vec<&'a EndedRow>>,
+}
+
+/// How far what is asked for reaches.
+#[derive(Default)]
+struct Spread {
+    /// Rows that run again.
+    again: HashSet<i32>,
+    /// Groups and items around them, which go on.
+    around: HashSet<i32>,
+    dropped: HashSet<i32>,
+}
+
+impl<'a> Table<'a> {
+    fn of(rows: &'a [EndedRow]) -> Self {
+        let mut children: HashMap<i32, Vec<&EndedRow>> = HashMap::new();
+        for row in rows {
+            children.entry(row.parent.unwrap_or_default()).or_default().push(row);
         }
-        let Some(last) = below(group.seq).max_by_key(|round| round.seq) else { continue };
-        let mut inside = vec![(last, false)];
-        while let Some((row, is_dropped)) = inside.pop() {
-            if is_dropped {
-                dropped.push(row.seq);
-            } else {
-                again.insert(row.seq);
+        Self { rows, by_seq: rows.iter().map(|row| (row.seq, row)).collect(), children }
+    }
+
+    fn below(&self, seq: i32) -> impl Iterator<Item = &'a EndedRow> + use<'a, '_> {
+        self.children.get(&seq).into_iter().flatten().copied()
+    }
+
+    /// Everything in a row, at any depth.
+    fn inside(&self, seq: i32) -> Vec<&'a EndedRow> {
+        let mut found: Vec<&EndedRow> = self.below(seq).collect();
+        let mut at = 0;
+        while let Some(row) = found.get(at) {
+            found.extend(self.below(row.seq));
+            at += 1;
+        }
+        found
+    }
+
+    /// The groups and items around a row, from inside out.
+    fn around(&self, row: &EndedRow) -> Vec<&'a EndedRow> {
+        let mut found = Vec::new();
+        let mut next = row.parent;
+        while let Some(parent) = next.and_then(|seq| self.by_seq.get(&seq)) {
+            found.push(*parent);
+            next = parent.parent;
+        }
+        found
+    }
+
+    /// What is skipped by hand: what is asked for, and what has not completed in it.
+    fn skipped(&self, asked: &Asked) -> Result<Vec<i32>, Refusal> {
+        let rows = |seqs: &[i32]| -> Vec<&EndedRow> {
+            seqs.iter().filter_map(|seq| self.by_seq.get(seq).copied()).collect()
+        };
+        if rows(&asked.completed).iter().any(|row| row.kind != RowKind::Task) {
+            return Err(Refusal::OutputsOfGroup);
+        }
+        let mut skipped = Vec::new();
+        for row in rows(&asked.skipped) {
+            if row.state == TaskState::Completed {
+                return Err(Refusal::SkipsCompleted);
             }
-            let lays_anew = matches!(row.kind, RowKind::ForEachGroup | RowKind::Loop);
-            inside.extend(below(row.seq).map(|row| (row, is_dropped || lays_anew)));
+            skipped.push(row.seq);
+            let is_open = |row: &&EndedRow| row.state != TaskState::Completed;
+            skipped.extend(self.inside(row.seq).into_iter().filter(is_open).map(|row| row.seq));
+        }
+        if asked.completed.iter().any(|seq| skipped.contains(seq)) {
+            return Err(Refusal::Contradiction);
+        }
+        Ok(skipped)
+    }
+
+    fn spread(&self, asked: &Asked, ended: &HashSet<i32>) -> Spread {
+        let mut spread = Spread::default();
+        let mut next = asked.from.clone();
+        for row in asked.completed.iter().filter_map(|seq| self.by_seq.get(seq)) {
+            next.extend(&row.dependents);
+            next.extend(self.around(row).iter().flat_map(|group| &group.dependents));
+        }
+        while let Some(seq) = next.pop() {
+            let Some(row) = self.by_seq.get(&seq).filter(|_| !ended.contains(&seq)) else {
+                continue;
+            };
+            if !spread.again.insert(seq) {
+                continue;
+            }
+            next.extend(&row.dependents);
+            match row.kind {
+                RowKind::Task => {}
+                RowKind::PlainGroup | RowKind::Item => {
+                    next.extend(self.below(seq).map(|row| row.seq));
+                }
+                RowKind::ForEachGroup | RowKind::Loop => {
+                    spread.dropped.extend(self.inside(seq).iter().map(|row| row.seq));
+                }
+            }
+            for group in self.around(row) {
+                next.extend(&group.dependents);
+                if group.begun || group.kind == RowKind::Item {
+                    spread.around.insert(group.seq);
+                } else {
+                    next.push(group.seq);
+                }
+            }
+        }
+        if asked.only_failed_items {
+            self.keep_good_items(&mut spread);
+        }
+        spread
+    }
+
+    /// Fan-outs go on with the items that failed, instead of beginning anew.
+    fn keep_good_items(&self, spread: &mut Spread) {
+        let is_fan_out =
+            |row: &&EndedRow| row.kind == RowKind::ForEachGroup && spread.again.contains(&row.seq);
+        let fan_outs: Vec<&EndedRow> = self.rows.iter().filter(is_fan_out).collect();
+        for group in fan_outs {
+            spread.again.remove(&group.seq);
+            spread.around.insert(group.seq);
+            for row in self.inside(group.seq) {
+                spread.dropped.remove(&row.seq);
+            }
         }
     }
-    (again, dropped)
+
+    /// Some rows, and every group and item around them.
+    fn with_groups(&self, which: impl Fn(&EndedRow) -> bool) -> HashSet<i32> {
+        let mut open = HashSet::new();
+        for row in self.rows.iter().filter(|row| which(row)) {
+            let mut next = Some(row.seq);
+            while let Some(seq) = next.filter(|seq| open.insert(*seq)) {
+                next = self.by_seq.get(&seq).and_then(|row| row.parent);
+            }
+        }
+        open
+    }
+
+    /// The rows as they are opened, and what each row waits for.
+    fn opened(
+        &self,
+        open: &HashSet<i32>,
+        again: &HashSet<i32>,
+        asked: &Asked,
+    ) -> (Vec<Reopened>, HashMap<i32, Waits>) {
+        let mut waits: HashMap<i32, Waits> = HashMap::new();
+        for row in self.rows {
+            let is_open = open.contains(&row.seq);
+            let is_good = asked.completed.contains(&row.seq)
+                || (!asked.skipped.contains(&row.seq) && is_good(row));
+            for dependent in &row.dependents {
+                waits.entry(*dependent).or_default().need(is_good, is_open);
+            }
+            if let Some(parent) = row.parent {
+                waits.entry(parent).or_default().open_children += i32::from(is_open);
+            }
+        }
+        // A group that runs again has not begun.
+        let has_begun =
+            |row: &EndedRow| row.begun && (row.kind == RowKind::Item || !again.contains(&row.seq));
+        let reopened = |row: &EndedRow| {
+            let waits = waits.get(&row.seq).copied().unwrap_or_default();
+            let group = row.parent.and_then(|parent| self.by_seq.get(&parent));
+            let waits_for_group = waits.needs == 0
+                && group
+                    .is_some_and(|group| group.kind == RowKind::PlainGroup && !has_begun(group));
+            reopened(row, has_begun(row), waits, waits_for_group)
+        };
+        let opened = self.rows.iter().filter(|row| open.contains(&row.seq)).map(reopened).collect();
+        (opened, waits)
+    }
+
+    /// The last rounds of loops that failed although nothing in them did, and everything in these
+    /// rounds; and the rows of items in them, which are laid down anew.
+    fn rounds_again(&self, open: &HashSet<i32>) -> (HashSet<i32>, HashSet<i32>) {
+        let (mut again, mut dropped) = (HashSet::new(), HashSet::new());
+        let is_at_its_end = |row: &&EndedRow| {
+            row.kind == RowKind::Loop
+                && row.begun
+                && row.state == TaskState::Failed
+                && open.contains(&row.seq)
+        };
+        for group in self.rows.iter().filter(is_at_its_end) {
+            if self.below(group.seq).any(|round| open.contains(&round.seq)) {
+                continue;
+            }
+            let Some(last) = self.below(group.seq).max_by_key(|round| round.seq) else { continue };
+            let mut inside = vec![(last, false)];
+            while let Some((row, is_dropped)) = inside.pop() {
+                if is_dropped {
+                    dropped.insert(row.seq);
+                } else {
+                    again.insert(row.seq);
+                }
+                let lays_anew = matches!(row.kind, RowKind::ForEachGroup | RowKind::Loop);
+                inside.extend(self.below(row.seq).map(|row| (row, is_dropped || lays_anew)));
+            }
+        }
+        (again, dropped)
+    }
 }
 
 /// What a row waits for when the session is open again.
@@ -150,24 +352,15 @@ struct Waits {
 }
 
 impl Waits {
-    fn need(&mut self, need: &EndedRow, is_open: bool) {
+    fn need(&mut self, is_good: bool, is_open: bool) {
         self.needs += 1;
         self.open_needs += i32::from(is_open);
-        self.any_good |= !is_open
-            && (need.state == TaskState::Completed
-                || (need.state == TaskState::Failed && need.continue_on_failure));
+        self.any_good |= !is_open && is_good;
     }
 }
 
-fn open_rows(rows: &[EndedRow], by_seq: &HashMap<i32, &EndedRow>) -> HashSet<i32> {
-    let mut open = HashSet::new();
-    for row in rows.iter().filter(|row| ended_badly(row)) {
-        let mut next = Some(row.seq);
-        while let Some(seq) = next.filter(|seq| open.insert(*seq)) {
-            next = by_seq.get(&seq).and_then(|row| row.parent);
-        }
-    }
-    open
+fn is_good(row: &EndedRow) -> bool {
+    row.state == TaskState::Completed || (row.state == TaskState::Failed && row.continue_on_failure)
 }
 
 fn ended_badly(row: &EndedRow) -> bool {
@@ -205,47 +398,4 @@ fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn row(seq: i32, state: TaskState, dependents: &[i32]) -> EndedRow {
-        EndedRow {
-            seq,
-            parent: None,
-            state,
-            reason: None,
-            kind: RowKind::Task,
-            join: Join::All,
-            plain: true,
-            continue_on_failure: false,
-            dependents: dependents.to_vec(),
-            begun: false,
-            undone: false,
-            unlaid: 0,
-        }
-    }
-
-    #[test]
-    fn what_failed_is_ready_again_and_what_it_held_up_waits_for_it() {
-        let mut skipped = row(3, TaskState::Skipped, &[]);
-        skipped.reason = Some(Reason::UpstreamFailed);
-        let rows =
-            [row(1, TaskState::Completed, &[2, 3]), row(2, TaskState::Failed, &[3]), skipped];
-        let opened: Vec<_> =
-            reopen(&rows).opened.iter().map(|r| (r.seq, r.state, r.blockers)).collect();
-        assert_eq!(opened, [(2, TaskState::Ready, 0), (3, TaskState::Pending, 1)]);
-    }
-
-    #[test]
-    fn a_group_that_had_begun_waits_for_the_children_that_are_open_again() {
-        let mut group = row(1, TaskState::Completed, &[]);
-        group.kind = RowKind::PlainGroup;
-        group.begun = true;
-        let mut child = row(2, TaskState::Failed, &[]);
-        child.parent = Some(1);
-        child.continue_on_failure = true;
-        let opened = reopen(&[group, child]).opened;
-        assert_eq!((opened[0].state, opened[0].blockers), (TaskState::Blocked, 1));
-        assert_eq!((opened[1].state, opened[1].blockers), (TaskState::Ready, 0));
-    }
-}
+mod tests;

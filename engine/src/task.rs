@@ -134,7 +134,7 @@ impl FromStr for TaskState {
     }
 }
 
-/// Why a task is blocked, skipped or cancelled: the `status_reason` of a task object.
+/// Why a task is blocked, paused, skipped or cancelled: the `status_reason` of a task object.
 #[derive(
     Debug,
     Clone,
@@ -175,10 +175,20 @@ pub enum Reason {
     Signal,
     /// Blocked: its own session has not ended.
     Child,
+    /// Paused: its session is.
+    SessionPaused,
+    /// Paused: somebody paused it.
+    Paused,
+    /// Cancelled: somebody stopped the session.
+    SessionStopped,
+    /// Cancelled: somebody said how the session ends.
+    EndedByHand,
+    /// Skipped: somebody said so.
+    SkippedByHand,
 }
 
 impl Reason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -191,6 +201,11 @@ impl Reason {
         Self::Approval,
         Self::Signal,
         Self::Child,
+        Self::SessionPaused,
+        Self::Paused,
+        Self::SessionStopped,
+        Self::EndedByHand,
+        Self::SkippedByHand,
     ];
 
     pub const fn code(self) -> i16 {
@@ -216,6 +231,11 @@ impl Reason {
             Self::Approval => "approval",
             Self::Signal => "signal",
             Self::Child => "child",
+            Self::SessionPaused => "session_paused",
+            Self::Paused => "paused",
+            Self::SessionStopped => "session_stopped",
+            Self::EndedByHand => "ended_by_hand",
+            Self::SkippedByHand => "skipped_by_hand",
         }
     }
 }

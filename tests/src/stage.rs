@@ -309,3 +309,10 @@ fn ended(fence: Fence, to: TaskState, how: Ended) -> Move {
 pub fn task(session: SessionKey, seq: i32) -> TaskKey {
     TaskKey { session, seq }
 }
+
+/// The attempt was ended like this, and counts nothing.
+pub fn ended_as(fence: Fence, to: TaskState, reason: Reason) -> Move {
+    let mut end = ended(fence, to, Ended::Released);
+    end.reason = Some(reason);
+    end
+}

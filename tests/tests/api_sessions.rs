@@ -75,7 +75,8 @@ async fn a_new_session_has_every_field_and_its_default_title() {
                 "blocked": 0, "paused": 0, "completed": 0, "failed": 0, "cancelled": 0,
                 "skipped": 0,
             },
-            "parent_id": null, "schedule_id": null, "retry": 0, "health": null,
+            "parent_id": null, "schedule_id": null,
+            "forked_from": null, "retry": 0, "health": null,
         })
     );
     assert_eq!(app.get(&format!("/api/v1/sessions/{id}")).await.json, session);

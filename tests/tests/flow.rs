@@ -170,7 +170,10 @@ outputs:
     let (key, state) = fleet.run(&definition).await;
     assert_eq!(state, SessionState::Failed);
     std::fs::write(&flag, "").unwrap();
-    let opened = jobshop_engine::store::sessions::retry(&fleet.store, key, None).await.unwrap();
+    let opened =
+        jobshop_engine::store::sessions::retry(&fleet.store, key, Default::default(), None)
+            .await
+            .unwrap();
     // work and after of the second item, the item, the group, and last
     assert_eq!(opened, 5);
     assert_eq!(fleet.end_of(key).await, SessionState::Completed);

@@ -144,7 +144,7 @@ tasks:
     assert_eq!(stage.tasks(session).await.len(), 5, "the third item was never laid down");
     truth::check(stage.db.pool()).await;
 
-    sessions::retry(&stage.store, session, None).await.unwrap();
+    sessions::retry(&stage.store, session, sessions::Wish::default(), None).await.unwrap();
     for _ in 0..2 {
         stage.settle().await;
         assert!(player.ends(succeeded(player.claim_one().await.fence)).await);

@@ -211,6 +211,12 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
             done.ended = Some(Ended::Succeeded);
             done
         }
+        Outcome::Released if life.held.stop_reason(&fence) == Some(StopReason::Session) => {
+            let mut cancelled = to(TaskState::Cancelled);
+            cancelled.ended = Some(Ended::Released);
+            cancelled.reason = Some(Reason::SessionStopped);
+            cancelled
+        }
         Outcome::Released => {
             let mut back = to(TaskState::Ready);
             back.ended = Some(Ended::Released);

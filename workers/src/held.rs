@@ -9,6 +9,8 @@ use std::{
 use jobshop_engine::id::Fence;
 use tokio_util::sync::CancellationToken;
 
+use crate::execute::Stop;
+
 /// Why an attempt is asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
@@ -16,6 +18,8 @@ pub(crate) enum StopReason {
     Void,
     /// The worker is stopping: the attempt is handed back.
     Release,
+    /// The session is being stopped: the attempt has a while, and what it comes to is recorded.
+    Session,
 }
 
 #[derive(Debug)]
@@ -23,6 +27,9 @@ struct Running {
     started: Option<Instant>,
     noted: bool,
     stop: CancellationToken,
+    /// Asks for an end; `stop` follows when there is none.
+    gently: CancellationToken,
+    asked: Option<Instant>,
     reason: Option<StopReason>,
 }
 
@@ -52,19 +59,22 @@ impl HeldAttempts {
             return false;
         }
         let stop = life.child_token();
-        running.insert(fence, Running { started: None, noted: false, stop, reason: None });
+        let gently = CancellationToken::new();
+        let begun =
+            Running { started: None, noted: false, stop, gently, asked: None, reason: None };
+        running.insert(fence, begun);
         true
     }
 
     /// Marks the start of an attempt, and returns what stops it.
-    pub(crate) fn start(&self, fence: &Fence) -> CancellationToken {
+    pub(crate) fn start(&self, fence: &Fence) -> Stop {
         if let Some(running) = self.lock().get_mut(fence) {
             running.started = Some(Instant::now());
-            return running.stop.clone();
+            return Stop { now: running.stop.clone(), gently: running.gently.clone() };
         }
         let gone = CancellationToken::new();
         gone.cancel();
-        gone
+        gone.into()
     }
 
     /// How long ago the attempt started, in whole milliseconds, rounded down.
@@ -87,7 +97,25 @@ impl HeldAttempts {
         let mut running = self.lock();
         for fence in fences {
             if let Some(running) = running.get_mut(fence) {
+                // A cancel overtakes a stop.
+                if reason == StopReason::Void {
+                    running.reason = Some(reason);
+                }
                 running.reason.get_or_insert(reason);
+                running.stop.cancel();
+            }
+        }
+    }
+
+    /// Asks attempts to stop because their session is being stopped; who was asked longer ago than
+    /// `grace` is stopped.
+    pub(crate) fn ask<'a>(&self, fences: impl IntoIterator<Item = &'a Fence>, grace: Duration) {
+        let mut running = self.lock();
+        for fence in fences {
+            let Some(running) = running.get_mut(fence) else { continue };
+            running.reason.get_or_insert(StopReason::Session);
+            running.gently.cancel();
+            if running.asked.get_or_insert_with(Instant::now).elapsed() >= grace {
                 running.stop.cancel();
             }
         }

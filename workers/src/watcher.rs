@@ -1,15 +1,21 @@
 //! Watches the fences of running attempts: where one holds no longer, because its session ended or
-//! somebody else ended the attempt, the attempt is stopped.
+//! somebody else ended the attempt, the attempt is stopped; where its session is being stopped, it is
+//! asked to come to an end.
 
 use std::{sync::Arc, time::Duration};
 
-use jobshop_engine::store::{Hint, workers};
+use jobshop_engine::store::{
+    Hint,
+    workers::{self, Standing},
+};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{held::StopReason, life::Life};
 
 /// Without a hint the fences are looked at this often.
 const EVERY: Duration = Duration::from_secs(1);
+/// What attempts get to come to an end when their session is being stopped.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Watches until the life ends.
 pub(crate) async fn watch(life: Arc<Life>) {
@@ -24,10 +30,14 @@ pub(crate) async fn watch(life: Arc<Life>) {
         if fences.is_empty() {
             continue;
         }
-        match workers::void_fences(&life.claims, &fences).await {
-            Ok(void) => {
-                let void = void.into_iter().filter_map(|n| fences.get(n));
-                life.held.stop(void, StopReason::Void);
+        match workers::standings(&life.claims, &fences).await {
+            Ok(standings) => {
+                let those = |which: Standing| {
+                    let all = fences.iter().zip(&standings);
+                    all.filter(move |(_, it)| **it == which).map(|(fence, _)| fence)
+                };
+                life.held.stop(those(Standing::Void), StopReason::Void);
+                life.held.ask(those(Standing::Stopping), GRACE);
             }
             Err(error) => tracing::debug!(%error, "the fences could not be read"),
         }

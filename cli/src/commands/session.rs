@@ -4,10 +4,12 @@ mod control;
 mod events;
 mod list;
 mod logs;
+mod retry;
 mod show;
 mod signal;
 mod submit;
 mod tasks;
+mod tree;
 mod watch;
 mod why;
 
@@ -39,12 +41,32 @@ pub(super) enum SessionCommand {
     Logs(logs::Logs),
     /// Say exactly why a session or task does not move
     Why(why::Why),
+    /// Let a session go that was submitted with --no-start
+    Start(control::Act),
+    /// Start nothing new of a session or task; what runs goes on
+    Pause(control::TaskAct),
+    /// Go on with a paused session or task
+    Resume(control::TaskAct),
+    /// End a session gracefully: what runs is told to stop and has 30 s
+    Stop(control::Act),
     /// End a session at once
-    Cancel(SessionName),
+    Cancel(control::Act),
+    /// End a session as completed; what is open of it is cancelled
+    Complete(control::Act),
+    /// End a session as failed; what is open of it is cancelled
+    Fail(control::Act),
     /// Tell a session what its tasks wait for
     Signal(signal::Signal),
     /// Run the failed tasks of an ended session again; what is done stays done
-    Retry(control::Retry),
+    Retry(retry::Retry),
+    /// Start a new session that shares what was done up to a task, and differs after it
+    Fork(retry::Fork),
+    /// Show a session and the sessions that its tasks are
+    Tree(SessionName),
+    /// Hide a session that has ended; it can be restored
+    Delete(control::Act),
+    /// Show a deleted session again
+    Restore(control::Act),
 }
 
 /// A session as it is named on the command line.
@@ -65,14 +87,29 @@ impl SessionCommand {
             Self::Events(command) => command.execute(app).await,
             Self::Logs(command) => command.execute(app).await,
             Self::Why(command) => command.execute(app).await,
-            Self::Cancel(name) => control::cancel(app, &name).await,
+            Self::Start(act) => act.execute(app, "start").await,
+            Self::Pause(act) => act.execute(app, "pause").await,
+            Self::Resume(act) => act.execute(app, "resume").await,
+            Self::Stop(act) => act.execute(app, "stop").await,
+            Self::Cancel(act) => act.execute(app, "cancel").await,
+            Self::Complete(act) => act.execute(app, "complete").await,
+            Self::Fail(act) => act.execute(app, "fail").await,
             Self::Signal(command) => command.execute(app).await,
             Self::Retry(command) => command.execute(app).await,
+            Self::Fork(command) => command.execute(app).await,
+            Self::Tree(name) => tree::execute(app, &name).await,
+            Self::Delete(act) => act.delete(app).await,
+            Self::Restore(act) => act.restore(app).await,
         }
     }
 }
 
 impl SessionName {
+    /// As it was written.
+    fn given(&self) -> &str {
+        &self.session
+    }
+
     /// The session's full id.
     async fn resolve(&self, client: &Client) -> Result<String, Failure> {
         Ok(self.find(client).await?.1.id)

@@ -45,6 +45,8 @@ pub struct SessionFacts {
     pub started_at: Option<String>,
     /// What it ends as, once that is decided.
     pub result: Option<SessionState>,
+    /// Its inputs, where they are others than those it was created with.
+    pub inputs: Option<Map<String, Value>>,
 }
 
 /// Everything loaded for the templates of one node.

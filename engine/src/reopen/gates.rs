@@ -53,7 +53,7 @@ fn hold(row: &mut Reopened, blockers: i32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{EndedRow, RowKind, reopen, tests::row};
+    use super::super::{Asked, EndedRow, RowKind, reopen, tests::row};
     use crate::task::TaskState;
 
     /// `1 → 2 { 3, 4 → 5 }`, of which 1 and 3 failed.
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn what_stands_in_a_group_waits_for_the_open_needs_of_the_group() {
-        let reopening = reopen(&a_group_behind_an_allowed_failure());
+        let rows = a_group_behind_an_allowed_failure();
+        let reopening = reopen(&rows, &Asked::default()).unwrap();
         let rows: Vec<_> =
             reopening.opened.iter().map(|row| (row.seq, row.state, row.blockers)).collect();
         let (pending, ready) = (TaskState::Pending, TaskState::Ready);

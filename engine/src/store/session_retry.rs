@@ -4,22 +4,41 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::{Hint, Store, Version, flags, sessions::SteerError};
+use super::{Hint, Store, Version, blobs, flags, sessions::SteerError, steer};
 use crate::{
+    event::EventKind,
     id::SessionKey,
-    plan::{BlockIndex, Join, NodeIndex},
-    reopen::{EndedRow, Reopened, Reopening, RowKind, reopen},
+    plan::{BlockIndex, Join, NodeIndex, Plan},
+    reopen::{Asked, EndedRow, Reopened, Reopening, RowKind, reopen},
     session::{IllegalMove, SessionState},
     task::{Reason, TaskState},
+    workflow,
 };
 
-/// Opens a session's failed, cancelled and upstream-failed tasks again; done tasks stay done.
+/// What a person asks of a retry beyond running again what ended badly.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Rows that run again, are given an end, or are left out.
+    pub rows: Asked,
+    /// The outputs of the rows that count as completed, in their order.
+    pub outputs: Vec<Value>,
+    /// Inputs that take the place of the session's, by name.
+    pub inputs: Map<String, Value>,
+    pub reason: Option<String>,
+    /// What was asked for, in the words of whoever asked; goes into the event.
+    pub told: Map<String, Value>,
+}
+
+/// Opens a session's failed, cancelled and upstream-failed tasks again, and what else is asked for;
+/// done tasks stay done.
 /// Returns how many tasks were opened.
 pub async fn retry(
     store: &Store,
     key: SessionKey,
+    wish: Wish,
     actor: Option<&str>,
 ) -> Result<usize, SteerError> {
     let mut tx = store.pool.begin().await?;
@@ -42,9 +61,12 @@ pub async fn retry(
     let infos = store.infos.load(store, &[key]).await?;
     let version = &infos.get(&key).ok_or(SteerError::NotFound(key.id))?.version;
     let ended = ended_rows(&mut tx, key).await?;
-    let reopening = reopen(&ended.rows);
-    let Reopening { opened, .. } = &reopening;
-    if opened.is_empty() && !ended.closing_failed {
+    let inputs = inputs(&mut tx, key, &version.plan, &wish).await?;
+    check_outputs(&version.plan, &ended, &wish)?;
+    let reopening = reopen(&ended.rows, &wish.rows)?;
+    let Reopening { opened, skipped, .. } = &reopening;
+    let is_asked = !skipped.is_empty() || !wish.rows.completed.is_empty();
+    if opened.is_empty() && !is_asked && !ended.closing_failed {
         return Err(SteerError::NothingToRetry(key.id));
     }
     let timeout = |row: &Reopened| {
@@ -58,7 +80,11 @@ pub async fn retry(
     }
     let gone: Vec<i32> = reopening.dropped.iter().copied().chain(ended.not_undone).collect();
     drop_rows(&mut tx, key, &gone).await?;
-    write(&mut tx, key, actor, version.plan.fail_fast, (&reopening, &timeouts)).await?;
+    end_by_hand(&mut tx, key, actor, (&wish, skipped)).await?;
+    let mut told = wish.told;
+    told.extend(wish.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
+    let written = Written { reopening: &reopening, timeouts: &timeouts, inputs, told };
+    write(&mut tx, key, actor, version.plan.fail_fast, written).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
@@ -67,17 +93,19 @@ pub async fn retry(
 }
 
 /// Everything of a session, except what runs once its result is decided.
-struct Ended {
-    rows: Vec<EndedRow>,
+pub(super) struct Ended {
+    pub(super) rows: Vec<EndedRow>,
     /// The nodes of groups by row.
-    groups: HashMap<i32, NodeIndex>,
+    pub(super) groups: HashMap<i32, NodeIndex>,
+    /// The nodes of all rows.
+    nodes: HashMap<i32, NodeIndex>,
     /// Something that ran after the result was decided did not end well.
     closing_failed: bool,
     /// Rows that were to undo tasks and did not.
     not_undone: Vec<i32>,
 }
 
-async fn ended_rows(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<Ended> {
+pub(super) async fn ended_rows(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<Ended> {
     let rows = sqlx::query!(
         r#"select t.seq, t.node, t.parent, t.state, t.reason, t.flags, t.dependents,
                   t.item_key, t.finished_at,
@@ -107,6 +135,7 @@ async fn ended_rows(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<Ende
         .into_iter()
         .filter_map(|row| Some((row.item_key.as_ref()?.parse().ok()?, row.finished_at)))
         .collect();
+    let nodes = rows.iter().map(|row| (row.seq, NodeIndex::from_code(row.node))).collect();
     let groups = rows
         .iter()
         .filter(|row| row.flags & flags::GROUP != 0)
@@ -132,7 +161,98 @@ async fn ended_rows(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<Ende
             })
         })
         .collect();
-    Ok(Ended { rows, groups, closing_failed, not_undone })
+    Ok(Ended { rows, groups, nodes, closing_failed, not_undone })
+}
+
+/// The session's inputs with those that are asked for in their place; `None` leaves them alone.
+async fn inputs(
+    tx: &mut PgConnection,
+    key: SessionKey,
+    plan: &Plan,
+    wish: &Wish,
+) -> Result<Option<Map<String, Value>>, SteerError> {
+    if wish.inputs.is_empty() {
+        return Ok(None);
+    }
+    let now = sqlx::query_scalar!(
+        r#"select coalesce(p.inputs, s.inputs) as "inputs!"
+             from sessions s
+             join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
+            where s.tenant_id = $1 and s.id = $2"#,
+        key.tenant.0,
+        key.id.0
+    )
+    .fetch_one(tx)
+    .await?;
+    let mut inputs = now.as_object().cloned().unwrap_or_default();
+    inputs.extend(wish.inputs.clone());
+    workflow::check_inputs(plan, inputs).map(Some).map_err(SteerError::Inputs)
+}
+
+/// Outputs that are given have to be what the task could have put out.
+fn check_outputs(plan: &Plan, ended: &Ended, wish: &Wish) -> Result<(), SteerError> {
+    for (seq, outputs) in wish.rows.completed.iter().zip(&wish.outputs) {
+        let node = ended.nodes.get(seq).map(|node| plan.node(*node));
+        let schema = node.and_then(|node| node.outputs.as_ref());
+        crate::outcome::check_outputs(outputs, schema).map_err(SteerError::Outputs)?;
+    }
+    Ok(())
+}
+
+/// Gives rows the ends that were asked for; their events, and their part in the counters.
+async fn end_by_hand(
+    tx: &mut PgConnection,
+    key: SessionKey,
+    actor: Option<&str>,
+    (wish, skipped): (&Wish, &[i32]),
+) -> sqlx::Result<()> {
+    for (seq, outputs) in wish.rows.completed.iter().zip(&wish.outputs) {
+        end_rows(tx, key, &[*seq], TaskState::Completed, Some(outputs)).await?;
+    }
+    if !skipped.is_empty() {
+        end_rows(tx, key, skipped, TaskState::Skipped, None).await?;
+    }
+    let by_hand = || Map::from_iter([("by_hand".to_owned(), Value::Bool(true))]);
+    for seq in &wish.rows.completed {
+        let event = (EventKind::TaskCompleted, Some(*seq));
+        steer::log_of(tx, key, event, by_hand(), actor).await?;
+    }
+    for seq in &wish.rows.skipped {
+        let event = (EventKind::TaskSkipped, Some(*seq));
+        steer::log_of(tx, key, event, by_hand(), actor).await?;
+    }
+    Ok(())
+}
+
+async fn end_rows(
+    tx: &mut PgConnection,
+    key: SessionKey,
+    seqs: &[i32],
+    to: TaskState,
+    outputs: Option<&Value>,
+) -> sqlx::Result<()> {
+    let (inline, blob) = match outputs.map(blobs::place) {
+        None => (None, None),
+        Some(blobs::Place::Inline(text)) => (Some(text), None),
+        Some(blobs::Place::Outside(blob)) => {
+            blobs::keep(&mut *tx, key.tenant, &blob).await?;
+            (None, Some(blob.hash))
+        }
+    };
+    let reason = (to == TaskState::Skipped).then_some(Reason::SkippedByHand.code());
+    sqlx::query_file!(
+        "src/store/sql/end_by_hand.sql",
+        key.tenant.0,
+        key.id.0,
+        seqs,
+        to.code(),
+        reason,
+        inline as _,
+        blob as _
+    )
+    .execute(tx)
+    .await
+    .map(|_| ())
 }
 
 fn kind(flags: i16, is_expanded: bool, has_rounds: bool) -> RowKind {
@@ -251,13 +371,23 @@ async fn reset_finally(
     .map(|_| ())
 }
 
+/// What is written of a retry.
+struct Written<'a> {
+    reopening: &'a Reopening,
+    timeouts: &'a [i64],
+    /// Other inputs from now on.
+    inputs: Option<Map<String, Value>>,
+    told: Map<String, Value>,
+}
+
 async fn write(
     tx: &mut PgConnection,
     key: SessionKey,
     actor: Option<&str>,
     fail_fast: bool,
-    (reopening, timeouts): (&Reopening, &[i64]),
+    written: Written<'_>,
 ) -> sqlx::Result<()> {
+    let Written { reopening, timeouts, inputs, told } = written;
     let Reopening { opened, held, gated, .. } = reopening;
     let seqs: Vec<i32> = opened.iter().map(|row| row.seq).collect();
     let states: Vec<i16> = opened.iter().map(|row| row.state.code()).collect();
@@ -277,6 +407,8 @@ async fn write(
         &undecided,
         timeouts,
         fail_fast,
+        blobs::without_nul(Value::Object(told)),
+        inputs.map(|inputs| blobs::without_nul(Value::Object(inputs))),
         &begun,
         &gated,
         flags::GATED

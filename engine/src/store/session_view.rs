@@ -64,11 +64,22 @@ pub struct SessionObject {
     /// The schedule that started it, `WORKFLOW/NAME`.
     #[schema(required)]
     pub schedule_id: Option<String>,
+    /// The session that it was forked off, and where.
+    #[schema(required)]
+    pub forked_from: Option<Fork>,
     /// How often it was retried.
     pub retry: i32,
     /// Always null so far.
     #[schema(required, value_type = Option<Object>)]
     pub health: Option<Value>,
+}
+
+/// Where a session was forked off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Fork {
+    pub session_id: Uuid,
+    /// The key of the first task that ran again.
+    pub task: String,
 }
 
 /// The workflow version that a session executes.
@@ -84,6 +95,9 @@ pub struct SessionFilter {
     pub states: Option<Vec<SessionState>>,
     pub workflow: Option<String>,
     pub tag: Option<String>,
+    pub kind: Option<SessionType>,
+    /// Created then or later.
+    pub since: Option<DateTime<Utc>>,
 }
 
 impl Views {
@@ -127,6 +141,10 @@ impl Views {
                 and ($3::smallint[] is null or p.state = any($3))
                 and ($4::text is null or v.name = $4)
                 and ($5::text is null or $5 = any(s.tags))
+                and ($7::text is null or s.type = $7)
+                and ($8::timestamptz is null or s.created_at >= $8)
+                and s.id >= $9
+                and s.deleted_at is null
               order by s.id desc
               limit $6",
             self.tenant.0,
@@ -135,6 +153,9 @@ impl Views {
             filter.workflow.as_deref(),
             filter.tag.as_deref(),
             read,
+            filter.kind.map(SessionType::as_str),
+            filter.since,
+            filter.since.map_or(Uuid::nil(), first_id),
         )
         .fetch_all(&self.db)
         .await?;
@@ -151,7 +172,8 @@ impl Views {
         }
         if let Ok(id) = given.parse::<Uuid>() {
             let known = sqlx::query_scalar!(
-                "select id from sessions where tenant_id = $1 and id = $2",
+                "select id from sessions
+                  where tenant_id = $1 and id = $2 and deleted_at is null",
                 self.tenant.0,
                 id
             )
@@ -191,6 +213,7 @@ impl Views {
                from sessions s
                join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
               where s.tenant_id = $1 and ($2::text is null or v.name = $2)
+                and s.deleted_at is null
               order by s.id desc
               limit 1",
             self.tenant.0,
@@ -201,6 +224,37 @@ impl Views {
         id.map(|id| self.key(id)).ok_or_else(|| ReadError::NoSession(given.to_owned()))
     }
 
+    /// The key of a session that was deleted, by its whole id or an end of it that no other such
+    /// session has. One that was not deleted is found too.
+    pub async fn find_deleted(&self, given: &str) -> Result<SessionKey, ReadError> {
+        let tail = given.replace('-', "").to_ascii_lowercase();
+        if !(6..=32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(ReadError::NotASession(given.to_owned()));
+        }
+        let found = sqlx::query_scalar!(
+            "select id
+               from sessions
+              where tenant_id = $1
+                and right(id::text, 6) = right($2, 6)
+                and right(replace(id::text, '-', ''), length($2)) = $2
+                and deleted_at is not null
+              order by id desc
+              limit 4",
+            self.tenant.0,
+            tail,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        match found.as_slice() {
+            [] => self.find_session(given).await,
+            [only] => Ok(self.key(*only)),
+            several => Err(ReadError::AmbiguousSession {
+                given: given.to_owned(),
+                candidates: several.iter().map(Uuid::to_string).collect(),
+            }),
+        }
+    }
+
     /// A few sessions whose id, dashes left out, ends like this.
     async fn sessions_ending_with(&self, tail: &str) -> sqlx::Result<Vec<Uuid>> {
         sqlx::query_scalar!(
@@ -209,6 +263,7 @@ impl Views {
               where tenant_id = $1
                 and right(id::text, 6) = right($2, 6)
                 and right(replace(id::text, '-', ''), length($2)) = $2
+                and deleted_at is null
               order by id desc
               limit 4",
             self.tenant.0,
@@ -258,12 +313,15 @@ struct SessionRow {
     outputs: Option<Value>,
     created_by: Option<String>,
     parent_id: Option<Uuid>,
+    forked_from: Option<Uuid>,
+    forked_at: Option<String>,
     created_at: DateTime<Utc>,
     schedule_id: Option<String>,
     name: String,
     version: i32,
     state: i16,
     sweep: i16,
+    hold: Option<Value>,
     phase: i16,
     retry: i32,
     bad: i32,
@@ -324,7 +382,8 @@ impl SessionRow {
             workflow: WorkflowName { name: self.name, version: self.version },
             kind,
             status,
-            status_reason: closing_reason(status, self.phase)
+            status_reason: hold_reason(status, self.hold.as_ref())
+                .or_else(|| closing_reason(status, self.phase))
                 .or_else(|| status_reason(status, error.as_ref(), self.bad, self.sweep)),
             priority,
             prompt: self.prompt,
@@ -341,10 +400,32 @@ impl SessionRow {
             counts,
             parent_id: self.parent_id,
             schedule_id: self.schedule_id,
+            forked_from: self
+                .forked_from
+                .zip(self.forked_at)
+                .map(|(session_id, task)| Fork { session_id, task }),
             retry: self.retry,
             health: None,
         })
     }
+}
+
+/// No session created then or later has a smaller id, as far as clocks agree.
+fn first_id(since: DateTime<Utc>) -> Uuid {
+    const SLACK_MS: i64 = 600_000;
+    let ms = u128::try_from(since.timestamp_millis() - SLACK_MS).unwrap_or_default();
+    Uuid::from_u128(ms << 80)
+}
+
+/// Who or what holds a session that is paused or degraded.
+fn hold_reason(status: SessionState, hold: Option<&Value>) -> Option<String> {
+    let hold = hold?;
+    if status == SessionState::Paused {
+        return Some(format!("paused by {}", hold["actor"].as_str().unwrap_or("somebody")));
+    }
+    let missing = hold["missing"].as_array().filter(|_| status == SessionState::Degraded)?;
+    let names: Vec<&str> = missing.iter().filter_map(Value::as_str).collect();
+    Some(format!("no agent offers {}", names.join(", ")))
 }
 
 /// Which part of its end a session is in.
@@ -363,6 +444,7 @@ fn status_reason(
 ) -> Option<String> {
     use SessionState as S;
     let reason = match (status, error) {
+        (S::Queued | S::Running | S::Paused | S::Degraded, _) if sweep == 3 => "ending",
         (_, Some(failure)) => failure.class.as_str(),
         (S::Failed, None) if bad > 0 => "task_failed",
         (S::PartiallyCompleted, None) => "failures_allowed",

@@ -7,14 +7,16 @@ use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use super::session_retry::retry;
+pub use super::session_retry::{Wish, retry};
 use super::{Hint, Store, Version, blobs, flags};
 use crate::{
     id::{SessionId, SessionKey},
     plan::{BlockIndex, NodeIndex},
     priority::Priority,
+    reopen,
     schedule::ScheduleId,
     session::{IllegalMove, SessionState},
+    task::{self, TaskState},
 };
 
 /// A session to be created. The inputs are checked and completed here.
@@ -34,6 +36,8 @@ pub struct NewSession {
     pub idempotency: Option<Idempotency>,
     /// The schedule that starts it.
     pub schedule: Option<ScheduleId>,
+    /// Whether it is let go at once, or stays pending until somebody starts it.
+    pub start: bool,
 }
 
 impl NewSession {
@@ -51,6 +55,7 @@ impl NewSession {
             file_dir: None,
             idempotency: None,
             schedule: None,
+            start: true,
         }
     }
 }
@@ -192,6 +197,7 @@ pub(super) struct Rows {
     epilogues: Vec<bool>,
     timeouts: Vec<Option<i64>>,
     schedules: Vec<Option<String>>,
+    states: Vec<i16>,
     /// Some task has to be decided by the control loop from the start.
     pub(super) undecided: bool,
 }
@@ -245,6 +251,8 @@ impl Rows {
         self.epilogues.push(plan.has_epilogue());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
         self.schedules.push(new.schedule.as_ref().map(ToString::to_string));
+        let state = if new.start { SessionState::Queued } else { SessionState::Pending };
+        self.states.push(state.code());
         self.undecided |= root.nodes.iter().any(|node| {
             plan.node(*node).blockers(plan) == 0 && flags::of_node(plan, *node) & flags::PLAIN == 0
         });
@@ -275,6 +283,7 @@ impl Rows {
             &self.timeouts as _,
             &self.schedules as _,
             &self.epilogues,
+            &self.states,
         )
         .execute(db)
         .await
@@ -301,6 +310,26 @@ pub enum SteerError {
     NothingToRetry(SessionId),
     #[error("session {0} is still being stopped; try again in a moment")]
     Stopping(SessionId),
+    #[error("the session is {0}, not paused")]
+    NotPaused(SessionState),
+    #[error("the session is {0}: only one that is pending can be started")]
+    NotPending(SessionState),
+    #[error(transparent)]
+    IllegalTaskMove(#[from] task::IllegalMove),
+    #[error("the task is {0}, not paused")]
+    TaskNotPaused(TaskState),
+    #[error("the task cannot be paused: {0}")]
+    TaskNotPausable(&'static str),
+    #[error("the session is {0}: only one that has ended can be deleted; cancel it first")]
+    NotEnded(SessionState),
+    #[error("the session is not deleted")]
+    NotDeleted,
+    #[error("the inputs do not fit the workflow: {}", .0.join("; "))]
+    Inputs(Vec<String>),
+    #[error("the outputs of a task: {0}")]
+    Outputs(String),
+    #[error("{0}")]
+    Asked(#[from] reopen::Refusal),
     #[error("the database did not take the change")]
     Database(#[from] sqlx::Error),
 }

@@ -218,6 +218,7 @@ pub(super) async fn transition_in(
         takes.room,
         &columns.receipted,
         actor as _,
+        Reason::SessionPaused.code(),
     )
     .fetch_one(conn)
     .await?;

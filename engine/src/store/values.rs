@@ -220,7 +220,7 @@ fn values(
         }
     }
     Ok(Values {
-        inputs: info.inputs.clone(),
+        inputs: facts.inputs.clone().unwrap_or_else(|| info.inputs.clone()),
         session: SessionFacts { id: info.key.id.to_string(), title: info.title.clone(), ..facts },
         workflow: (plan.name.clone(), info.version.number),
         tasks,
@@ -365,6 +365,7 @@ async fn facts(
                 retry: row.retry,
                 started_at: row.started_at.map(text),
                 result: row.result.and_then(SessionState::from_code),
+                inputs: row.inputs.and_then(|inputs| inputs.as_object().cloned()),
                 ..SessionFacts::default()
             };
             (nth(&keys, row.slot).0, facts)

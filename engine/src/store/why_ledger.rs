@@ -54,7 +54,8 @@ impl Ledger<'_> {
         use TaskState as T;
         let key = self.path(row.seq).await?;
         match row.state()? {
-            T::Pending | T::Paused => self.pending(row, &key).await,
+            T::Pending => self.pending(row, &key).await,
+            T::Paused => self.paused(row, &key).await.map(|()| None),
             T::Ready => self.ready(row, &key).await.map(|()| None),
             T::Assigned | T::InProgress => {
                 self.running(row, &key);
@@ -69,6 +70,26 @@ impl Ledger<'_> {
             T::Failed => self.failed(row, &key).await.map(|()| None),
             T::Cancelled | T::Skipped => self.left_out(row, &key).await.map(|()| None),
         }
+    }
+
+    async fn paused(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
+        if row.reason()? == Some(Reason::SessionPaused) {
+            let message = format!("`{key}` is paused with its session");
+            self.add(WhyCode::Paused, Some(key), message, json!({}));
+            return Ok(());
+        }
+        let pause = self.views.pause_of(self.session, row.seq).await?;
+        let by = |name: &String| format!(" by {name}");
+        let (says, data) = pause.map_or_else(Default::default, |pause| {
+            let who = pause.actor.as_ref().map(by).unwrap_or_default();
+            let because = pause.reason.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+            let data = json!({ "actor": pause.actor, "at": pause.at, "reason": pause.reason });
+            (format!("{who} since {}{because}", time(pause.at)), data)
+        });
+        let message =
+            format!("`{key}` is paused{says}: `jobshop session resume --task` lets it go");
+        self.add(WhyCode::Paused, Some(key), message, data);
+        Ok(())
     }
 
     async fn pending(&mut self, row: &TaskRow, key: &str) -> Result<Option<i32>, ReadError> {
@@ -290,6 +311,15 @@ impl Ledger<'_> {
                 WhyCode::Cancelled,
                 format!("`{key}` was cancelled: its session or group ran out of time"),
             ),
+            Some(Reason::SessionStopped) => {
+                (WhyCode::Cancelled, format!("`{key}` was cancelled: its session was stopped"))
+            }
+            Some(Reason::EndedByHand) => {
+                (WhyCode::Cancelled, format!("`{key}` was cancelled: somebody ended its session"))
+            }
+            Some(Reason::SkippedByHand) => {
+                (WhyCode::Cancelled, format!("`{key}` was skipped: somebody said so"))
+            }
             Some(Reason::SessionCancelled) => {
                 (WhyCode::Cancelled, format!("`{key}` was cancelled with its session"))
             }

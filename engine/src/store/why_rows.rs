@@ -1,11 +1,13 @@
 //! What [`super::why_view`] looks at: neighbours of a row, its route, and who could run it.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::types::Json;
 
 use super::view::{ReadError, Views, unknown_code};
 use crate::{
     closing::Phase,
+    event::EventKind,
     id::{SessionId, SessionKey},
     outcome::Failure,
     session::SessionState,
@@ -54,17 +56,41 @@ impl Offer {
     }
 }
 
+/// Who paused a task.
+pub(super) struct Pause {
+    pub(super) at: DateTime<Utc>,
+    pub(super) actor: Option<String>,
+    pub(super) reason: Option<String>,
+}
+
 /// Where a session stands, for the question what holds it up.
 pub(super) struct Standing {
     pub(super) state: i16,
     pub(super) sweep: i16,
     phase: i16,
     result: Option<i16>,
+    hold: Option<Value>,
     pub(super) error: Option<Json<Failure>>,
     pub(super) finished_at: Option<DateTime<Utc>>,
 }
 
 impl Standing {
+    /// Who or what holds a session, since when and why: in words, and for programs.
+    pub(super) fn held(&self) -> (String, Value) {
+        let hold = self.hold.clone().unwrap_or_default();
+        let text = |name: &str| hold[name].as_str();
+        let by = text("actor").map(|actor| format!(" by {actor}"));
+        let since = text("at").map(|at| format!(" since {at}"));
+        let because = text("reason").map(|reason| format!(" ({reason})"));
+        let missing = hold["missing"].as_array().map(|missing| {
+            let names: Vec<String> =
+                missing.iter().filter_map(Value::as_str).map(|it| format!("`{it}`")).collect();
+            format!(": no live agent offers {}", names.join(", "))
+        });
+        let says = [by, since, because, missing].into_iter().flatten().collect();
+        (says, hold)
+    }
+
     pub(super) fn phase(&self) -> Option<Phase> {
         Phase::from_code(self.phase)
     }
@@ -85,7 +111,7 @@ impl Views {
     pub(super) async fn standing(&self, session: SessionKey) -> Result<Standing, ReadError> {
         let standing = sqlx::query_as!(
             Standing,
-            r#"select state, sweep, phase, result, error as "error: Json<Failure>", finished_at
+            r#"select state, sweep, phase, result, hold, error as "error: Json<Failure>", finished_at
                  from session_progress
                 where tenant_id = $1 and session_id = $2"#,
             session.tenant.0,
@@ -238,6 +264,30 @@ impl Views {
             Ok(ChildRow { id: SessionId(row.child_id), state, workflow: row.name })
         })
         .transpose()
+    }
+
+    /// Who paused a task last, when and why.
+    pub(super) async fn pause_of(
+        &self,
+        session: SessionKey,
+        seq: i32,
+    ) -> sqlx::Result<Option<Pause>> {
+        sqlx::query_as!(
+            Pause,
+            r#"select e.ats[n] as "at!", e.actor, e.bodies[n] ->> 'reason' as reason
+                 from events e
+                cross join lateral generate_subscripts(e.kinds, 1) as n
+                where e.tenant_id = $1 and e.session_id = $2
+                  and e.kinds[n] = $4 and e.tasks[n] = $3
+                order by e.first_seq desc, n desc
+                limit 1"#,
+            session.tenant.0,
+            session.id.0,
+            seq,
+            EventKind::TaskPaused.code(),
+        )
+        .fetch_optional(&self.db)
+        .await
     }
 
     pub(super) async fn offers(&self) -> sqlx::Result<Vec<Offer>> {

@@ -52,6 +52,14 @@ pub struct WhyReason {
 pub enum WhyCode {
     SessionEnded,
     SessionNotAdmitted,
+    /// Somebody paused it.
+    SessionPaused,
+    /// Nobody has let it go yet.
+    SessionPending,
+    /// Some ready task has had no agent for a while.
+    SessionDegraded,
+    /// Somebody paused the task.
+    Paused,
     SessionStopping,
     NeedNotEnded,
     GroupNotStarted,
@@ -132,6 +140,24 @@ impl Ledger<'_> {
             let message = format!("the session ended as {state}{}", because.unwrap_or_default());
             let data = json!({ "status": state, "finished_at": standing.finished_at });
             self.add(WhyCode::SessionEnded, None, message, data);
+        } else if standing.sweep == 3 {
+            let result = standing.result();
+            let message = format!(
+                "somebody ended the session as {result}, or it ran out of time: what is open of it \
+                 comes to its end"
+            );
+            self.add(WhyCode::SessionStopping, None, message, json!({ "result": result }));
+        } else if state == SessionState::Paused {
+            let (says, data) = standing.held();
+            let message = format!("the session is paused{says}: nothing new of it starts");
+            self.add(WhyCode::SessionPaused, None, message, data);
+        } else if state == SessionState::Pending {
+            let message = "the session is pending: `jobshop session start` lets it go".to_owned();
+            self.add(WhyCode::SessionPending, None, message, json!({ "status": state }));
+        } else if state == SessionState::Degraded {
+            let (says, data) = standing.held();
+            let message = format!("the session is degraded{says}");
+            self.add(WhyCode::SessionDegraded, None, message, data);
         } else if !state.is_admitted() {
             let message = format!("the session is {state}: nothing of it starts");
             self.add(WhyCode::SessionNotAdmitted, None, message, json!({ "status": state }));
@@ -161,7 +187,7 @@ impl Ledger<'_> {
         let mut seqs = if state.is_final() {
             of(&[T::Failed]).await?
         } else {
-            of(&[T::Ready, T::Assigned, T::InProgress, T::Blocked]).await?
+            of(&[T::Ready, T::Assigned, T::InProgress, T::Blocked, T::Paused]).await?
         };
         if seqs.is_empty() && !state.is_final() {
             seqs = self.views.rows_in(self.session, &[T::Pending], 0, 3).await?;

@@ -89,15 +89,24 @@ pub async fn routes(db: &PgPool, capabilities: &[String]) -> sqlx::Result<Vec<i3
     sqlx::query_file_scalar!("src/store/sql/routes.sql", capabilities).fetch_all(db).await
 }
 
-/// Which of the fences hold no longer: their attempt was ended by somebody else, or their session
-/// ended or is failing fast. Returns positions in the list given.
-pub async fn void_fences(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<usize>> {
+/// How a fence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Holds,
+    /// Somebody else ended the attempt, or its session ended or is failing fast.
+    Void,
+    /// Its session is being stopped: the attempt is to come to an end.
+    Stopping,
+}
+
+/// How these fences stand, in their order.
+pub async fn standings(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<Standing>> {
     let tenants: Vec<Uuid> = fences.iter().map(|fence| fence.task.session.tenant.0).collect();
     let sessions: Vec<Uuid> = fences.iter().map(|fence| fence.task.session.id.0).collect();
     let seqs: Vec<i32> = fences.iter().map(|fence| fence.task.seq).collect();
     let attempts: Vec<i32> = fences.iter().map(|fence| fence.attempt).collect();
     let workers: Vec<Uuid> = fences.iter().map(|fence| fence.worker.0).collect();
-    let holds = sqlx::query_file_scalar!(
+    let codes = sqlx::query_file_scalar!(
         "src/store/sql/void_fences.sql",
         &tenants,
         &sessions,
@@ -107,5 +116,10 @@ pub async fn void_fences(db: &PgPool, fences: &[Fence]) -> sqlx::Result<Vec<usiz
     )
     .fetch_all(db)
     .await?;
-    Ok(holds.iter().enumerate().filter(|(_, holds)| !**holds).map(|(n, _)| n).collect())
+    let standing = |code: &i32| match code {
+        0 => Standing::Holds,
+        2 => Standing::Stopping,
+        _ => Standing::Void,
+    };
+    Ok(codes.iter().map(standing).collect())
 }

@@ -136,7 +136,10 @@ tasks:
     }
     assert_eq!(stage.state(key).await, SessionState::Failed);
     // c failed, b was undone; a was not, because what should undo it failed.
-    assert_eq!(sessions::retry(&stage.store, key, None).await.unwrap(), 2);
+    assert_eq!(
+        sessions::retry(&stage.store, key, sessions::Wish::default(), None).await.unwrap(),
+        2
+    );
     truth::check(stage.db.pool()).await;
     play(2, true).await;
     stage.settle().await;

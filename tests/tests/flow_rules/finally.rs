@@ -216,7 +216,10 @@ async fn a_retry_runs_finally_again() {
     }
     assert_eq!(stage.state(key).await, SessionState::Failed);
     // Nothing but finally failed: only it runs again.
-    assert_eq!(sessions::retry(&stage.store, key, None).await.unwrap(), 0);
+    assert_eq!(
+        sessions::retry(&stage.store, key, sessions::Wish::default(), None).await.unwrap(),
+        0
+    );
     for seq in [2, 3] {
         truth::check(stage.db.pool()).await;
         stage.settle().await;

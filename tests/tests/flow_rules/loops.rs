@@ -213,7 +213,10 @@ tasks:
     assert_eq!(stage.state(key).await, SessionState::Failed);
     assert_eq!(stage.task(key, 1).await.error.unwrap()["class"], "max_rounds");
     // The round, a, g and b; what was laid down in g is laid down anew.
-    assert_eq!(sessions::retry(&stage.store, key, None).await.unwrap(), 5);
+    assert_eq!(
+        sessions::retry(&stage.store, key, sessions::Wish::default(), None).await.unwrap(),
+        5
+    );
     truth::check(stage.db.pool()).await;
     play(3).await;
     assert_eq!(stage.state(key).await, SessionState::Failed);

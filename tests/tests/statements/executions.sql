@@ -12,7 +12,7 @@ execute begin_finally (tenant(), session(9930), 0, 0, 7, null, null, 3, '{98,99,
 
 execute children_due (11);
 
-execute children_left (11);
+execute children_left (11, 16);
 
 execute children_over (11);
 
@@ -27,7 +27,7 @@ execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
                 same('{}'::text, 100), same('{}'::text, 100), same(null::text, 100),
                 same(null::text, 100), same(100, 100), same(100, 100), same(100, 100),
                 same(false, 100), same(false, 100), same(null::bigint, 100),
-                same(null::text, 100), same(false, 100));
+                same(null::text, 100), same(false, 100), same(1::smallint, 100));
 
 execute due;
 
@@ -36,17 +36,28 @@ execute end_expired;
 -- In the middle of a long history.
 execute event_view (tenant(), session(9901), 4000, 101);
 
+execute end_by_hand (tenant(), session(5000), numbers(1, 100), 6::smallint, null, '{}', null);
+
 execute expand (tenant(), session(9952), 1, 2000, 1000, 0, 64, 3);
+
+-- Half of a session's tasks run again.
+execute fork (tenant(), session(9930), session(30001), 'title', '{}', null, 'task', numbers(1, 50),
+              same(0::smallint, 50), same(0, 50), same(false, 50), same(-1::bigint, 50), false, false,
+              false, '{}', 512::smallint);
 
 execute forget (worker(1), array[gen_random_uuid(), gen_random_uuid()]);
 
 execute forget_ended;
+
+execute healed;
 
 execute held_claims (worker(1));
 
 execute held_rows (tenants(10), same(session(9901), 10), numbers(51, 60), worker(1));
 
 execute held_sessions (tenants(10), sessions(9901, 9910), worker(1));
+
+execute moving;
 
 execute next_due;
 
@@ -64,8 +75,10 @@ execute receipts (worker(1), 200);
 execute renew (worker(1), 30);
 
 execute reopen (tenant(), session(5000), null, numbers(1, 100), same(1::smallint, 100),
-                same(0, 100), same(false, 100), same(-1::bigint, 100), false, same(false, 100),
-                same(false, 100), 16384::smallint);
+                same(0, 100), same(false, 100), same(-1::bigint, 100), false, '{}', null,
+                same(false, 100), same(false, 100), 16384::smallint);
+
+execute route_waiting (tenant(), 1, 5000, 60);
 
 -- A worker that offers half of what is asked for.
 execute routes (capabilities(1, 50));
@@ -104,7 +117,7 @@ execute transition (tenants(10), sessions(9901, 9910), same(-1, 10), slots(10, 1
                     same(null::bytea, 100), same(null::text, 100), same(-1::bigint, 100),
                     same(3, 100), same(1::smallint, 100), same(-1, 100), same(null::text, 100),
                     same(18::smallint, 100), same(null::text, 100), same(false, 100),
-                    worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null);
+                    worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null, 10::smallint);
 
 execute undecided (500);
 

@@ -42,6 +42,8 @@ pub(crate) struct Limits {
     /// Between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,
     pub(crate) stop: CancellationToken,
+    /// Asks for an end; `stop` follows when there is none.
+    pub(crate) gently: CancellationToken,
 }
 
 /// A program with its surroundings.
@@ -219,6 +221,7 @@ async fn watch(
             return if is_killed { Err(Halt::Released) } else { Ok(status) };
         }
         () = limits.stop.cancelled() => Halt::Released,
+        () = limits.gently.cancelled() => return asked(child, group, limits, output).await,
         () = limits.passed() => limits.timed_out(),
         halt = limits.silence(|| output.seen().last) => halt,
     };
@@ -236,6 +239,29 @@ async fn watch(
         let _ = child.wait().await;
     }
     Err(halt)
+}
+
+/// Tells the program to stop and gives it until it is killed. What it does in that time by itself,
+/// it has done.
+async fn asked(
+    child: &mut Child,
+    group: &Group,
+    limits: &Limits,
+    output: &Output<'_>,
+) -> Done<ExitStatus> {
+    output.log.note("told to stop: the session is being stopped");
+    group.signal(Signal::SIGTERM);
+    tokio::select! {
+        biased;
+        ended = child.wait() => {
+            let status = ended.context("waiting for a command")?;
+            return if status.success() { Ok(status) } else { Err(Halt::Released) };
+        }
+        () = limits.stop.cancelled() => {}
+    }
+    group.signal(Signal::SIGKILL);
+    let _ = child.wait().await;
+    Err(Halt::Released)
 }
 
 /// A program that does not read its input, or not to the end, is not at fault.

@@ -96,6 +96,21 @@ impl ExecutorConfig {
     }
 }
 
+/// What stops an attempt.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// Its processes are told and, a moment later, killed.
+    pub now: CancellationToken,
+    /// Its processes are told, and what becomes of them by themselves counts.
+    pub gently: CancellationToken,
+}
+
+impl From<CancellationToken> for Stop {
+    fn from(now: CancellationToken) -> Self {
+        Self { now, gently: CancellationToken::new() }
+    }
+}
+
 /// Executes attempts; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executor {
@@ -175,13 +190,15 @@ impl Executor {
 
     /// Executes an attempt to its end. When it returns, nothing the attempt started is alive and
     /// its log is complete. `stop` ends it with [`Outcome::Released`]: SIGTERM, the grace period,
-    /// SIGKILL. Dropped before its end, it kills the attempt's process group at once.
+    /// SIGKILL; asked gently it may still come to its own end. Dropped before its end, it kills the
+    /// attempt's process group at once.
     pub async fn execute(
         &self,
         attempt: &Attempt,
         log: LogWriter,
-        stop: CancellationToken,
+        stop: impl Into<Stop>,
     ) -> Outcome {
+        let stop = stop.into();
         match &attempt.work {
             Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
             Work::Fail(class, message) => Outcome::failed(Failure::new(*class, message.clone())),
@@ -197,9 +214,9 @@ impl Inner {
         &self,
         attempt: &Attempt,
         log: &LogWriter,
-        stop: CancellationToken,
+        Stop { now: stop, gently }: Stop,
     ) -> Done<Outcome> {
-        if stop.is_cancelled() {
+        if stop.is_cancelled() || gently.is_cancelled() {
             return Err(Halt::Released);
         }
         let limits = Limits {
@@ -208,6 +225,7 @@ impl Inner {
             heartbeat: attempt.heartbeat,
             grace: self.config.grace,
             stop,
+            gently,
         };
         let directory =
             self.directories.create(&attempt.fence).context("creating the attempt's directory")?;

@@ -1,7 +1,8 @@
 //! `jobshop session list`: sessions, newest first.
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
+use jobshop_engine::duration::Span;
 use jobshop_engine::session::SessionState;
 use serde_json::Value;
 
@@ -21,6 +22,12 @@ pub(in crate::commands) struct List {
     /// Only sessions with this tag
     #[arg(long)]
     tag: Option<String>,
+    /// Only sessions of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only sessions created since then: RFC 3339, or so long ago (2h)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<DateTime<Utc>>,
     /// At most so many
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -32,6 +39,9 @@ impl List {
         query.extend(self.status.map(|status| ("status", status.as_str())));
         query.extend(self.workflow.as_deref().map(|name| ("workflow", name)));
         query.extend(self.tag.as_deref().map(|tag| ("tag", tag)));
+        let since = self.since.map(|since| since.to_rfc3339());
+        query.extend(self.kind.as_deref().map(|kind| ("type", kind)));
+        query.extend(since.as_deref().map(|since| ("since", since)));
         let sessions = app.client()?.list(&["sessions"], &query, Some(self.limit)).await?;
         if app.output.is_json() {
             app.output.json(&Value::Array(sessions))?;
@@ -61,4 +71,15 @@ impl List {
         app.output.line(&rows.render())?;
         Ok(Exit::Done)
     }
+}
+
+/// A moment, or how long ago it was.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(span) = text.parse::<Span>() {
+        let ago = i64::try_from(span.ms).map_err(|_| "is too long ago".to_owned())?;
+        return Ok(Utc::now() - TimeDelta::milliseconds(ago));
+    }
+    DateTime::parse_from_rfc3339(text)
+        .map(|at| at.with_timezone(&Utc))
+        .map_err(|_| "write 2h, or 2026-01-31T12:00:00Z".to_owned())
 }

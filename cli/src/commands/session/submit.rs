@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::plain;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(in crate::commands) struct Submit {
     /// A workflow file, the NAME or NAME@VERSION of a registered workflow, or - for standard input
     #[arg(value_name = "FILE|NAME|-")]
@@ -22,6 +23,9 @@ pub(in crate::commands) struct Submit {
     /// Submitting again with the same key answers with the same session
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Leave it pending until `jobshop session start`
+    #[arg(long, conflicts_with = "watch")]
+    no_start: bool,
     /// Follow the session to its end
     #[arg(long)]
     watch: bool,
@@ -37,7 +41,10 @@ impl Submit {
     pub(in crate::commands) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;
         let source = source(&self.workflow)?;
-        let body = self.request.body(&source, &source.plan(&client).await?)?;
+        let mut body = self.request.body(&source, &source.plan(&client).await?)?;
+        if self.no_start {
+            body["start"] = false.into();
+        }
         let key = self.idempotency_key.unwrap_or_else(|| Uuid::now_v7().to_string());
         let object = client.post(&["sessions"], &body, Some(&key)).await?;
         let ends = (self.strict.into(), self.exit_on_wait.into());

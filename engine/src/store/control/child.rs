@@ -272,14 +272,22 @@ fn failed(task: TaskKey, attempt: i32, failures: i32, node: &Node, failure: Fail
 
 /// Ends children that nobody waits for.
 async fn leave(store: &Store) -> sqlx::Result<usize> {
-    let left = sqlx::query_file!("src/store/sql/children_left.sql", Reason::Child.code())
-        .fetch_all(&store.pool)
-        .await?;
+    let left = sqlx::query_file!(
+        "src/store/sql/children_left.sql",
+        Reason::Child.code(),
+        Reason::EndedByHand.code()
+    )
+    .fetch_all(&store.pool)
+    .await?;
     let mut ended = 0;
     for row in left {
         let Some(parent) = SessionState::from_code(row.state) else { continue };
         let result = row.result.and_then(SessionState::from_code);
-        let to = child::left_behind(parent, result, row.task_first);
+        // By hand the session was ended, and the task with it.
+        let to = match result.filter(|_| row.by_hand) {
+            Some(result) => child::left_behind(result, None, false),
+            None => child::left_behind(parent, result, row.task_first),
+        };
         let key = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.child_id) };
         let body = json!({ "reason": "its parent does not wait for it", "parent": row.parent_id });
         if sessions::end_at_once(&store.pool, key, to, None, Some(body)).await? {

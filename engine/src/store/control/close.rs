@@ -94,11 +94,13 @@ async fn result(
     Ok(match outputs(store, info).await? {
         Ok(outputs) => Result { state, outputs: Some(Value::Object(outputs)), failure: None },
         Err(failure)
-            if matches!(state, SessionState::Completed | SessionState::PartiallyCompleted) =>
+            if candidate.result.is_none()
+                && matches!(state, SessionState::Completed | SessionState::PartiallyCompleted) =>
         {
             Result { state: SessionState::Failed, outputs: None, failure: Some(failure) }
         }
-        // Outputs of a session that did not come to its end may lack what they are made of.
+        // Outputs of a session that did not come to its end by itself may lack what they are made
+        // of.
         Err(_) => Result { state, outputs: None, failure: None },
     })
 }

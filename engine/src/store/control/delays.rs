@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::group_timeout;
 use crate::{
@@ -23,13 +24,35 @@ const BATCH: i64 = 1_000;
 /// Makes ready what waited to be tried again, and returns how many rows that were.
 pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
     let promoted = sqlx::query_file!("src/store/sql/promote.sql", BATCH, Reason::Backoff.code())
-        .execute(&store.pool)
-        .await?
-        .rows_affected();
-    if promoted > 0 {
+        .fetch_one(&store.pool)
+        .await?;
+    if promoted.promoted > 0 {
+        hold_again(store, &promoted.tenants, &promoted.sessions).await?;
         store.hints.send(Hint::Ready);
     }
-    Ok(usize::try_from(promoted).unwrap_or(usize::MAX))
+    Ok(usize::try_from(promoted.promoted).unwrap_or(usize::MAX))
+}
+
+/// Those of the sessions that are paused have ready rows to be paused. Not in the statement that
+/// makes them ready: sessions are locked before tasks.
+async fn hold_again(store: &Store, tenants: &[Uuid], sessions: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with locked as materialized (
+             select p.tenant_id, p.session_id from session_progress p
+              where p.tenant_id = any($1) and p.session_id = any($2) and p.state = $3
+              order by p.tenant_id, p.session_id
+                for no key update
+         )
+         update session_progress p set moving = true
+           from locked l
+          where p.tenant_id = l.tenant_id and p.session_id = l.session_id",
+        tenants,
+        sessions,
+        SessionState::Paused.code(),
+    )
+    .execute(&store.pool)
+    .await
+    .map(|_| ())
 }
 
 /// Ends sleeps that are over and what ran out of time; returns how many rows were due.

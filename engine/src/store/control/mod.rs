@@ -6,11 +6,13 @@ mod ask;
 mod child;
 mod close;
 mod decide;
+mod degrade;
 mod delays;
 mod expand;
 mod fire;
 mod go_on;
 mod group_timeout;
+mod hold;
 mod loops;
 mod reap;
 mod sweep;
@@ -86,6 +88,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         delays::promote(store).await,
         delays::wake(store).await,
         child::tend(store).await,
+        hold::hold(store).await,
         sweep::sweep(store).await,
         fire::fire(store).await,
     ];
@@ -132,6 +135,7 @@ async fn housekeeping(store: &Store, stop: &CancellationToken) {
 async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Result<()> {
     housekeep(store).await?;
     if round.is_multiple_of(PATROL_EVERY) {
+        watch_agents(store).await?;
         patrol.step(store).await?;
         workers::forget_ended(&store.pool).await?;
         approvals::close_left(&store.pool).await?;
@@ -146,6 +150,12 @@ pub async fn housekeep(store: &Store) -> sqlx::Result<usize> {
         store.hints.send(Hint::Undecided);
     }
     Ok(overdue + reap::reap(store).await?)
+}
+
+/// Degrades sessions whose ready tasks nobody can run, and heals those that somebody can; returns how
+/// many.
+pub async fn watch_agents(store: &Store) -> sqlx::Result<usize> {
+    degrade::watch(store).await
 }
 
 /// Sends the hints that follow from moves.

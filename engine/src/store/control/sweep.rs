@@ -47,6 +47,8 @@ fn reason(state: Option<SessionState>, result: Option<SessionState>, phase: i16)
             Reason::SessionCancelled
         }
         (_, Some(SessionState::Timeout)) => Reason::Timeout,
+        (_, Some(SessionState::Stopped)) if phase == 0 => Reason::SessionStopped,
+        (_, Some(_)) if phase == 0 => Reason::EndedByHand,
         _ if phase > 0 => Reason::Timeout,
         _ => Reason::FailFast,
     }
@@ -154,6 +156,11 @@ async fn sweep_rows(store: &Store, task: Sweep, which: Which) -> sqlx::Result<Sw
             if is_group != (which == Which::Groups) {
                 continue;
             }
+            if reason == Reason::SessionStopped && from == TaskState::InProgress {
+                // Its worker has told it to stop, and records what becomes of it.
+                swept.open += 1;
+                continue;
+            }
             let task = TaskKey { session: key, seq: row.seq };
             let is_spoilt = row.bad > 0 || spoilt.contains(&row.seq);
             if reason == Reason::FailFast && from == TaskState::Blocked && is_spoilt {
@@ -171,6 +178,9 @@ async fn sweep_rows(store: &Store, task: Sweep, which: Which) -> sqlx::Result<Sw
             }
         }
         let moved = transition(&store.pool, Mover::Janitor, &moves, &[], None).await?;
+        if moves.is_empty() {
+            continue;
+        }
         swept.open += moves.len();
         swept.accepted += moved.accepted.iter().filter(|accepted| **accepted).count();
         super::tell(store, &moves, &moved);

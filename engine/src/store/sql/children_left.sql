@@ -1,6 +1,8 @@
--- Child sessions that go on although nobody waits for them. $1 the reason for waiting
+-- Child sessions that go on although nobody waits for them. $1 the reason for waiting,
+-- $2 that of tasks whose session was ended by hand
 select c.tenant_id, c.parent_id, c.child_id, p.state, p.result,
-       coalesce(t.finished_at < p.finished_at, t.finished_at is not null) as "task_first!"
+       coalesce(t.finished_at < p.finished_at, t.finished_at is not null) as "task_first!",
+       coalesce(t.reason = $2, false) as "by_hand!"
   from child_sessions c
  cross join lateral (
        select p.state

@@ -1,12 +1,13 @@
 -- Opens rows of a session again and lets the session go; the session's row is locked already.
 -- $1 tenant, $2 session, $3 actor, then per row: $4 seq, $5 state, $6 blockers, $7 undecided,
--- $8 timeout_ms of a group that goes on (-1 none); $9 whether the workflow says fail_fast;
--- per row: $10 it is a group that had begun and goes on, now or later, $11 it waits for such a group;
--- $12 the flag for the latter
+-- $8 timeout_ms of a group that goes on (-1 none); $9 whether the workflow says fail_fast,
+-- $10 what was asked for, $11 other inputs (null: none)
+-- per row: $12 it is a group that had begun and goes on, now or later, $13 it waits for such a group;
+-- $14 the flag for the latter
 with input as materialized (
     select i.*, clock() as at
-      from unnest($4::int[], $5::smallint[], $6::int[], $7::bool[], $8::bigint[], $10::bool[],
-                  $11::bool[])
+      from unnest($4::int[], $5::smallint[], $6::int[], $7::bool[], $8::bigint[], $12::bool[],
+                  $13::bool[])
            as i (seq, state, blockers, undecided, timeout_ms, begun, gated)
 ), before as materialized (
     select t.seq, t.state, t.flags, t.parent
@@ -22,7 +23,7 @@ with input as materialized (
            failures = 0, crashes = 0, output = null, output_blob = null, error = null,
            ready_at = case when i.state = 1 then i.at end,
            rank = case when i.state = 1 then i.at + priority_offset(t.priority) end,
-           flags = case when i.gated then t.flags | $12::smallint else t.flags & ~ $12::smallint end,
+           flags = case when i.gated then t.flags | $14::smallint else t.flags & ~ $14::smallint end,
            started_at = case when i.begun then t.started_at end, finished_at = null
       from input i
      where t.tenant_id = $1 and t.session_id = $2 and t.seq = i.seq and t.state >= 6
@@ -37,7 +38,8 @@ with input as materialized (
 ), let_go as (
     update session_progress p
        set state = 1, sweep = 0, retry = p.retry + 1, finished_at = null,
-           phase = 0, result = null, fail_fast = $9,
+           phase = 0, result = null, fail_fast = $9, hold = null,
+           inputs = coalesce($11::jsonb, p.inputs),
            undecided = not exists (select from before where parent is null),
            error = null, bad = 0, allowed = 0, next_event = p.next_event + 2,
            open = (select count(*) from before where parent is null),
@@ -58,5 +60,5 @@ insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks
                     bodies, actor)
 select $1, $2, number, number + 1, at, array[0::smallint, 1::smallint],
        array[null::int, null::int], array[null::int, null::int], array[at, at],
-       array[jsonb_build_object('retry', retry), jsonb_build_object('retry', retry)], $3
+       array[jsonb_build_object('retry', retry) || $10::jsonb, jsonb_build_object('retry', retry)], $3
   from let_go

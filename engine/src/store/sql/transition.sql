@@ -14,6 +14,7 @@
 -- $21 worker uuid of the fences, $22 bool: its lease must be alive, $23 bool: ended sessions too
 -- $24 routes int[], $25 room int: how many freed tasks the worker takes at once
 -- $26 receipted bool[] by slot: a receipt of the worker already names the session; $27 actor text
+-- $28 the reason of rows that would be ready if their session were not paused
 with locked as materialized (
     -- Lock order: sessions first. The row read here is the newest, whatever the snapshot.
     select k.slot, p.next_event, p.open, p.bad, p.allowed, p.state, p.sweep, p.closing,
@@ -30,6 +31,7 @@ with locked as materialized (
            array_agg(state = 1 order by slot)                   as fresh,
            array_agg(alive order by slot)                       as alive,
            array_agg(state in (1, 2, 4) and sweep = 0 order by slot) as admitted,
+           array_agg(state = 3 order by slot)                   as paused,
            array_agg(state in (1, 2, 4) and not closing order by slot) as ending,
            array_agg(open order by slot)                        as open,
            array_agg(bad order by slot)                         as bad,
@@ -50,9 +52,10 @@ with locked as materialized (
 ), done as (
     -- The fence. What it does not hold for changes nothing and is answered as lost.
     update tasks t
-       set state        = i.to_state,
-           reason       = nullif(i.reason, -1),
-           queued       = i.to_state = 1,
+       set state        = case when i.to_state = 1 and b.paused[i.slot] then 5 else i.to_state end,
+           reason       = case when i.to_state = 1 and b.paused[i.slot] then $28::smallint
+                               else nullif(i.reason, -1) end,
+           queued       = i.to_state = 1 and not b.paused[i.slot],
            undecided    = i.children = 0,   -- a group with nothing in it has to be ended
            delayed      = i.delay_ms >= 0,
            wake_at      = case when i.delay_ms >= 0
@@ -118,19 +121,29 @@ with locked as materialized (
      group by u.slot, u.seq
 ), freed as (
     update tasks t
-       set blockers  = t.blockers - case when t.state = 0 then h.dep else h.kid end,
-           bad       = t.bad + case when t.state = 0 then h.bad else h.kid_bad end,
+       set blockers  = t.blockers - case when counts_needs(t.state, t.was) then h.dep else h.kid end,
+           bad       = t.bad + case when counts_needs(t.state, t.was) then h.bad else h.kid_bad end,
            undecided = t.undecided or disposition(t.state, t.undecided, t.flags,
                            t.blockers - case when t.state = 0 then h.dep else h.kid end,
                            t.bad + case when t.state = 0 then h.bad else h.kid_bad end, h.good) = 2,
+           -- What somebody paused goes on from where it would stand by then.
+           was       = case when t.state = 5 and t.was = 0
+                            then disposition(0::smallint, false, t.flags, t.blockers - h.dep,
+                                             t.bad + h.bad, h.good) else t.was end,
            state     = case when disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
                                              t.bad + h.bad, h.good) <> 1 then t.state
+                            when b.paused[h.slot] then 5
                             when h.place <= $25::int and b.admitted[h.slot]
                                  and t.route = any($24::int[]) then 3 else 1 end,
            queued    = disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
                                    t.bad + h.bad, h.good) = 1
+                       and not b.paused[h.slot]
                        and not (h.place <= $25::int and b.admitted[h.slot]
                                 and t.route = any($24::int[])),
+           reason    = case when b.paused[h.slot]
+                                 and disposition(t.state, t.undecided, t.flags,
+                                                 t.blockers - h.dep, t.bad + h.bad, h.good) = 1
+                            then $28::smallint else t.reason end,
            attempt   = t.attempt + (disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
                                                 t.bad + h.bad, h.good) = 1
                        and h.place <= $25::int and b.admitted[h.slot]
@@ -148,7 +161,8 @@ with locked as materialized (
       from book b cross join hits h
      where t.tenant_id = ($1::uuid[])[h.slot] and t.session_id = ($2::uuid[])[h.slot]
        and t.seq = h.seq
-       and ((t.state = 0 and h.dep > 0) or (t.state = 4 and t.reason = 0 and h.kid > 0))
+       and ((h.dep > 0 and counts_needs(t.state, t.was))
+            or (h.kid > 0 and counts_children(t.state, t.reason, t.was, t.was_reason)))
     returning h.slot, t.seq, t.node, t.attempt, t.failures, t.crashes, t.state, t.undecided
 ), tally as (
     select r.slot, max(r.upto) as made, min(r.started_at) as started_at,

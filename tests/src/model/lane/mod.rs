@@ -291,7 +291,7 @@ impl<'l, 'f> Crew<'l, 'f> {
             return;
         }
         let observed = lane.observe(trial).await;
-        match sessions::retry(&lane.store, trial.key, None).await {
+        match sessions::retry(&lane.store, trial.key, sessions::Wish::default(), None).await {
             Ok(_) => {
                 trial.retries = 1;
                 trial.failing_since = None;

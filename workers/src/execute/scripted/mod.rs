@@ -238,6 +238,7 @@ impl Player<'_> {
             .hold(async {
                 tokio::select! {
                     () = what => Ok(()),
+                    () = limits.gently.cancelled() => Err(Halt::Released),
                     halt = limits.silence(|| began) => Err(halt),
                 }
             })

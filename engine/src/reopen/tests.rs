@@ -1,0 +1,151 @@
+//! Which rows a retry or a fork opens, and how each waits then.
+
+use super::*;
+
+pub(super) fn row(seq: i32, state: TaskState, dependents: &[i32]) -> EndedRow {
+    EndedRow {
+        seq,
+        parent: None,
+        state,
+        reason: None,
+        kind: RowKind::Task,
+        join: Join::All,
+        plain: true,
+        continue_on_failure: false,
+        dependents: dependents.to_vec(),
+        begun: false,
+        undone: false,
+        unlaid: 0,
+    }
+}
+
+fn open(rows: &[EndedRow]) -> Vec<Reopened> {
+    reopen(rows, &Asked::default()).unwrap().opened
+}
+
+/// A fan-out at 2 with two items, of which the second failed, between tasks 1 and 7.
+fn fan_out() -> Vec<EndedRow> {
+    let mut group = row(2, TaskState::Failed, &[7]);
+    group.kind = RowKind::ForEachGroup;
+    group.begun = true;
+    let mut rows = vec![row(1, TaskState::Completed, &[2]), group];
+    for (item, state) in [(3, TaskState::Completed), (5, TaskState::Failed)] {
+        let mut outer = row(item, state, &[]);
+        outer.kind = RowKind::Item;
+        outer.begun = true;
+        outer.parent = Some(2);
+        let mut inner = row(item + 1, state, &[]);
+        inner.parent = Some(item);
+        rows.extend([outer, inner]);
+    }
+    let mut after = row(7, TaskState::Skipped, &[]);
+    after.reason = Some(Reason::UpstreamFailed);
+    rows.push(after);
+    rows
+}
+
+fn standing(reopening: &Reopening) -> Vec<(i32, TaskState, i32)> {
+    reopening.opened.iter().map(|row| (row.seq, row.state, row.blockers)).collect()
+}
+
+#[test]
+fn from_a_task_on_all_that_needs_it_runs_again_and_fan_outs_are_laid_down_anew() {
+    let asked = Asked { from: vec![1], ..Asked::default() };
+    let reopening = reopen(&fan_out(), &asked).unwrap();
+    let (ready, pending) = (TaskState::Ready, TaskState::Pending);
+    assert_eq!(standing(&reopening), [(1, ready, 0), (2, pending, 1), (7, pending, 1)]);
+    let mut dropped = reopening.dropped;
+    dropped.sort_unstable();
+    assert_eq!(dropped, [3, 4, 5, 6]);
+}
+
+#[test]
+fn from_a_fan_out_with_failed_items_only_the_others_stay_done() {
+    let asked = Asked { from: vec![2], only_failed_items: true, ..Asked::default() };
+    let reopening = reopen(&fan_out(), &asked).unwrap();
+    let (ready, blocked) = (TaskState::Ready, TaskState::Blocked);
+    let open = [(2, blocked, 1), (5, blocked, 1), (6, ready, 0), (7, TaskState::Pending, 1)];
+    assert_eq!(standing(&reopening), open);
+    assert!(reopening.dropped.is_empty());
+}
+
+#[test]
+fn from_a_task_in_an_item_only_that_item_and_what_needs_the_group_runs_again() {
+    let asked = Asked { from: vec![4], ..Asked::default() };
+    let mut rows = fan_out();
+    for row in &mut rows {
+        row.state = TaskState::Completed;
+    }
+    let (ready, blocked) = (TaskState::Ready, TaskState::Blocked);
+    let open = [(2, blocked, 1), (3, blocked, 1), (4, ready, 0), (7, TaskState::Pending, 1)];
+    assert_eq!(standing(&reopen(&rows, &asked).unwrap()), open);
+}
+
+#[test]
+fn a_task_that_is_given_outputs_counts_as_completed_and_what_needs_it_runs_again() {
+    let rows = [
+        row(1, TaskState::Failed, &[2, 3]),
+        row(2, TaskState::Completed, &[]),
+        row(3, TaskState::Skipped, &[]),
+    ];
+    let asked = Asked { completed: vec![1], ..Asked::default() };
+    let open = [(2, TaskState::Ready, 0), (3, TaskState::Ready, 0)];
+    assert_eq!(standing(&reopen(&rows, &asked).unwrap()), open);
+}
+
+#[test]
+fn a_skipped_task_lets_what_it_held_up_go() {
+    let mut held = row(2, TaskState::Skipped, &[]);
+    held.reason = Some(Reason::UpstreamFailed);
+    let rows = [row(1, TaskState::Failed, &[2]), held];
+    let asked = Asked { skipped: vec![1], ..Asked::default() };
+    let reopening = reopen(&rows, &asked).unwrap();
+    assert_eq!(standing(&reopening), [(2, TaskState::Ready, 0)]);
+    assert_eq!(reopening.skipped, [1]);
+}
+
+#[test]
+fn a_group_goes_on_without_what_is_skipped_in_it() {
+    let asked = Asked { skipped: vec![5], ..Asked::default() };
+    let reopening = reopen(&fan_out(), &asked).unwrap();
+    assert_eq!(standing(&reopening), [(2, TaskState::Blocked, 0), (7, TaskState::Pending, 1)]);
+    assert!(reopening.opened[0].undecided);
+    assert_eq!(reopening.skipped, [5, 6]);
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let asked = |completed: &[i32], skipped: &[i32], from: &[i32]| Asked {
+        from: from.to_vec(),
+        completed: completed.to_vec(),
+        skipped: skipped.to_vec(),
+        only_failed_items: false,
+    };
+    let refused = |asked: Asked| reopen(&fan_out(), &asked).unwrap_err();
+    assert_eq!(refused(asked(&[2], &[], &[])), Refusal::OutputsOfGroup);
+    assert_eq!(refused(asked(&[], &[1], &[])), Refusal::SkipsCompleted);
+    assert_eq!(refused(asked(&[6], &[5], &[])), Refusal::Contradiction);
+    assert_eq!(refused(asked(&[6], &[], &[1])), Refusal::LaidDownAnew);
+}
+
+#[test]
+fn what_failed_is_ready_again_and_what_it_held_up_waits_for_it() {
+    let mut skipped = row(3, TaskState::Skipped, &[]);
+    skipped.reason = Some(Reason::UpstreamFailed);
+    let rows = [row(1, TaskState::Completed, &[2, 3]), row(2, TaskState::Failed, &[3]), skipped];
+    let opened: Vec<_> = open(&rows).iter().map(|r| (r.seq, r.state, r.blockers)).collect();
+    assert_eq!(opened, [(2, TaskState::Ready, 0), (3, TaskState::Pending, 1)]);
+}
+
+#[test]
+fn a_group_that_had_begun_waits_for_the_children_that_are_open_again() {
+    let mut group = row(1, TaskState::Completed, &[]);
+    group.kind = RowKind::PlainGroup;
+    group.begun = true;
+    let mut child = row(2, TaskState::Failed, &[]);
+    child.parent = Some(1);
+    child.continue_on_failure = true;
+    let opened = open(&[group, child]);
+    assert_eq!((opened[0].state, opened[0].blockers), (TaskState::Blocked, 1));
+    assert_eq!((opened[1].state, opened[1].blockers), (TaskState::Ready, 0));
+}

@@ -1,0 +1,115 @@
+//! Forks: a new session beside one that exists, sharing what had ended there. Its rows are copied
+//! inside the server with the numbers they have; outputs that stand in blobs are shared by their
+//! hash, and what attempts printed stays with the session they ran in.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{Hint, Store, blobs, flags, session_retry, sessions::SteerError, steer::Locked};
+use crate::{
+    id::{SessionId, SessionKey},
+    reopen::{self, Reopened},
+    task::TaskState,
+    workflow,
+};
+
+/// A fork to be made.
+#[derive(Debug, Clone)]
+pub struct NewFork {
+    pub origin: SessionKey,
+    /// The row at which it differs, and the key of the task.
+    pub at: i32,
+    pub task: String,
+    /// Inputs that take the place of the origin's, by name.
+    pub inputs: Map<String, Value>,
+    /// `None` takes the origin's.
+    pub title: Option<String>,
+    pub reason: Option<String>,
+    pub actor: Option<String>,
+}
+
+/// The state of rows that are shared as they are.
+const SHARED: i16 = -1;
+
+/// Makes a fork, in one transaction.
+pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError> {
+    let origin = new.origin;
+    let mut tx = store.pool.begin().await?;
+    // Nothing of the origin moves while it is read and copied.
+    Locked::read(&mut tx, origin).await?;
+    let infos = store.infos.load(store, &[origin]).await?;
+    let plan = &infos.get(&origin).ok_or(SteerError::NotFound(origin.id))?.version.plan;
+    let session = sqlx::query!(
+        r#"select s.title, coalesce(p.inputs, s.inputs) as "inputs!"
+             from sessions s
+             join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
+            where s.tenant_id = $1 and s.id = $2"#,
+        origin.tenant.0,
+        origin.id.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let mut inputs = session.inputs.as_object().cloned().unwrap_or_default();
+    inputs.extend(new.inputs);
+    let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
+    let rows = session_retry::ended_rows(&mut tx, origin).await?;
+    let reopening = reopen::fork(&rows.rows, new.at);
+    let timeout = |row: &Reopened| {
+        let timeout = plan.node(*rows.groups.get(&row.seq)?).timeout?;
+        (row.state == TaskState::Blocked).then(|| timeout.ms.cast_signed())
+    };
+    let opened: HashMap<i32, &Reopened> =
+        reopening.opened.iter().map(|row| (row.seq, row)).collect();
+    let dropped: HashSet<i32> = reopening.dropped.iter().copied().collect();
+    let seqs: Vec<i32> =
+        rows.rows.iter().map(|row| row.seq).filter(|seq| !dropped.contains(seq)).collect();
+    let open = |seq: &i32| opened.get(seq).copied();
+    let state = |seq: &i32| open(seq).map_or(SHARED, |row| row.state.code());
+    let states: Vec<i16> = seqs.iter().map(state).collect();
+    let blockers: Vec<i32> =
+        seqs.iter().map(|seq| open(seq).map_or(0, |row| row.blockers)).collect();
+    let undecided: Vec<bool> =
+        seqs.iter().map(|seq| open(seq).is_some_and(|row| row.undecided)).collect();
+    let timeouts: Vec<i64> =
+        seqs.iter().map(|seq| open(seq).and_then(timeout).unwrap_or(-1)).collect();
+    let id = Uuid::now_v7();
+    let mut told = Map::from_iter([
+        ("forked_from".to_owned(), json!(origin.id)),
+        ("at".to_owned(), json!(new.task)),
+    ]);
+    told.extend(new.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
+    sqlx::query_file!(
+        "src/store/sql/fork.sql",
+        origin.tenant.0,
+        origin.id.0,
+        id,
+        new.title.unwrap_or_else(|| title(session.title, origin.id, id)),
+        blobs::without_nul(Value::Object(inputs)),
+        new.actor,
+        new.task,
+        &seqs,
+        &states,
+        &blockers,
+        &undecided,
+        &timeouts,
+        plan.fail_fast,
+        !plan.outputs.is_empty() || plan.has_epilogue(),
+        plan.has_epilogue(),
+        blobs::without_nul(Value::Object(told)),
+        flags::FINALLY,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    store.hints.send(Hint::Ready);
+    store.hints.send(Hint::Undecided);
+    Ok(SessionKey { tenant: origin.tenant, id: SessionId(id) })
+}
+
+/// The origin's title, unless nobody gave it one.
+fn title(title: String, origin: SessionId, id: Uuid) -> String {
+    let default = |id: Uuid| format!("IND-{}", &id.simple().to_string()[24..]);
+    if title == default(origin.0) { default(id) } else { title }
+}

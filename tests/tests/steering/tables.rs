@@ -1,0 +1,218 @@
+//! The table of session states, row by row: every state is reached by a real scenario, and every act
+//! that a person has is accepted exactly where the table has its move.
+
+use std::time::Duration;
+
+use jobshop_engine::{session::SessionState, store::control};
+use jobshop_tests::stage::{failed, succeeded};
+use serde_json::json;
+
+use crate::stand::{CHAIN, Stand};
+
+const PICKY: &str = "
+version: 1
+name: picky
+tasks: { a: { requires: [gpu], uses: builtin/noop } }
+";
+const ALLOWED: &str = "
+version: 1
+name: allowed
+tasks: { a: { uses: builtin/noop, continue_on_failure: true } }
+";
+const SHORT: &str = "
+version: 1
+name: short
+timeout: 1s
+tasks: { a: { uses: builtin/noop } }
+";
+const PARENT: &str = "
+version: 1
+name: parent
+tasks: { child: { uses: chain } }
+";
+
+/// A session in that state.
+async fn reach(stand: &mut Stand, state: SessionState) -> String {
+    use SessionState as S;
+    let id = match state {
+        S::Pending => return stand.create(json!({ "definition": CHAIN, "start": false })).await,
+        S::Degraded => {
+            let id = stand.submit(PICKY).await;
+            control::watch_agents(&stand.app.store).await.unwrap();
+            stand.app.db.advance(Duration::from_secs(61)).await;
+            control::watch_agents(&stand.app.store).await.unwrap();
+            return id;
+        }
+        S::PartiallyCompleted => stand.submit(ALLOWED).await,
+        S::Timeout => stand.submit(SHORT).await,
+        S::Orphaned => return orphan(stand).await,
+        _ => stand.submit(CHAIN).await,
+    };
+    stand.settle().await;
+    match state {
+        S::Running | S::Failed | S::PartiallyCompleted | S::Timeout => {
+            let a = stand.claim_one().await;
+            stand.player.as_ref().unwrap().note(&[(a.fence, 1)]).await;
+            if state == S::Timeout {
+                stand.app.db.advance(Duration::from_secs(2)).await;
+                control::housekeep(&stand.app.store).await.unwrap();
+            } else if state != S::Running {
+                assert!(stand.ends(failed(a.fence)).await);
+            }
+        }
+        S::Completed => {
+            for _ in ["a", "b"] {
+                let task = stand.claim_one().await;
+                assert!(stand.ends(succeeded(task.fence)).await);
+            }
+        }
+        S::Paused => drop(stand.acts(&id, "pause").await),
+        S::Stopped => drop(stand.acts(&id, "stop").await),
+        S::Cancelled => drop(stand.acts(&id, "cancel").await),
+        S::Pending | S::Queued | S::Degraded | S::Orphaned => {}
+    }
+    stand.settle().await;
+    id
+}
+
+/// The child of a session that was failed by hand.
+async fn orphan(stand: &mut Stand) -> String {
+    let applied = json!({ "definition": CHAIN });
+    let answer = stand.app.post("/api/v1/workflows", &applied).await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+    let parent = stand.submit(PARENT).await;
+    stand.settle().await;
+    let tree = stand.app.get(&format!("/api/v1/sessions/{parent}/tree")).await.json;
+    let child = tree["children"][0]["id"].as_str().expect("a child").to_owned();
+    assert_eq!(tree["children"][0]["task"], "child");
+    // By hand a session is failed from any state but those that have ended.
+    stand.acts(&parent, "fail").await;
+    stand.settle().await;
+    child
+}
+
+/// What each act leads to.
+const ACTS: [(&str, SessionState); 6] = [
+    ("pause", SessionState::Paused),
+    ("stop", SessionState::Stopped),
+    ("cancel", SessionState::Cancelled),
+    ("complete", SessionState::Completed),
+    ("fail", SessionState::Failed),
+    ("retry", SessionState::Pending),
+];
+
+async fn check_row(from: SessionState) {
+    let mut stand = Stand::new().await;
+    for (act, to) in ACTS {
+        stand.player = None;
+        let id = reach(&mut stand, from).await;
+        assert_eq!(stand.status(&id).await, from.as_str(), "before {act}");
+        let answer = stand.act(&id, act).await;
+        // To cancel what is cancelled is what was asked for.
+        let is_repeated = from == to && from == SessionState::Cancelled;
+        if !from.successors().contains(&to) && !is_repeated {
+            let says = format!("a {from} session cannot become {to}");
+            assert_eq!(answer.problem(409, "illegal_move"), says, "{act}");
+            assert_eq!(stand.status(&id).await, from.as_str(), "{act} changes nothing");
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{from} {act}: {}", answer.text);
+        if act == "stop" && from == SessionState::Running {
+            // What runs comes to its end first.
+            let held = stand.task(&id, "a").await;
+            assert_eq!(held["status"], "in_progress");
+            continue;
+        }
+        stand.settle().await;
+        let now = stand.status(&id).await;
+        if act == "retry" {
+            // Pending is left in the transaction that enters it.
+            assert_eq!(now, "queued");
+            assert_eq!(stand.event(&id, "session.pending").await["data"]["retry"], 1);
+        } else {
+            assert_eq!(now, to.as_str(), "{from} {act}");
+        }
+        let ended = stand.act(&id, "cancel").await.status;
+        assert!([200, 409].contains(&ended.as_u16()));
+        stand.settle().await;
+    }
+    let id = reach(&mut stand, from).await;
+    let resumed = stand.act(&id, "resume").await;
+    if from == SessionState::Paused {
+        assert_eq!(resumed.json["status"], "queued");
+    } else {
+        resumed.problem(409, "not_paused");
+    }
+    if from == SessionState::Pending {
+        assert_eq!(stand.acts(&id, "start").await["status"], "queued");
+    } else {
+        stand.act(&id, "start").await.problem(409, "not_pending");
+    }
+    jobshop_tests::truth::check(stand.app.db.pool()).await;
+}
+
+macro_rules! rows {
+    ($($name:ident: $state:ident,)+) => {
+        $(#[tokio::test]
+        async fn $name() {
+            check_row(SessionState::$state).await;
+        })+
+    };
+}
+
+rows! {
+    from_pending: Pending,
+    from_queued: Queued,
+    from_running: Running,
+    from_paused: Paused,
+    from_degraded: Degraded,
+    from_completed: Completed,
+    from_partially_completed: PartiallyCompleted,
+    from_failed: Failed,
+    from_timeout: Timeout,
+    from_stopped: Stopped,
+    from_cancelled: Cancelled,
+    from_orphaned: Orphaned,
+}
+
+#[tokio::test]
+async fn a_task_is_paused_exactly_where_the_table_has_the_move() {
+    let definition = "
+version: 1
+name: each
+tasks:
+  ready: { uses: builtin/noop }
+  running: { uses: builtin/noop }
+  blocked: { sleep: 1h }
+  pending: { needs: [blocked], uses: builtin/noop }
+  skipped: { when: 'false', uses: builtin/noop }
+";
+    let mut stand = Stand::new().await;
+    let id = stand.submit(definition).await;
+    stand.settle().await;
+    let held = stand.claim().await;
+    assert_eq!(held.len(), 2);
+    assert!(stand.ends(jobshop_tests::stage::released(held[0].fence)).await);
+    for task in ["ready", "running", "blocked", "pending", "skipped"] {
+        let status = stand.task(&id, task).await["status"].clone();
+        assert_eq!(status, if task == "running" { "in_progress" } else { task });
+        let answer = stand.act(&id, &format!("tasks/{task}/pause")).await;
+        if ["ready", "blocked", "pending"].contains(&task) {
+            assert_eq!(answer.json["status"], "paused", "{}", answer.text);
+            let again = stand.act(&id, &format!("tasks/{task}/pause")).await;
+            assert_eq!(
+                again.problem(409, "illegal_move"),
+                "a task that is paused cannot become paused"
+            );
+        } else {
+            let says = format!("a task that is {} cannot become paused", status.as_str().unwrap());
+            assert_eq!(answer.problem(409, "illegal_move"), says);
+        }
+    }
+    assert!(stand.ends(succeeded(held[1].fence)).await);
+    stand.act(&id, "tasks/running/pause").await.problem(409, "illegal_move");
+    stand.acts(&id, "cancel").await;
+    stand.settle().await;
+    stand.act(&id, "tasks/ready/pause").await.problem(409, "illegal_move");
+    assert_eq!(stand.task(&id, "ready").await["status"], "cancelled");
+}
