@@ -1,5 +1,7 @@
 //! Sessions from their definition to their end: joins, conditions, groups, fan-outs, retries.
 
+use std::fmt::Write as _;
+
 use jobshop_engine::{
     session::SessionState,
     task::{Reason, TaskState},
@@ -254,12 +256,14 @@ tasks:
 ",
     );
     for chain in 0..6 {
-        definition.push_str(&format!("      c{chain}-0: {{ uses: builtin/noop }}\n"));
+        writeln!(definition, "      c{chain}-0: {{ uses: builtin/noop }}").unwrap();
         for step in 1..250 {
             let before = step - 1;
-            definition.push_str(&format!(
-                "      c{chain}-{step}: {{ needs: [c{chain}-{before}], uses: builtin/noop }}\n"
-            ));
+            writeln!(
+                definition,
+                "      c{chain}-{step}: {{ needs: [c{chain}-{before}], uses: builtin/noop }}"
+            )
+            .unwrap();
         }
     }
     definition.push_str("      last: { run: sleep 1000 }\n");
