@@ -3,9 +3,11 @@
 
 use axum::Json;
 use jobshop_engine::{
-    id::TaskKey,
+    id::{SessionKey, TaskKey},
     store::{
+        Store,
         session_view::SessionObject,
+        sessions::SteerError,
         steer::{self, By},
         steer_task,
         task_view::TaskObject,
@@ -47,6 +49,18 @@ impl ReasonBody {
     }
 }
 
+/// Does something to a session and answers with what it is then.
+async fn act(
+    caller: &Caller,
+    id: &str,
+    body: &ReasonBody,
+    deed: impl AsyncFnOnce(&Store, SessionKey, By<'_>) -> Result<(), SteerError>,
+) -> Result<Json<SessionObject>, ApiError> {
+    let key = caller.views.find_session(id).await?;
+    deed(&caller.store, key, body.by(caller)).await?;
+    Ok(Json(caller.views.session(key).await?))
+}
+
 /// Lets a session go that was created with `start: false`.
 #[utoipa::path(post, path = "/api/v1/sessions/{id}/start", tag = "sessions", operation_id = "start_session",
     params(("id" = String, Path)), request_body = Option<ReasonBody>,
@@ -57,9 +71,7 @@ async fn start(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = caller.views.find_session(&id).await?;
-    steer::start(&caller.store, key, body.by(&caller)).await?;
-    Ok(Json(caller.views.session(key).await?))
+    act(&caller, &id, &body, steer::start).await
 }
 
 /// Nothing new of the session starts; what runs goes on and is recorded, timers go on.
@@ -72,9 +84,7 @@ async fn pause(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = caller.views.find_session(&id).await?;
-    steer::pause(&caller.store, key, body.by(&caller)).await?;
-    Ok(Json(caller.views.session(key).await?))
+    act(&caller, &id, &body, steer::pause).await
 }
 
 /// A paused session goes on from where it stands by now.
@@ -87,9 +97,7 @@ async fn resume(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = caller.views.find_session(&id).await?;
-    steer::resume(&caller.store, key, body.by(&caller)).await?;
-    Ok(Json(caller.views.session(key).await?))
+    act(&caller, &id, &body, steer::resume).await
 }
 
 /// Ends a session gracefully: what runs is told to stop and has 30 s, what has not begun is cancelled,
@@ -103,9 +111,7 @@ async fn stop(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = caller.views.find_session(&id).await?;
-    steer::stop(&caller.store, key, body.by(&caller)).await?;
-    Ok(Json(caller.views.session(key).await?))
+    act(&caller, &id, &body, steer::stop).await
 }
 
 /// Ends a session as completed by hand: what is open of it is cancelled.
@@ -118,9 +124,7 @@ async fn complete(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = caller.views.find_session(&id).await?;
-    steer::complete(&caller.store, key, body.by(&caller)).await?;
-    Ok(Json(caller.views.session(key).await?))
+    act(&caller, &id, &body, steer::complete).await
 }
 
 /// Ends a session as failed by hand: what is open of it is cancelled.
@@ -133,9 +137,20 @@ async fn fail(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<SessionObject>, ApiError> {
-    let key = caller.views.find_session(&id).await?;
-    steer::fail(&caller.store, key, body.by(&caller)).await?;
-    Ok(Json(caller.views.session(key).await?))
+    act(&caller, &id, &body, steer::fail).await
+}
+
+/// The same to a task.
+async fn act_on_task(
+    caller: &Caller,
+    (id, key): (&str, &str),
+    body: &ReasonBody,
+    deed: impl AsyncFnOnce(&Store, TaskKey, By<'_>) -> Result<(), SteerError>,
+) -> Result<Json<TaskObject>, ApiError> {
+    let session = caller.views.find_session(id).await?;
+    let seq = caller.views.find_task(session, key).await?;
+    deed(&caller.store, TaskKey { session, seq }, body.by(caller)).await?;
+    Ok(Json(caller.views.task(session, key).await?))
 }
 
 /// The task does not start until it is resumed; of a group, nothing in it does. What runs goes on.
@@ -148,10 +163,7 @@ async fn pause_task(
     Path((id, key)): Path<(String, String)>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<TaskObject>, ApiError> {
-    let session = caller.views.find_session(&id).await?;
-    let seq = caller.views.find_task(session, &key).await?;
-    steer_task::pause(&caller.store, TaskKey { session, seq }, body.by(&caller)).await?;
-    Ok(Json(caller.views.task(session, &key).await?))
+    act_on_task(&caller, (&id, &key), &body, steer_task::pause).await
 }
 
 /// A paused task goes on from where it stands by now.
@@ -164,8 +176,5 @@ async fn resume_task(
     Path((id, key)): Path<(String, String)>,
     OptionalBody(body): OptionalBody<ReasonBody>,
 ) -> Result<Json<TaskObject>, ApiError> {
-    let session = caller.views.find_session(&id).await?;
-    let seq = caller.views.find_task(session, &key).await?;
-    steer_task::resume(&caller.store, TaskKey { session, seq }, body.by(&caller)).await?;
-    Ok(Json(caller.views.task(session, &key).await?))
+    act_on_task(&caller, (&id, &key), &body, steer_task::resume).await
 }

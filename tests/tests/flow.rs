@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jobshop_engine::{
     session::SessionState,
+    store::sessions,
     task::{Reason, TaskState},
 };
 use jobshop_tests::Fleet;
@@ -172,10 +173,7 @@ outputs:
     let (key, state) = fleet.run(&definition).await;
     assert_eq!(state, SessionState::Failed);
     std::fs::write(&flag, "").unwrap();
-    let opened =
-        jobshop_engine::store::sessions::retry(&fleet.store, key, Default::default(), None)
-            .await
-            .unwrap();
+    let opened = sessions::retry(&fleet.store, key, sessions::Wish::default(), None).await.unwrap();
     // work and after of the second item, the item, the group, and last
     assert_eq!(opened, 5);
     assert_eq!(fleet.end_of(key).await, SessionState::Completed);

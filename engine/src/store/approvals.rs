@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Hint, SessionInfo, Store,
     approval_rows::{Found, cast, find, lock, status, task_of, votes},
-    session_log::{self, Entry},
+    events::{self, Entry},
     transition::{Move, Moved, Mover, transition_in},
 };
 use crate::{
@@ -83,8 +83,8 @@ pub(super) async fn ask(tx: &mut PgConnection, new: &NewApproval) -> sqlx::Resul
         "id": id, "message": new.message, "from": new.from, "quorum": new.quorum,
         "expires_at": expires_at,
     });
-    let asked = Entry { kind: EventKind::ApprovalRequested, task: Some(new.task.seq), body };
-    session_log::append(tx, key, &[asked], None).await
+    let asked = Entry::of_task(EventKind::ApprovalRequested, new.task.seq, body);
+    events::append(tx, key, &[asked], None).await
 }
 
 /// Casts the vote of one voter; voting again replaces what the same voter said before.
@@ -120,8 +120,8 @@ pub async fn vote(
         "id": id, "by": voter.name, "comment": comment, "approvals": approvals,
         "quorum": found.question.quorum, "decided": matches!(verdict, Verdict::Decided(_)),
     });
-    let said = Entry { kind, task: Some(task.seq), body };
-    session_log::append(&mut tx, key, &[said], Some(voter.name)).await?;
+    let said = Entry::of_task(kind, task.seq, body);
+    events::append(&mut tx, key, &[said], Some(voter.name)).await?;
     let mut moved = None;
     if let Verdict::Decided(decision) = verdict {
         let by = match (decision, weight) {
@@ -159,8 +159,8 @@ pub(super) async fn expire(store: &Store, task: TaskKey) -> sqlx::Result<()> {
         }
         Expiry::Decide(decision) => {
             let body = json!({ "id": found.id, "decision": decision });
-            let over = Entry { kind: EventKind::ApprovalExpired, task: Some(task.seq), body };
-            session_log::append(&mut tx, key, &[over], None).await?;
+            let over = Entry::of_task(EventKind::ApprovalExpired, task.seq, body);
+            events::append(&mut tx, key, &[over], None).await?;
             let (status, by) = (Status::Expired, approval::BY_TIMEOUT);
             let ending = Ending { task, status, decision, by, comment: None, actor: None };
             moved = Some(end(&mut tx, &info, &found, ending).await?);
@@ -228,8 +228,8 @@ async fn escalate(
     .fetch_one(&mut *tx)
     .await?;
     let body = json!({ "id": id, "expires_at": expires_at });
-    let escalated = Entry { kind: EventKind::ApprovalEscalated, task: Some(task.seq), body };
-    session_log::append(tx, key, &[escalated], None).await
+    let escalated = Entry::of_task(EventKind::ApprovalEscalated, task.seq, body);
+    events::append(tx, key, &[escalated], None).await
 }
 
 struct Ending<'a> {

@@ -7,10 +7,16 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Hint, Store, blobs, flags, session_retry, sessions::SteerError, steer::Locked};
+use super::{
+    Hint, Store, blobs, flags,
+    session_retry::{self, Ended},
+    sessions::SteerError,
+    steer::Locked,
+};
 use crate::{
     id::{SessionId, SessionKey},
-    reopen::{self, Reopened},
+    plan::Plan,
+    reopen::{self, Reopened, Reopening},
     task::TaskState,
     workflow,
 };
@@ -56,24 +62,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
     let rows = session_retry::ended_rows(&mut tx, origin).await?;
     let reopening = reopen::fork(&rows.rows, new.at);
-    let timeout = |row: &Reopened| {
-        let timeout = plan.node(*rows.groups.get(&row.seq)?).timeout?;
-        (row.state == TaskState::Blocked).then(|| timeout.ms.cast_signed())
-    };
-    let opened: HashMap<i32, &Reopened> =
-        reopening.opened.iter().map(|row| (row.seq, row)).collect();
-    let dropped: HashSet<i32> = reopening.dropped.iter().copied().collect();
-    let seqs: Vec<i32> =
-        rows.rows.iter().map(|row| row.seq).filter(|seq| !dropped.contains(seq)).collect();
-    let open = |seq: &i32| opened.get(seq).copied();
-    let state = |seq: &i32| open(seq).map_or(SHARED, |row| row.state.code());
-    let states: Vec<i16> = seqs.iter().map(state).collect();
-    let blockers: Vec<i32> =
-        seqs.iter().map(|seq| open(seq).map_or(0, |row| row.blockers)).collect();
-    let undecided: Vec<bool> =
-        seqs.iter().map(|seq| open(seq).is_some_and(|row| row.undecided)).collect();
-    let timeouts: Vec<i64> =
-        seqs.iter().map(|seq| open(seq).and_then(timeout).unwrap_or(-1)).collect();
+    let copies = Copies::of(plan, &rows, &reopening);
     let id = Uuid::now_v7();
     let mut told = Map::from_iter([
         ("forked_from".to_owned(), json!(origin.id)),
@@ -89,11 +78,11 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         blobs::without_nul(Value::Object(inputs)),
         new.actor,
         new.task,
-        &seqs,
-        &states,
-        &blockers,
-        &undecided,
-        &timeouts,
+        &copies.seqs,
+        &copies.states,
+        &copies.blockers,
+        &copies.undecided,
+        &copies.timeouts,
         plan.fail_fast,
         !plan.outputs.is_empty() || plan.has_epilogue(),
         plan.has_epilogue(),
@@ -106,6 +95,38 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
     Ok(SessionKey { tenant: origin.tenant, id: SessionId(id) })
+}
+
+/// The rows of the fork, as columns.
+#[derive(Default)]
+struct Copies {
+    seqs: Vec<i32>,
+    states: Vec<i16>,
+    blockers: Vec<i32>,
+    undecided: Vec<bool>,
+    timeouts: Vec<i64>,
+}
+
+impl Copies {
+    fn of(plan: &Plan, rows: &Ended, reopening: &Reopening) -> Self {
+        let timeout = |row: &Reopened| {
+            let timeout = plan.node(*rows.groups.get(&row.seq)?).timeout?;
+            (row.state == TaskState::Blocked).then(|| timeout.ms.cast_signed())
+        };
+        let opened: HashMap<i32, &Reopened> =
+            reopening.opened.iter().map(|row| (row.seq, row)).collect();
+        let dropped: HashSet<i32> = reopening.dropped.iter().copied().collect();
+        let mut copies = Self::default();
+        for row in rows.rows.iter().filter(|row| !dropped.contains(&row.seq)) {
+            let open = opened.get(&row.seq).copied();
+            copies.seqs.push(row.seq);
+            copies.states.push(open.map_or(SHARED, |row| row.state.code()));
+            copies.blockers.push(open.map_or(0, |row| row.blockers));
+            copies.undecided.push(open.is_some_and(|row| row.undecided));
+            copies.timeouts.push(open.and_then(timeout).unwrap_or(-1));
+        }
+        copies
+    }
 }
 
 /// The origin's title, unless nobody gave it one.

@@ -3,6 +3,7 @@
 
 use super::{
     Store,
+    events::{self, Entry},
     sessions::SteerError,
     steer::{self, By, Locked},
 };
@@ -27,7 +28,8 @@ pub async fn delete(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), St
     if hidden.rows_affected() == 0 {
         return Err(SteerError::NotFound(key.id));
     }
-    steer::log(&mut tx, key, EventKind::SessionDeleted, by.body(), by.actor).await?;
+    let event = Entry::of_session(EventKind::SessionDeleted, by.body());
+    events::append(&mut tx, key, &[event], by.actor).await?;
     tx.commit().await?;
     steer::tell(store, key);
     Ok(())
@@ -48,7 +50,8 @@ pub async fn restore(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), S
     if shown.rows_affected() == 0 {
         return Err(SteerError::NotDeleted);
     }
-    steer::log(&mut tx, key, EventKind::SessionRestored, by.body(), by.actor).await?;
+    let event = Entry::of_session(EventKind::SessionRestored, by.body());
+    events::append(&mut tx, key, &[event], by.actor).await?;
     tx.commit().await?;
     steer::tell(store, key);
     Ok(())

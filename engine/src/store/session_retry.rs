@@ -4,10 +4,15 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
-use super::{Hint, Store, Version, blobs, flags, sessions::SteerError, steer};
+use super::{
+    Hint, Store, Version, blobs,
+    events::{self, Entry},
+    flags,
+    sessions::SteerError,
+};
 use crate::{
     event::EventKind,
     id::SessionKey,
@@ -212,16 +217,11 @@ async fn end_by_hand(
     if !skipped.is_empty() {
         end_rows(tx, key, skipped, TaskState::Skipped, None).await?;
     }
-    let by_hand = || Map::from_iter([("by_hand".to_owned(), Value::Bool(true))]);
-    for seq in &wish.rows.completed {
-        let event = (EventKind::TaskCompleted, Some(*seq));
-        steer::log_of(tx, key, event, by_hand(), actor).await?;
-    }
-    for seq in &wish.rows.skipped {
-        let event = (EventKind::TaskSkipped, Some(*seq));
-        steer::log_of(tx, key, event, by_hand(), actor).await?;
-    }
-    Ok(())
+    let by_hand = |kind, seq: &i32| Entry::of_task(kind, *seq, json!({ "by_hand": true }));
+    let completed = wish.rows.completed.iter().map(|seq| by_hand(EventKind::TaskCompleted, seq));
+    let skipped = wish.rows.skipped.iter().map(|seq| by_hand(EventKind::TaskSkipped, seq));
+    let entries: Vec<Entry> = completed.chain(skipped).collect();
+    events::append(tx, key, &entries, actor).await
 }
 
 async fn end_rows(

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::{
     Hint, SessionInfo, Store,
-    session_log::{self, Entry},
+    events::{self, Entry},
     sessions::Idempotency,
     transition::{Move, Moved, Mover, transition_in},
 };
@@ -110,8 +110,8 @@ pub async fn send(store: &Store, key: SessionKey, new: NewSignal<'_>) -> Result<
     let seq = waiting.as_ref().map(|waiting| waiting.seq);
     let number = insert(&mut tx, key, &new, seq).await?;
     let body = json!({ "name": new.name, "number": number });
-    let received = Entry { kind: EventKind::SignalReceived, task: seq, body };
-    session_log::append(&mut tx, key, &[received], Some(new.sent_by)).await?;
+    let received = Entry { task: seq, ..Entry::of_session(EventKind::SignalReceived, body) };
+    events::append(&mut tx, key, &[received], Some(new.sent_by)).await?;
     let mut moved = None;
     if let Some(waiting) = &waiting {
         let task = TaskKey { session: key, seq: waiting.seq };
@@ -159,8 +159,8 @@ pub(super) async fn wait(
         .await?;
         let Err(why) = fit else { return Ok(Some(taken(task, attempt, number, data))) };
         let body = json!({ "name": name, "number": number, "message": why });
-        let refused = Entry { kind: EventKind::SignalRefused, task: Some(task.seq), body };
-        session_log::append(&mut *tx, key, &[refused], None).await?;
+        let refused = Entry::of_task(EventKind::SignalRefused, task.seq, body);
+        events::append(&mut *tx, key, &[refused], None).await?;
     }
     Ok(None)
 }

@@ -6,7 +6,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
-use super::{Hint, Store, blobs, sessions::SteerError};
+use super::{
+    Hint, Store, blobs,
+    events::{self, Entry},
+    sessions::SteerError,
+};
 use crate::{
     event::EventKind,
     id::SessionKey,
@@ -94,9 +98,10 @@ pub async fn start(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
     if row.state != SessionState::Pending {
         return Err(SteerError::NotPending(row.state));
     }
-    enter(&mut tx, key, row.state.move_to(SessionState::Queued)?, None).await?;
+    enter(&mut tx, key, row.state.move_to(SessionState::Queued)?, None, true).await?;
     let_go(&mut tx, key).await?;
-    log(&mut tx, key, EventKind::SessionQueued, by.body(), by.actor).await?;
+    let event = Entry::of_session(EventKind::SessionQueued, by.body());
+    events::append(&mut tx, key, &[event], by.actor).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())
@@ -113,8 +118,9 @@ pub async fn pause(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
     let mut hold = by.body();
     hold.insert("actor".to_owned(), json!(by.actor));
     hold.insert("was".to_owned(), json!(row.state));
-    enter(&mut tx, key, to, Some(Value::Object(hold))).await?;
-    log(&mut tx, key, EventKind::SessionPaused, by.body(), by.actor).await?;
+    enter(&mut tx, key, to, Some(Value::Object(hold)), true).await?;
+    let event = Entry::of_session(EventKind::SessionPaused, by.body());
+    events::append(&mut tx, key, &[event], by.actor).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())
@@ -128,13 +134,14 @@ pub async fn resume(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), St
         return Err(SteerError::NotPaused(row.state));
     }
     let to = row.state.move_to(row.goes_on_as())?;
-    enter(&mut tx, key, to, None).await?;
+    enter(&mut tx, key, to, None, true).await?;
     if row.waits_for_start() {
         let_go(&mut tx, key).await?;
     }
     let mut body = by.body();
     body.insert("resumed".to_owned(), json!(true));
-    log(&mut tx, key, EventKind::of_session(to), body, by.actor).await?;
+    let event = Entry::of_session(EventKind::of_session(to), body);
+    events::append(&mut tx, key, &[event], by.actor).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())
@@ -177,11 +184,13 @@ async fn end(
     let mut body = by.body();
     if row.state == SessionState::Pending {
         end_unstarted(&mut tx, key, result, error).await?;
-        log(&mut tx, key, EventKind::of_session(result), body, by.actor).await?;
+        let event = Entry::of_session(EventKind::of_session(result), body);
+        events::append(&mut tx, key, &[event], by.actor).await?;
     } else {
         ask(&mut tx, key, result, error).await?;
         body.insert("result".to_owned(), json!(result));
-        log(&mut tx, key, EventKind::SessionEnding, body, by.actor).await?;
+        let event = Entry::of_session(EventKind::SessionEnding, body);
+        events::append(&mut tx, key, &[event], by.actor).await?;
     }
     tx.commit().await?;
     store.hints.send(Hint::Ended(key.id));
@@ -233,42 +242,24 @@ async fn ask(
     .map(|_| ())
 }
 
-/// Enters a state that is not an end. The janitor moves what is ready, or was.
-async fn enter(
+/// Enters a state that is not an end. Where tasks are then less or more free to run than before,
+/// the janitor moves what is ready, or was.
+pub(super) async fn enter(
     tx: &mut PgConnection,
     key: SessionKey,
     state: SessionState,
     hold: Option<Value>,
+    is_to_move: bool,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update session_progress
-            set state = $3, moving = true, hold = $4 || jsonb_build_object('at', clock())
+            set state = $3, moving = moving or $5, hold = $4 || jsonb_build_object('at', clock())
           where tenant_id = $1 and session_id = $2",
         key.tenant.0,
         key.id.0,
         state.code(),
         hold.map(blobs::without_nul),
-    )
-    .execute(tx)
-    .await
-    .map(|_| ())
-}
-
-/// Enters a state in which tasks are as free to run as before.
-pub(super) async fn hold_as(
-    tx: &mut PgConnection,
-    key: SessionKey,
-    state: SessionState,
-    hold: Option<Value>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update session_progress
-            set state = $3, hold = $4 || jsonb_build_object('at', clock())
-          where tenant_id = $1 and session_id = $2",
-        key.tenant.0,
-        key.id.0,
-        state.code(),
-        hold,
+        is_to_move,
     )
     .execute(tx)
     .await
@@ -289,49 +280,6 @@ async fn let_go(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<()> {
             and ((t.state = 0 and not t.undecided) or (t.state = 5 and t.was = 0))",
         key.tenant.0,
         key.id.0
-    )
-    .execute(tx)
-    .await
-    .map(|_| ())
-}
-
-/// Writes one event of a session whose row is locked.
-pub(super) async fn log(
-    tx: &mut PgConnection,
-    key: SessionKey,
-    kind: EventKind,
-    body: Map<String, Value>,
-    actor: Option<&str>,
-) -> sqlx::Result<()> {
-    log_of(tx, key, (kind, None), body, actor).await
-}
-
-/// The same of one of its rows.
-pub(super) async fn log_of(
-    tx: &mut PgConnection,
-    key: SessionKey,
-    (kind, seq): (EventKind, Option<i32>),
-    body: Map<String, Value>,
-    actor: Option<&str>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "with numbered as (
-             update session_progress set next_event = next_event + 1
-              where tenant_id = $1 and session_id = $2
-             returning next_event - 1 as number, clock() as at
-         )
-         insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
-                             attempts, ats, bodies, actor)
-         select $1, $2, number, number, at, array[$3::smallint], array[$4::int],
-                array[null::int], array[at],
-                case when $5::jsonb <> '{}' then array[$5::jsonb] end, $6
-           from numbered",
-        key.tenant.0,
-        key.id.0,
-        kind.code(),
-        seq,
-        blobs::without_nul(Value::Object(body)),
-        actor,
     )
     .execute(tx)
     .await

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::{
-    Store, flags,
+    Store,
+    events::{self, Entry},
+    flags,
     sessions::SteerError,
     steer::{self, By, Locked},
 };
@@ -60,8 +62,8 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
     if rows.len() > 1 {
         body.insert("tasks".to_owned(), json!(paused));
     }
-    let event = (EventKind::TaskPaused, Some(task.seq));
-    steer::log_of(&mut tx, task.session, event, body, by.actor).await?;
+    let event = Entry::of_task(EventKind::TaskPaused, task.seq, body);
+    events::append(&mut tx, task.session, &[event], by.actor).await?;
     tx.commit().await?;
     steer::tell(store, task.session);
     Ok(())
@@ -104,8 +106,8 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
     let now = row(&mut tx, task).await?;
     let mut body = by.body();
     body.insert("resumed".to_owned(), Value::Bool(true));
-    let event = (EventKind::of_task(now.state), Some(task.seq));
-    steer::log_of(&mut tx, task.session, event, body, by.actor).await?;
+    let event = Entry::of_task(EventKind::of_task(now.state), task.seq, body);
+    events::append(&mut tx, task.session, &[event], by.actor).await?;
     tx.commit().await?;
     steer::tell(store, task.session);
     Ok(())

@@ -132,7 +132,7 @@ tasks:
         stand.acts(&id, &format!("tasks/{task}/pause")).await;
     }
     assert_eq!(stand.claim().await.len(), 0);
-    stand.app.db.advance(std::time::Duration::from_secs(7200)).await;
+    stand.app.db.advance(std::time::Duration::from_hours(2)).await;
     stand.settle().await;
     assert_eq!(stand.tasks(&id).await, ["ready paused", "nap paused", "guarded paused"]);
     assert_eq!(stand.acts(&id, "tasks/ready/resume").await["status"], "ready");

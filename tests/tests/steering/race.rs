@@ -117,7 +117,7 @@ async fn many_people_steer_at_once() {
         done.unwrap();
     }
     for id in &ids {
-        wait::until("the end of a session", Duration::from_secs(60), async || {
+        wait::until("the end of a session", Duration::from_mins(1), async || {
             let session = app.get(&format!("/api/v1/sessions/{id}")).await.json;
             let path = format!("/api/v1/sessions/{id}");
             match session["status"].as_str().unwrap() {

@@ -19,6 +19,7 @@ use crate::{
     session::SessionState,
     store::{
         Hint, SessionInfo, Store, blobs,
+        events::{self, Entry},
         sessions::{self, CreateError, NewSession},
         transition::{Ended, Move, Mover, transition_in},
         values::{self, Request},
@@ -228,27 +229,12 @@ async fn adopt(
     .execute(&mut *tx)
     .await?;
     let uses = node.child().map(Child::reference);
-    sqlx::query!(
-        "with counted as (
-             update session_progress set next_event = next_event + 1
-              where tenant_id = $1 and session_id = $2
-             returning next_event - 1 as number, clock() as at
-         )
-         insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
-                             attempts, ats, bodies)
-         select $1, $2, number, number, at, array[$3::smallint], array[$4::int], array[$5::int],
-                array[at], array[$6::jsonb]
-           from counted",
-        parent.tenant.0,
-        parent.id.0,
-        EventKind::ChildCreated.code(),
-        due.task.seq,
-        attempt,
-        json!({ "session": child.id, "uses": uses }),
-    )
-    .execute(tx)
-    .await
-    .map(|_| ())
+    let body = json!({ "session": child.id, "uses": uses });
+    let event = Entry {
+        attempt: Some(attempt),
+        ..Entry::of_task(EventKind::ChildCreated, due.task.seq, body)
+    };
+    events::append(tx, parent, &[event], None).await
 }
 
 /// The move of an attempt that failed: another follows, or none.

@@ -10,6 +10,7 @@ use crate::{
     session::SessionState,
     store::{
         Hint, Store,
+        events::{self, Entry},
         steer::{self, Locked},
     },
 };
@@ -117,8 +118,9 @@ async fn degrade(store: &Store, key: SessionKey, gap: &Gap) -> sqlx::Result<bool
     let body = Map::from_iter([("missing".to_owned(), json!(gap.missing))]);
     let mut hold = body.clone();
     hold.insert("routes".to_owned(), json!([gap.route]));
-    steer::hold_as(&mut tx, key, to, Some(Value::Object(hold))).await?;
-    steer::log(&mut tx, key, EventKind::SessionDegraded, body, None).await?;
+    steer::enter(&mut tx, key, to, Some(Value::Object(hold)), false).await?;
+    let event = Entry::of_session(EventKind::SessionDegraded, body);
+    events::append(&mut tx, key, &[event], None).await?;
     tx.commit().await?;
     store.hints.send(Hint::Event(key.id));
     Ok(true)
@@ -141,9 +143,10 @@ async fn heal(store: &Store, key: SessionKey) -> sqlx::Result<bool> {
         return Ok(false);
     }
     let Ok(to) = row.state.move_to(row.goes_on_as()) else { return Ok(false) };
-    steer::hold_as(&mut tx, key, to, None).await?;
+    steer::enter(&mut tx, key, to, None, false).await?;
     let body = Map::from_iter([("healed".to_owned(), Value::Bool(true))]);
-    steer::log(&mut tx, key, EventKind::of_session(to), body, None).await?;
+    let event = Entry::of_session(EventKind::of_session(to), body);
+    events::append(&mut tx, key, &[event], None).await?;
     tx.commit().await?;
     store.hints.send(Hint::Event(key.id));
     Ok(true)
