@@ -11,6 +11,7 @@ use jobshop_engine::{
     role::Role,
     store::{
         self,
+        applying::{ApplyError, Fault},
         approvals::VoteError,
         keys::KeyError,
         schedules::ScheduleError,
@@ -47,6 +48,9 @@ pub(crate) struct Problem {
 /// One thing that is wrong; a flaw of a workflow says where.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Flaw {
+    /// Where several definitions were sent, which of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +62,7 @@ pub(crate) struct Flaw {
 impl Flaw {
     fn of_workflow(problem: &workflow::Problem) -> Self {
         Self {
+            file: None,
             line: Some(problem.line),
             column: Some(problem.column),
             message: problem.message.clone(),
@@ -65,8 +70,15 @@ impl Flaw {
         }
     }
 
+    /// Definitions without a name are told apart by their numbers, from 1.
+    fn of_set(fault: &Fault, files: &[Option<String>]) -> Self {
+        let name = files.get(fault.index).cloned().flatten();
+        let file = Some(name.unwrap_or_else(|| (fault.index + 1).to_string()));
+        Self { file, ..Self::of_workflow(&fault.problem) }
+    }
+
     fn of_inputs(message: &str) -> Self {
-        Self { line: None, column: None, message: message.to_owned(), hint: None }
+        Self { file: None, line: None, column: None, message: message.to_owned(), hint: None }
     }
 }
 
@@ -79,6 +91,11 @@ pub(crate) enum ApiError {
     Create(#[from] CreateError),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// With what each of the definitions is called.
+    #[error("{error}")]
+    ApplySet { error: ApplyError, files: Vec<Option<String>> },
     #[error(transparent)]
     Steer(#[from] SteerError),
     #[error(transparent)]
@@ -103,8 +120,6 @@ pub(crate) enum ApiError {
     InvalidKey,
     #[error("`if-match` takes the etag of a workflow, `if-none-match` only `*`, and not both")]
     InvalidTag,
-    #[error("the workflow's name stands for another version by now")]
-    VersionChanged,
     #[error("a request may have at most 2 MiB")]
     BodyTooLarge,
     #[error("the body has to be JSON, with `content-type: application/json`")]
@@ -150,6 +165,7 @@ impl ApiError {
             Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
             Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
             Self::Read(R::NoApproval(_)) => (S::NOT_FOUND, "approval_not_found"),
+            Self::Apply(error) | Self::ApplySet { error, .. } => of_apply(error),
             Self::Vote(error) => of_vote(error),
             Self::Signal(error) => of_signal(error),
             Self::Key(error) => of_key(error),
@@ -170,7 +186,6 @@ impl ApiError {
             Self::InvalidPath(_) => (S::BAD_REQUEST, "invalid_path"),
             Self::InvalidKey => (S::BAD_REQUEST, "invalid_idempotency_key"),
             Self::InvalidTag => (S::BAD_REQUEST, "invalid_tag"),
-            Self::VersionChanged => (S::PRECONDITION_FAILED, "version_changed"),
             Self::NotAnUpgrade(_) => (S::BAD_REQUEST, "not_a_socket"),
             Self::Create(C::Inputs(_)) | Self::Schedule(D::Create(C::Inputs(_))) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_inputs")
@@ -199,6 +214,10 @@ impl ApiError {
     fn flaws(&self) -> Vec<Flaw> {
         if let Self::Definition(DefinitionError::Invalid(problems)) = self {
             problems.iter().map(Flaw::of_workflow).collect()
+        } else if let Self::Apply(ApplyError::Invalid(faults)) = self {
+            faults.iter().map(|fault| Flaw::of_workflow(&fault.problem)).collect()
+        } else if let Self::ApplySet { error: ApplyError::Invalid(faults), files } = self {
+            faults.iter().map(|fault| Flaw::of_set(fault, files)).collect()
         } else if let Self::Create(CreateError::Inputs(messages))
         | Self::Schedule(ScheduleError::Create(CreateError::Inputs(messages)))
         | Self::Steer(SteerError::Inputs(messages)) = self
@@ -207,6 +226,14 @@ impl ApiError {
         } else {
             Vec::new()
         }
+    }
+}
+
+fn of_apply(error: &ApplyError) -> (StatusCode, &'static str) {
+    match error {
+        ApplyError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_workflow"),
+        ApplyError::VersionChanged => (StatusCode::PRECONDITION_FAILED, "version_changed"),
+        ApplyError::Database(error) => database(error),
     }
 }
 

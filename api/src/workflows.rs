@@ -2,15 +2,16 @@
 
 use axum::{
     Json,
+    extract::DefaultBodyLimit,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jobshop_engine::store::{
+    applying::{self, Applied, Applying, Change, Over},
     view::Page,
     workflow_view::{VersionObject, WorkflowObject},
-    workflows,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -24,6 +25,11 @@ use crate::{
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list, apply))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(apply_set))
+                .layer(DefaultBodyLimit::max(SET_BYTES_MAX)),
+        )
         .routes(routes!(show))
         .routes(routes!(versions))
         .routes(routes!(version))
@@ -64,36 +70,89 @@ async fn apply(
     headers: HeaderMap,
     Body(body): Body<ApplyBody>,
 ) -> Result<Response, ApiError> {
-    let (store, tenant) = (&caller.store, caller.tenant());
-    let applied = match Precondition::of(&headers)? {
-        Precondition::None => workflows::apply(store, tenant, &body.definition).await?,
-        Precondition::Over(over) => workflows::apply_over(store, tenant, &body.definition, over)
-            .await?
-            .ok_or(ApiError::VersionChanged)?,
+    let definitions = [body.definition.as_str()];
+    let applying = Applying {
+        definitions: &definitions,
+        prune: false,
+        dry_run: false,
+        actor: Some(caller.name()),
+        over: over(&headers)?,
     };
-    let version = caller.views.workflow_version(&applied.name, Some(applied.version)).await?;
-    let status = if applied.changed { StatusCode::CREATED } else { StatusCode::OK };
+    let changes = applying::apply_all(&caller.store, caller.tenant(), applying).await?;
+    let [applied] = changes.as_slice() else { return Err(ApiError::Panicked) };
+    let version = caller.views.workflow_version(&applied.name, applied.version).await?;
+    let is_changed = applied.change != Change::Unchanged;
+    let status = if is_changed { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, tagged(version)).into_response())
 }
 
-/// What a definition may be applied over.
-enum Precondition {
-    None,
-    /// Only this version, or only nothing.
-    Over(Option<i32>),
+/// What the headers say a definition may be applied over.
+fn over(headers: &HeaderMap) -> Result<Over, ApiError> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Over::Anything),
+        (None, Some("*")) => Ok(Over::Nothing),
+        (Some(tag), None) => {
+            tag.trim_matches('"').parse().map(Over::Version).map_err(|_| ApiError::InvalidTag)
+        }
+        _ => Err(ApiError::InvalidTag),
+    }
 }
 
-impl Precondition {
-    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
-            (None, None) => Ok(Self::None),
-            (None, Some("*")) => Ok(Self::Over(None)),
-            (Some(tag), None) => {
-                let number = tag.trim_matches('"').parse().map_err(|_| ApiError::InvalidTag)?;
-                Ok(Self::Over(Some(number)))
-            }
-            _ => Err(ApiError::InvalidTag),
+/// What the definitions of a set may have together.
+const SET_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SetBody {
+    definitions: Vec<NamedDefinition>,
+    /// Retires every other workflow of the tenant: its name starts no session any more.
+    #[serde(default)]
+    prune: bool,
+    /// Says what would be done, refuses what would be refused, and does nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NamedDefinition {
+    /// How problems call it.
+    file: Option<String>,
+    /// The YAML of the workflow.
+    definition: String,
+}
+
+/// What became of each name, by name.
+#[derive(Debug, Serialize, ToSchema)]
+struct AppliedSet {
+    dry_run: bool,
+    changes: Vec<Applied>,
+}
+
+/// Applies several definitions at once: all of them, or on any problem none.
+#[utoipa::path(put, path = "/api/v1/workflows", tag = "workflows",
+    operation_id = "apply_workflows", request_body = SetBody,
+    responses((status = OK, body = AppliedSet), (status = FORBIDDEN, body = Problem),
+              (status = UNPROCESSABLE_ENTITY, body = Problem)))]
+async fn apply_set(
+    Admin(caller): Admin,
+    Body(body): Body<SetBody>,
+) -> Result<Json<AppliedSet>, ApiError> {
+    let definitions: Vec<&str> =
+        body.definitions.iter().map(|named| named.definition.as_str()).collect();
+    let applying = Applying {
+        definitions: &definitions,
+        prune: body.prune,
+        dry_run: body.dry_run,
+        actor: Some(caller.name()),
+        over: Over::Anything,
+    };
+    match applying::apply_all(&caller.store, caller.tenant(), applying).await {
+        Ok(changes) => Ok(Json(AppliedSet { dry_run: body.dry_run, changes })),
+        Err(error) => {
+            let files = body.definitions.into_iter().map(|named| named.file).collect();
+            Err(ApiError::ApplySet { error, files })
         }
     }
 }

@@ -89,6 +89,11 @@ impl Client {
         self.send(self.request(Method::POST, path)?.query(query).json(body)).await
     }
 
+    /// Makes what is there be what `body` says.
+    pub async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.send(self.request(Method::PUT, path)?.json(body)).await
+    }
+
     pub async fn delete(&self, path: &[&str]) -> Result<(), Failure> {
         self.send(self.request(Method::DELETE, path)?).await.map(drop)
     }

@@ -86,7 +86,7 @@ enum Command {
     Session(session::SessionCommand),
     /// Start a session (the same as `session submit`)
     Submit(session::Submit),
-    /// Registered workflows: apply, list, show, versions
+    /// Registered workflows: apply, diff, list, show, versions
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
     /// Schedules: list, show, create, pause, resume, trigger, backfill, preview

@@ -18,6 +18,9 @@ struct Problem {
 /// One thing that is wrong with a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowProblem {
+    /// Which of several definitions it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     #[serde(default)]
     pub line: usize,
     #[serde(default)]
@@ -39,7 +42,8 @@ pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
     for it in &problem.problems {
         let place =
             if it.line > 0 { format!("{}:{}: ", it.line, it.column) } else { String::new() };
-        message.extend(["\n  ", &place, &it.message]);
+        let file = it.file.as_ref().map(|file| format!("{file}:")).unwrap_or_default();
+        message.extend(["\n  ", &file, &place, &it.message]);
         message.extend(it.hint.as_ref().map(|hint| format!(" ({hint})")));
     }
     let failure = Failure::new(exit, message);

@@ -41,14 +41,14 @@ impl Validate {
 
 /// A file and what is wrong with it.
 pub(super) struct Checked {
-    name: String,
+    pub(super) name: String,
     pub(super) yaml: String,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Checked {
     /// A file that cannot be read has that as its only problem.
-    fn read(file: &Path) -> Self {
+    pub(super) fn read(file: &Path) -> Self {
         let name = file.display().to_string();
         match read_text(file) {
             Ok(yaml) => Self::of(name, yaml),
@@ -79,7 +79,7 @@ impl Checked {
         })
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         if self.problems.is_empty() {
             return format!("{}: ok", self.name);
         }

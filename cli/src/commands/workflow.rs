@@ -1,12 +1,11 @@
 //! `jobshop workflow`: the registered definitions.
 
-use std::path::PathBuf;
+mod apply;
+mod diff;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::request::{compile, read_text};
-use super::validate::Checked;
 use crate::app::App;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -14,11 +13,10 @@ use crate::table::{Rows, Text};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WorkflowCommand {
-    /// Register a workflow file; the same content twice changes nothing
-    Apply {
-        /// A workflow file, or - for standard input
-        file: PathBuf,
-    },
+    /// Register workflow files or all of a folder, together or not at all; shows what changes
+    Apply(apply::Apply),
+    /// Show what is different in two definitions
+    Diff(diff::Diff),
     /// List the registered workflows
     List,
     /// Show a registered workflow
@@ -32,19 +30,13 @@ pub(super) enum WorkflowCommand {
 
 impl WorkflowCommand {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        if let Self::Diff(command) = self {
+            return command.execute(app).await;
+        }
         let client = app.client()?;
         match self {
-            Self::Apply { file } => {
-                let checked = Checked::of(file.display().to_string(), read_text(&file)?);
-                if app.output.is_json() && !checked.problems.is_empty() {
-                    app.output.json(&checked.objects().collect())?;
-                    return Ok(Exit::Usage);
-                }
-                compile(&file.display().to_string(), &checked.yaml)?;
-                let body = json!({ "definition": checked.yaml });
-                let applied = client.post(&["workflows"], &body, None).await?;
-                show(app, &applied, |workflow| format!("{} is applied", reference(workflow)))
-            }
+            Self::Apply(command) => command.execute(app, &client).await,
+            Self::Diff(_) => Ok(Exit::Done),
             Self::Show { name } => {
                 let workflow = find(&client, &name).await?;
                 show(app, &workflow, |workflow| {
@@ -82,10 +74,6 @@ fn show(app: &App, object: &Value, text: impl Fn(&Value) -> String) -> Result<Ex
         app.output.line(&text(object))?;
     }
     Ok(Exit::Done)
-}
-
-fn reference(workflow: &Value) -> String {
-    format!("{}@{}", workflow["name"].as_str().unwrap_or_default(), workflow["version"])
 }
 
 /// A column for each field that has a value of its own.

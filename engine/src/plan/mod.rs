@@ -9,6 +9,7 @@
 
 pub mod compile;
 mod environment;
+mod estimate;
 pub mod graph;
 mod items;
 mod kind;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
+    estimate::Estimate,
     items::{ITEMS_MAX, expand},
     kind::{
         AgentRuntime, AgentSpec, Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject,
@@ -70,6 +72,12 @@ pub struct Plan {
     pub kind: SessionType,
     pub priority: Priority,
     pub timeout: Option<Span>,
+    /// How long a session may wait to begin.
+    #[serde(default)]
+    pub start_timeout: Option<Span>,
+    /// How long sessions are kept once they ended, where the workflow says it.
+    #[serde(default)]
+    pub retention: Option<Span>,
     pub fail_fast: bool,
     pub inputs: Vec<(String, Input)>,
     /// The environment of every command, as in [`Node::env`].
@@ -214,7 +222,13 @@ pub struct Node {
     /// Its own or its group's; `None` takes the session's.
     pub priority: Option<Priority>,
     pub timeout: Option<Span>,
+    /// How long it may wait to start once it is ready.
+    #[serde(default)]
+    pub start_timeout: Option<Span>,
     pub heartbeat: Option<Span>,
+    /// How long it is expected to take.
+    #[serde(default)]
+    pub estimate: Option<Estimate>,
     pub retry: RetryPolicy,
     /// Its own alone: what the workflow and its groups hand down comes before it, in
     /// [`Plan::environment`]. Text may hold `${{ }}`.

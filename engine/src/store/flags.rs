@@ -25,6 +25,9 @@ pub const FINALLY: i16 = 512;
 /// It undoes a task; `item_key` is the number of the task's row.
 pub const COMPENSATION: i16 = 1024;
 
+/// It may wait to start only so long: its limit stands in `start_limits`.
+pub const START_LIMITED: i16 = 8_192;
+
 /// Since a retry it waits for the group around it to go on.
 pub const GATED: i16 = 16_384;
 
@@ -53,6 +56,9 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     }
     if node.parent.is_some_and(|parent| plan.is_failure_allowed(parent)) {
         flags |= ALLOWED_BY_GROUP;
+    }
+    if node.start_timeout.is_some() {
+        flags |= START_LIMITED;
     }
     if node.finally {
         flags |= FINALLY;

@@ -57,6 +57,7 @@ pub const STATEMENTS: &[Statement] = statements![
     "session_facts",
     "session_info",
     "session_view",
+    "start_late",
     "start_sessions",
     "sweeping",
     "task_view",

@@ -3,6 +3,7 @@
 //!
 //! Lock order everywhere: session rows first, by (tenant, id), then tasks by number.
 
+pub mod applying;
 mod approval_rows;
 pub mod approval_view;
 pub mod approvals;

@@ -196,6 +196,7 @@ pub(super) struct Rows {
     closing: Vec<bool>,
     epilogues: Vec<bool>,
     timeouts: Vec<Option<i64>>,
+    start_timeouts: Vec<Option<i64>>,
     schedules: Vec<Option<String>>,
     states: Vec<i16>,
     /// Some task has to be decided by the control loop from the start.
@@ -250,6 +251,7 @@ impl Rows {
         self.closing.push(!plan.outputs.is_empty() || plan.has_epilogue());
         self.epilogues.push(plan.has_epilogue());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
+        self.start_timeouts.push(plan.start_timeout.map(|span| span.ms.cast_signed()));
         self.schedules.push(new.schedule.as_ref().map(ToString::to_string));
         let state = if new.start { SessionState::Queued } else { SessionState::Pending };
         self.states.push(state.code());
@@ -284,6 +286,7 @@ impl Rows {
             &self.schedules as _,
             &self.epilogues,
             &self.states,
+            &self.start_timeouts as _,
         )
         .execute(db)
         .await

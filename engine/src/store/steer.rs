@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::{
     Hint, Store, blobs,
+    control::start_limit,
     events::{self, Entry},
     sessions::SteerError,
 };
@@ -100,6 +101,7 @@ pub async fn start(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
     }
     enter(&mut tx, key, row.state.move_to(SessionState::Queued)?, None, true).await?;
     let_go(&mut tx, key).await?;
+    start_limit::begin(&mut tx, store, key).await?;
     let event = Entry::of_session(EventKind::SessionQueued, by.body());
     events::append(&mut tx, key, &[event], by.actor).await?;
     tx.commit().await?;

@@ -148,8 +148,9 @@ async fn store(
     }
     let (id, number) = (VersionId(Uuid::now_v7()), latest + 1);
     sqlx::query!(
-        "insert into workflow_versions (tenant_id, id, name, version, hash, definition, plan)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into workflow_versions (tenant_id, id, name, version, hash, definition, plan,
+                                        retention_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         tenant.0,
         id.0,
         plan.name,
@@ -157,6 +158,7 @@ async fn store(
         hash,
         definition,
         sqlx::types::Json(plan) as _,
+        plan.retention.map(|span| span.ms.cast_signed()),
     )
     .execute(&mut *tx)
     .await?;
@@ -169,7 +171,35 @@ async fn store(
     .execute(&mut *tx)
     .await?;
     insert_rows(tx, tenant, id, plan).await?;
+    insert_start_limits(tx, tenant, id, plan).await?;
     Ok((id, number))
+}
+
+/// How long tasks may wait to start, where the plan says it.
+async fn insert_start_limits(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    version: VersionId,
+    plan: &Plan,
+) -> sqlx::Result<()> {
+    let limits = plan.nodes.iter().zip(0..).filter_map(|(node, index)| {
+        Some((NodeIndex(index).code(), node.start_timeout?.ms.cast_signed()))
+    });
+    let (nodes, limits): (Vec<i32>, Vec<i64>) = limits.unzip();
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "insert into start_limits (tenant_id, version_id, node, ms)
+         select $1, $2, l.node, l.ms from unnest($3::int[], $4::bigint[]) as l (node, ms)",
+        tenant.0,
+        version.0,
+        &nodes,
+        &limits
+    )
+    .execute(tx)
+    .await
+    .map(|_| ())
 }
 
 /// The plan's rows, block by block.

@@ -179,7 +179,21 @@ impl Ledger<'_> {
             let data = json!({ "ahead": ahead, "agents": able, "ready_at": row.ready_at });
             self.add(WhyCode::Queued, Some(key), message, data);
         }
+        self.start_limit(row, key);
         Ok(())
+    }
+
+    /// Until when a ready task may wait.
+    fn start_limit(&mut self, row: &TaskRow, key: &str) {
+        let limit = self.plan.node(row.node_index()).start_timeout;
+        let Some((limit, since)) = limit.zip(row.ready_at) else { return };
+        let until = since + limit.to_std();
+        let message = format!(
+            "`{key}` fails at {} if it has not started by then: it may wait {limit}",
+            time(until)
+        );
+        let data = json!({ "until": until, "start_timeout": limit });
+        self.add(WhyCode::StartLimited, Some(key), message, data);
     }
 
     fn running(&mut self, row: &TaskRow, key: &str) {

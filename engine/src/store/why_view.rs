@@ -89,6 +89,8 @@ pub enum WhyCode {
     ResultNotDecided,
     /// The result is decided, and what follows it runs.
     Closing,
+    /// It fails when it has not started by then.
+    StartLimited,
 }
 
 /// Reasons given at most.

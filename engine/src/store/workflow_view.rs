@@ -16,6 +16,9 @@ pub struct WorkflowObject {
     pub description: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// Who applied it last.
+    #[schema(required)]
+    pub applied_by: Option<String>,
 }
 
 /// One immutable content of a workflow.
@@ -45,7 +48,7 @@ impl Views {
         let mut items = sqlx::query_as!(
             WorkflowObject,
             r#"select w.name, v.version, v.plan ->> 'description' as description,
-                      w.created_at, w.updated_at
+                      w.created_at, w.updated_at, w.changed_by as applied_by
                  from workflows w
                  join workflow_versions v on v.tenant_id = w.tenant_id and v.name = w.name
                                          and v.version = w.applied

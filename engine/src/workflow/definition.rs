@@ -70,6 +70,12 @@ pub struct Workflow {
     /// How long a whole session may take, from its first start.
     #[schemars(default)]
     pub timeout: Option<Span>,
+    /// How long a session may wait to begin, from the moment it was let go.
+    #[schemars(default)]
+    pub start_timeout: Option<Span>,
+    /// How long a session is kept once it ended; then it is archived.
+    #[schemars(default)]
+    pub retention: Option<Span>,
     /// Whether the first unallowed failure cancels the rest.
     #[schemars(default)]
     pub fail_fast: bool,
@@ -199,9 +205,15 @@ pub struct Task {
     /// How long an attempt may take; a group, an approval or a signal, from the end of its needs.
     #[schemars(default)]
     pub timeout: Option<Span>,
+    /// How long it may wait to start once it is ready.
+    #[schemars(default)]
+    pub start_timeout: Option<Span>,
     /// How long an attempt may stay silent.
     #[schemars(default)]
     pub heartbeat: Option<Span>,
+    /// How long it is expected to take; nothing but a simulation looks at it.
+    #[schemars(default)]
+    pub estimate: Option<Estimate>,
     #[schemars(default)]
     pub retry: Option<Retry>,
     /// Added to the environment of its commands. Values may hold `${{ }}`.
@@ -271,6 +283,18 @@ pub struct Task {
     /// Whether its needs were written in a way that cannot be read.
     #[schemars(skip)]
     pub has_broken_needs: bool,
+}
+
+/// How long a task is expected to take.
+#[derive(Debug, Clone, Copy, JsonSchema)]
+#[schemars(rename = "Estimate", deny_unknown_fields)]
+pub struct Estimate {
+    /// When everything goes well.
+    pub optimistic: Span,
+    /// Mostly.
+    pub likely: Span,
+    /// When everything goes wrong.
+    pub pessimistic: Span,
 }
 
 /// What undoes a task: a task of its own, with the keys of [`CompensateKeys`] alone.

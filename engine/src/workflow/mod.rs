@@ -3,6 +3,7 @@
 
 mod builder;
 pub mod definition;
+pub mod diff;
 mod inputs;
 pub mod problem;
 mod read;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobshop_engine::{
     id::{SessionId, SessionKey, TenantId},
     session::SessionState,
-    store::{Views, control, sessions, workflows},
+    store::{Views, applying, control, sessions},
     task::{Reason, TaskState},
 };
 use jobshop_tests::{Fleet, Stage, stage, truth, wait};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{end_of, fleet, told};
 
 async fn apply(store: &jobshop_engine::store::Store, definition: &str) {
-    workflows::apply(store, TenantId::DEFAULT, definition).await.unwrap();
+    applying::apply(store, TenantId::DEFAULT, definition, None).await.unwrap();
 }
 
 /// The children of a session in the order of their creation, with their states.

@@ -156,7 +156,7 @@ async fn a_fire_that_cannot_start_a_session_is_recorded_with_the_reason() {
     // The workflow now wants an input that this schedule does not give.
     let stricter = "version: 1\nname: nap\ninputs: { goal: { required: true } }\n\
                     tasks: { a: { uses: builtin/noop } }\n";
-    workflows::apply(store, TenantId::DEFAULT, stricter).await.unwrap();
+    applying::apply(store, TenantId::DEFAULT, stricter, None).await.unwrap();
     it.after(30 * MINUTE).await;
     it.after(HOUR).await;
     let fires = it.views().schedule_fires(&id, None, None).await.unwrap().items;

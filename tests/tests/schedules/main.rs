@@ -14,9 +14,9 @@ use chrono::{DateTime, Utc};
 use jobshop_engine::{
     id::{SessionId, SessionKey, TenantId},
     store::{
-        Store, Views, control,
+        Store, Views, applying, control,
         schedule_view::{FireObject, ScheduleObject},
-        sessions, workflows,
+        sessions,
     },
 };
 use jobshop_tests::Stage;
@@ -53,7 +53,7 @@ impl Clockwork {
             definition.push_str("triggers:\n  schedule:\n");
             definition.extend(schedules.iter().map(|schedule| format!("    - {schedule}\n")));
         }
-        workflows::apply(&self.stage.store, TenantId::DEFAULT, &definition).await.unwrap();
+        applying::apply(&self.stage.store, TenantId::DEFAULT, &definition, None).await.unwrap();
     }
 
     /// Moves the clock and lets everything happen that is due.

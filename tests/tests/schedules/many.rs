@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use jobshop_engine::store::schedules;
+use jobshop_engine::store::{applying, schedules};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
@@ -112,7 +112,7 @@ async fn five_schedulers_over_two_years_in_ten_zones_fire_everything_once() {
             case.0
         )]);
     }
-    workflows::apply(&it.store, TenantId::DEFAULT, &definition).await.unwrap();
+    applying::apply(&it.store, TenantId::DEFAULT, &definition, None).await.unwrap();
     let schedulers: Vec<Store> = (0..5).map(|_| it.another_store()).collect();
     let mut chance = StdRng::seed_from_u64(7);
     let mut now = from;

@@ -27,7 +27,8 @@ execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
                 same('{}'::text, 100), same('{}'::text, 100), same(null::text, 100),
                 same(null::text, 100), same(100, 100), same(100, 100), same(100, 100),
                 same(false, 100), same(false, 100), same(null::bigint, 100),
-                same(null::text, 100), same(false, 100), same(1::smallint, 100));
+                same(null::text, 100), same(false, 100), same(1::smallint, 100),
+                same(null::bigint, 100));
 
 execute due;
 
@@ -103,6 +104,8 @@ execute session_info (tenants(100), sessions(9801, 9900));
 
 -- A page of the newest.
 execute session_view (tenant(), sessions(9852, 9952), 10000, 1::smallint);
+
+execute start_late (500);
 
 execute start_sessions (tenants(100), sessions(9801, 9900));
 

@@ -66,6 +66,8 @@ pub fn compile(
         kind: workflow.kind,
         priority: workflow.priority,
         timeout: workflow.timeout,
+        start_timeout: workflow.start_timeout,
+        retention: workflow.retention,
         fail_fast: workflow.fail_fast,
         inputs,
         env: environment(&workflow.env),

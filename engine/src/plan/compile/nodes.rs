@@ -11,7 +11,7 @@ use super::{
     workspaces,
 };
 use crate::{
-    plan::{Builtin, Join, Kind, Node, NodeIndex, References},
+    plan::{Builtin, Estimate, Join, Kind, Node, NodeIndex, References},
     workflow::{
         Limits,
         definition::{Condition, Workflow},
@@ -122,7 +122,13 @@ impl<'a, 'w> Compiler<'a, 'w> {
             requires: handed.requires.iter().map(|&name| name.to_owned()).collect(),
             priority: handed.priority,
             timeout: task.timeout.or_else(|| defaults.and_then(|defaults| defaults.timeout)),
+            start_timeout: task.start_timeout,
             heartbeat: task.heartbeat,
+            estimate: task.estimate.map(|given| Estimate {
+                optimistic: given.optimistic,
+                likely: given.likely,
+                pessimistic: given.pessimistic,
+            }),
             retry: retry_policy(retry),
             env: super::environment(&task.env),
             workspace: Some(handed.workspace.spec(from)),

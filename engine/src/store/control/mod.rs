@@ -15,6 +15,7 @@ mod group_timeout;
 mod hold;
 mod loops;
 mod reap;
+pub(super) mod start_limit;
 mod sweep;
 
 use std::time::Duration;
@@ -143,13 +144,14 @@ async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Res
     Ok(())
 }
 
-/// Ends overdue sessions and dead workers, once; returns how many.
+/// Ends overdue sessions, tasks that waited too long to start, and dead workers, once; returns how many.
 pub async fn housekeep(store: &Store) -> sqlx::Result<usize> {
     let overdue = delays::end_overdue(store).await?;
     if overdue > 0 {
         store.hints.send(Hint::Undecided);
     }
-    Ok(overdue + reap::reap(store).await?)
+    let late = start_limit::end_late(store).await?;
+    Ok(overdue + late + reap::reap(store).await?)
 }
 
 /// Degrades sessions whose ready tasks nobody can run, and heals those that somebody can; returns how

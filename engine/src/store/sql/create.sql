@@ -5,10 +5,11 @@ with v as materialized (
       from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::smallint[],
                   $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
                   $13::text[], $14::int[], $15::int[], $16::int[], $17::bool[], $18::bool[],
-                  $19::bigint[], $20::text[], $21::bool[], $22::smallint[])
+                  $19::bigint[], $20::text[], $21::bool[], $22::smallint[],
+                  $23::bigint[])
            as v (tenant_id, id, version_id, title, type, priority, prompt, description, tags,
                  metadata, inputs, file_dir, created_by, open, total, rows, fail_fast, closing,
-                 timeout_ms, schedule_id, epilogue, state)
+                 timeout_ms, schedule_id, epilogue, state, start_timeout_ms)
 ), s as (
     insert into sessions (tenant_id, id, version_id, title, type, priority, prompt, description,
                           tags, metadata, inputs, file_dir, created_by, created_at, schedule_id)
@@ -18,9 +19,10 @@ with v as materialized (
 ), p as (
     insert into session_progress (tenant_id, session_id, version_id, state, open, total,
                                   next_event, next_seq, fail_fast, closing, timeout_ms, timed,
-                                  epilogue)
+                                  epilogue, start_by)
     select tenant_id, id, version_id, state, open, total, 2, rows + 1, fail_fast, closing,
-           timeout_ms, timeout_ms is not null, epilogue
+           timeout_ms, timeout_ms is not null, epilogue,
+           case when state = 1 then at + start_timeout_ms * interval '1 millisecond' end
       from v
 ), e as (
     insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks, attempts,

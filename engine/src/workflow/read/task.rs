@@ -5,13 +5,14 @@ use std::rc::Rc;
 use super::{
     Read,
     fields::Fields,
-    words::{AGENT, APPROVAL, COMPENSATE, LOOP, TASK, WAIT_FOR},
+    words::{AGENT, APPROVAL, COMPENSATE, ESTIMATE, LOOP, TASK, WAIT_FOR},
     workflow::positive,
 };
 use crate::{
+    duration::Span,
     plan::AgentRuntime,
     workflow::{
-        definition::{Agent, Approval, At, Compensate, Loop, Run, Task, Text, WaitFor},
+        definition::{Agent, Approval, At, Compensate, Estimate, Loop, Run, Task, Text, WaitFor},
         problem::Problems,
         tree::{Node, Tree},
     },
@@ -36,7 +37,9 @@ impl Read for Task {
             requires: fields.or_default("requires"),
             priority: fields.optional("priority"),
             timeout: positive(&mut fields, "timeout"),
+            start_timeout: positive(&mut fields, "start_timeout"),
             heartbeat: positive(&mut fields, "heartbeat"),
+            estimate: fields.optional("estimate"),
             retry: fields.optional("retry"),
             env: fields.or_default("env"),
             workspace: fields.optional("workspace"),
@@ -136,9 +139,11 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             ("tasks" | "sleep" | "approval" | "wait_for", "compensate") => {
                 "only what did something can be undone: put it on a task that runs or uses something"
             }
-            ("tasks", "retry" | "heartbeat" | "outputs" | "idempotency_key") => {
-                "a group has none of its own: put it on the tasks in it"
-            }
+            (
+                "tasks",
+                "retry" | "heartbeat" | "outputs" | "idempotency_key" | "start_timeout"
+                | "estimate",
+            ) => "a group has none of its own: put it on the tasks in it",
             ("tasks", "as") if has("for_each") || has("loop") => continue,
             ("tasks", "as" | "key" | "max_parallel") if !has("for_each") => {
                 "it belongs to `for_each`"
@@ -155,6 +160,13 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (_, "for_each" | "as" | "key" | "max_parallel" | "loop") => {
                 "it belongs to a group: put this task under `tasks` of one"
             }
+            ("sleep" | "approval" | "wait_for", "start_timeout") => {
+                "it waits for no worker: `timeout` limits how long it waits"
+            }
+            ("sleep", "estimate") => "how long it takes is known: remove it",
+            ("uses", "start_timeout") if !is_builtin(task) => {
+                "its session has its own: put `start_timeout` into that workflow"
+            }
             (
                 "sleep",
                 "retry" | "timeout" | "heartbeat" | "env" | "requires" | "workspace" | "outputs"
@@ -168,6 +180,38 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             _ => continue,
         };
         problems.hint(entry.at, format!("`{key}` means nothing beside `{}`", kind.value), hint);
+    }
+}
+
+/// Whether what a task uses comes with Jobshop, as far as it can be told.
+fn is_builtin(task: &Task) -> bool {
+    task.uses.as_ref().is_none_or(|uses| uses.value.starts_with("builtin/"))
+}
+
+impl Read for Estimate {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::of(tree, name, &ESTIMATE, problems)?;
+        let optimistic: Option<At<Span>> = fields.required("optimistic");
+        let likely: Option<At<Span>> = fields.required("likely");
+        let pessimistic: Option<At<Span>> = fields.required("pessimistic");
+        fields.finish();
+        let (optimistic, likely, pessimistic) = (optimistic?, likely?, pessimistic?);
+        if likely.value < optimistic.value || pessimistic.value < likely.value {
+            problems.hint(
+                likely.at,
+                format!(
+                    "{name} is not in order: {}, {}, {}",
+                    optimistic.value, likely.value, pessimistic.value
+                ),
+                "`optimistic` is the shortest, `pessimistic` the longest",
+            );
+            return None;
+        }
+        Some(Self {
+            optimistic: optimistic.value,
+            likely: likely.value,
+            pessimistic: pessimistic.value,
+        })
     }
 }
 

@@ -26,7 +26,7 @@ impl Vocabulary {
 pub(super) static WORKFLOW: Vocabulary = Vocabulary {
     noun: "a workflow",
     example: None,
-    later: &["concurrency", "start_timeout", "retention", "budget"],
+    later: &["concurrency", "budget"],
     habits: &[
         (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
         (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),
@@ -93,8 +93,6 @@ pub(super) static TASK: Vocabulary = Vocabulary {
     example: None,
     later: &[
         "decompose",
-        "start_timeout",
-        "estimate",
         "lock",
         "verify",
         "on_verify_fail",
@@ -203,6 +201,17 @@ pub(super) static COMPENSATE: Vocabulary = Vocabulary {
         (&["script", "command", "cmd", "shell"], "run", "use `run`"),
         (&["workflow", "task"], "uses", "use `uses`"),
         (&["agent"], "run", "an agent cannot undo: use `run` or `uses`"),
+    ],
+};
+
+pub(super) static ESTIMATE: Vocabulary = Vocabulary {
+    noun: "`estimate`",
+    example: Some("{ optimistic: 5m, likely: 10m, pessimistic: 30m }"),
+    later: &[],
+    habits: &[
+        (&["best", "min", "minimum", "low"], "optimistic", "use `optimistic`"),
+        (&["expected", "mean", "most_likely", "usual", "duration"], "likely", "use `likely`"),
+        (&["worst", "max", "maximum", "high"], "pessimistic", "use `pessimistic`"),
     ],
 };
 

@@ -3,6 +3,7 @@
 mod accepted;
 mod compensate;
 mod finally;
+mod foresight;
 mod kinds;
 mod limits;
 mod loops;

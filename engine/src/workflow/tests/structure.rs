@@ -178,9 +178,9 @@ version: 1
 name: later
 concurrency: { key: a, limit: 1 }
 x-finally: brought
-start_timeout: 1h
+x-start_timeout: brought
 x-finally_timeout: brought
-retention: 1d
+x-retention: brought
 budget: 1
 tasks:
   x: { run: ls }
@@ -192,8 +192,8 @@ tasks:
   fix: { x-loop: brought, tasks: { a: { run: ls } } }
   a:
     run: ls
-    start_timeout: 1m
-    estimate: 1m
+    x-start_timeout: brought
+    x-estimate: brought
     lock: x
     x-compensate: brought
     verify: ls
@@ -207,15 +207,11 @@ tasks:
   d: { agent: { runtime: scripted, script: x, session: fresh, permissions: {} } }
 "), @r"
     3:1 `concurrency` is not supported yet
-    5:1 `start_timeout` is not supported yet
-    7:1 `retention` is not supported yet
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
     15:18 `builtin/merge-train` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
-    19:5 `start_timeout` is not supported yet
-    20:5 `estimate` is not supported yet
     21:5 `lock` is not supported yet
     23:5 `verify` is not supported yet
     24:5 `on_verify_fail` is not supported yet
