@@ -43,17 +43,21 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
     let rows = inside(&mut tx, task).await?;
     let paused = sqlx::query!(
         "update tasks t
-            set was = case when t.undecided and t.state = 0 then $6 else t.state end,
+            set was = case when t.undecided and t.state = 0 then $6::smallint
+                           when t.state = 5 then 1 else t.state end,
                 was_reason = case when t.state = 4 then t.reason end,
                 state = $4, reason = $5, queued = false, undecided = false, delayed = false
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any($3)
-            and (t.state in (0, 1) or (t.state = 4 and t.reason in (0, 1, 2)))",
+            and (t.state in (0, 1) or (t.state = 4 and t.reason in (0, 1, 2))
+                 -- What is held with the session, of a group, stays when the session is resumed.
+                 or (t.state = 5 and t.reason = $7))",
         task.session.tenant.0,
         task.session.id.0,
         &rows,
         TaskState::Paused.code(),
         Reason::Paused.code(),
         UNDECIDED,
+        Reason::SessionPaused.code(),
     )
     .execute(&mut *tx)
     .await?
