@@ -303,3 +303,65 @@ async fn a_failing_task_under_a_pause_is_retried_after_it() {
     stand.settle().await;
     assert_eq!(stand.status(&id).await, "failed");
 }
+
+#[tokio::test]
+async fn a_group_that_is_paused_with_its_session_stays_so_when_the_session_goes_on() {
+    let definition = "
+version: 1
+name: grouped
+tasks:
+  all:
+    tasks:
+      one: { uses: builtin/noop }
+      two: { uses: builtin/noop }
+  other: { uses: builtin/noop }
+";
+    let mut stand = Stand::new().await;
+    let id = stand.submit(definition).await;
+    stand.settle().await;
+    stand.acts(&id, "pause").await;
+    stand.settle().await;
+    stand.acts(&id, "tasks/all/pause").await;
+    stand.acts(&id, "resume").await;
+    stand.work().await;
+    assert_eq!(
+        stand.tasks(&id).await,
+        ["all paused", "all.one paused", "all.two paused", "other completed"]
+    );
+    stand.acts(&id, "tasks/all/resume").await;
+    stand.work().await;
+    assert_eq!(stand.status(&id).await, "completed");
+}
+
+#[tokio::test]
+async fn what_is_paused_in_a_group_that_never_begins_is_skipped_with_it() {
+    let definition = "
+version: 1
+name: never
+tasks:
+  a: { uses: builtin/noop }
+  all:
+    needs: [a]
+    tasks:
+      one: { uses: builtin/noop }
+      inner: { tasks: { two: { uses: builtin/noop } } }
+";
+    let mut stand = Stand::new().await;
+    let id = stand.submit(definition).await;
+    stand.acts(&id, "tasks/all.inner/pause").await;
+    let a = stand.claim_one().await;
+    assert!(stand.ends(failed(a.fence)).await);
+    stand.settle().await;
+    assert_eq!(
+        stand.tasks(&id).await,
+        [
+            "a failed",
+            "all skipped",
+            "all.one skipped",
+            "all.inner skipped",
+            "all.inner.two skipped"
+        ]
+    );
+    assert_eq!(stand.status(&id).await, "failed");
+    jobshop_tests::truth::check(stand.app.db.pool()).await;
+}

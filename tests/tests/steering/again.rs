@@ -168,3 +168,39 @@ async fn a_fork_shares_what_was_done_and_differs_after() {
     stand.work().await;
     assert_eq!(stand.status(&again).await, "completed");
 }
+
+#[tokio::test]
+async fn what_ran_in_a_group_that_a_retry_leaves_out_is_skipped() {
+    let definition = "
+version: 1
+name: leaves-out
+inputs: { all: { type: boolean, default: true } }
+tasks:
+  a: { uses: builtin/noop }
+  group:
+    needs: [a]
+    when: inputs.all
+    tasks:
+      one: { uses: builtin/noop }
+  bad: { needs: [group], uses: builtin/fail }
+";
+    let mut stand = Stand::new().await;
+    let id = stand.submit(definition).await;
+    for end in [succeeded, succeeded, failed] {
+        stand.settle().await;
+        let held = stand.claim_one().await;
+        assert!(stand.ends(end(held.fence)).await);
+    }
+    stand.settle().await;
+    assert_eq!(stand.status(&id).await, "failed");
+    let body = json!({ "from": ["group"], "inputs": { "all": false } });
+    let retried = stand.post(&id, "retry", body).await;
+    assert_eq!(retried.status, 200, "{}", retried.text);
+    stand.work().await;
+    assert_eq!(
+        stand.tasks(&id).await,
+        ["a completed", "group skipped", "group.one skipped", "bad completed"]
+    );
+    assert_eq!(stand.status(&id).await, "completed");
+    jobshop_tests::truth::check(stand.app.db.pool()).await;
+}

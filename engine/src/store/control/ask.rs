@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use serde_json::json;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
     id::{SessionKey, TaskKey},
@@ -48,16 +48,16 @@ pub(super) fn wait(mut to_blocked: Move, reason: Reason, timeout_ms: Option<i64>
     to_blocked
 }
 
-/// Moves rows, some of which begin to wait: `wishes` says which of the moves, by position. Returns
-/// what came of the moves; rows that found their signal there already have moved on.
+/// Moves rows, some of which begin to wait: `wishes` says which of the moves, by position. Commits,
+/// and returns what came of the moves; rows that found their signal there already have moved on.
 pub(super) async fn begin(
     store: &Store,
+    mut tx: Transaction<'_, Postgres>,
     moves: &[Move],
     retries: &[(SessionKey, i32)],
     wishes: &[(usize, Wish)],
     infos: &HashMap<SessionKey, Arc<SessionInfo>>,
 ) -> sqlx::Result<Moved> {
-    let mut tx = store.pool.begin().await?;
     let moved = transition_in(&mut tx, Mover::Control, moves, retries, None).await?;
     let mut fulfilled = Vec::new();
     for (at, wish) in wishes {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     ask::{self, Wish},
     expand::{self, FanOut},
-    go_on, loops,
+    go_on, loops, never_begun,
 };
 use crate::{
     flow::{self, Decision, Needs},
@@ -32,6 +32,8 @@ struct Batch {
     moves: Vec<Move>,
     /// What rows wait for that begin to wait for people, by the position of their move.
     wishes: Vec<(usize, Wish)>,
+    /// Moves of what stands in groups that never begin, by position, with their group.
+    inside: Vec<(usize, TaskKey)>,
 }
 
 /// Rows that are decided at once.
@@ -86,11 +88,13 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
         candidates.iter().map(|c| (c.task.session, c.retry)).collect();
     retries.sort_unstable();
     retries.dedup();
-    let Batch { moves, wishes } = batch;
-    let moved = if wishes.is_empty() {
+    let Batch { mut moves, wishes, inside } = batch;
+    let moved = if wishes.is_empty() && inside.is_empty() {
         transition(&store.pool, Mover::Control, &moves, &retries, None).await?
     } else {
-        ask::begin(store, &moves, &retries, &wishes, &infos).await?
+        let mut tx = store.pool.begin().await?;
+        never_begun::let_go(&mut tx, &mut moves, &inside).await?;
+        ask::begin(store, tx, &moves, &retries, &wishes, &infos).await?
     };
     super::tell(store, &moves, &moved);
     Ok(rounds.begun + moved.accepted.iter().filter(|accepted| **accepted).count())
@@ -247,7 +251,7 @@ async fn apply(
     candidate: &Candidate,
     info: &SessionInfo,
     decision: Decision,
-    Batch { moves, wishes }: &mut Batch,
+    Batch { moves, wishes, inside }: &mut Batch,
 ) -> sqlx::Result<()> {
     let plan = &info.version.plan;
     let node = plan.node(candidate.node);
@@ -266,11 +270,11 @@ async fn apply(
             skip.reason = Some(reason);
             skip.body = Some(json!({ "reason": reason }));
             moves.push(skip);
-            moves.extend(skipped_inside(candidate, plan, reason));
+            skip_inside(candidate, plan, reason, moves, inside);
         }
         Decision::Fail(failure) => {
             moves.push(failed(to(TaskState::Failed), failure));
-            moves.extend(skipped_inside(candidate, plan, Reason::UpstreamFailed));
+            skip_inside(candidate, plan, Reason::UpstreamFailed, moves, inside);
         }
         Decision::Sleep(ms) => {
             let mut sleep = to(TaskState::Blocked);
@@ -352,18 +356,21 @@ fn seq_of(candidate: &Candidate, plan: &Plan, node: NodeIndex) -> i32 {
 }
 
 /// What was laid down inside a group that never begins is skipped with it.
-fn skipped_inside(
+fn skip_inside(
     candidate: &Candidate,
     plan: &Plan,
     reason: Reason,
-) -> impl Iterator<Item = Move> {
-    flow::inside(plan, candidate.node).into_iter().map(move |node| {
+    moves: &mut Vec<Move>,
+    inside: &mut Vec<(usize, TaskKey)>,
+) {
+    for node in flow::inside(plan, candidate.node) {
         let seq = seq_of(candidate, plan, node);
         let task = TaskKey { session: candidate.task.session, seq };
         let mut skip = Move::new(task, 0, TaskState::Pending, TaskState::Skipped);
         skip.reason = Some(reason);
         skip.body = Some(json!({ "reason": reason }));
         skip.quiet = true;
-        skip
-    })
+        inside.push((moves.len(), candidate.task));
+        moves.push(skip);
+    }
 }

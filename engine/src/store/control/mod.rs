@@ -14,6 +14,7 @@ mod go_on;
 mod group_timeout;
 mod hold;
 mod loops;
+mod never_begun;
 mod reap;
 pub(super) mod start_limit;
 mod sweep;
