@@ -92,7 +92,11 @@ async fn result(
     let decided = || session::result(candidate.bad, candidate.allowed);
     let state = candidate.result.unwrap_or_else(decided);
     Ok(match outputs(store, info).await? {
-        Ok(outputs) => Result { state, outputs: Some(Value::Object(outputs)), failure: None },
+        Ok(outputs) => {
+            // As of a session that needed no closing.
+            let outputs = Some(outputs).filter(|outputs| !outputs.is_empty()).map(Value::Object);
+            Result { state, outputs, failure: None }
+        }
         Err(failure)
             if candidate.result.is_none()
                 && matches!(state, SessionState::Completed | SessionState::PartiallyCompleted) =>
@@ -194,6 +198,7 @@ async fn compensate(
         Phase::Compensation.code(),
         EventKind::SessionClosing.code(),
         json!({ "phase": Phase::Compensation.as_str(), "result": result.state }),
+        candidate.result.map(SessionState::code),
     )
     .execute(&store.pool)
     .await?;
@@ -234,6 +239,7 @@ async fn begin_finally(
         phase.code(),
         EventKind::SessionClosing.code(),
         body,
+        candidate.result.map(SessionState::code),
     )
     .execute(&store.pool)
     .await?;
@@ -260,6 +266,8 @@ async fn end(store: &Store, candidate: &Candidate, result: &Result) -> sqlx::Res
                     error = coalesce($5, error), next_event = next_event + 1
               where tenant_id = $1 and session_id = $2 and undecided and open = 0
                 and retry = $6 and phase = $7 and state between 1 and 4
+                -- Somebody may have said meanwhile how it ends.
+                and result is not distinct from $8::smallint
              returning next_event - 1 as number, finished_at
          ), kept as (
              update sessions s set outputs = $4::text::jsonb
@@ -278,6 +286,7 @@ async fn end(store: &Store, candidate: &Candidate, result: &Result) -> sqlx::Res
         error(result) as _,
         candidate.retry,
         candidate.phase.code(),
+        candidate.result.map(SessionState::code),
     )
     .execute(&store.pool)
     .await

@@ -2,13 +2,14 @@
 -- one before.
 -- $1 tenant, $2 session, $3 retry and $4 phase as read (guards), $5 the result, $6 its error,
 -- $7 outputs, $8 tasks that can be undone (nodes) and $9 what undoes each (positions in its block),
--- $10 the block, $11 the phase, $12 kind and $13 body of the event
+-- $10 the block, $11 the phase, $12 kind and $13 body of the event, $14 the result as read (guard)
 with locked as materialized (
     select p.next_event, p.next_seq, p.state, p.version_id, s.priority
       from session_progress p
       join sessions s on s.tenant_id = p.tenant_id and s.id = p.session_id
      where p.tenant_id = $1 and p.session_id = $2 and p.retry = $3 and p.phase = $4
        and p.undecided and p.open = 0 and p.state between 1 and 4
+       and p.result is not distinct from $14::smallint
        for no key update of p
 ), book as materialized (
     select clock() as at, next_event, next_seq, version_id, priority,

@@ -1,12 +1,13 @@
 -- Lets the tasks under finally go: the result of the session is decided.
 -- $1 tenant, $2 session, $3 retry and $4 phase as read (guards), $5 the result, $6 its error,
 -- $7 outputs, $8 rows at the top of finally, $9 those of them that wait for nothing else,
--- $10 how long they may take, in ms, $11 the phase, $12 kind and $13 body of the event
+-- $10 how long they may take, in ms, $11 the phase, $12 kind and $13 body of the event, $14 the result as read (guard)
 with locked as materialized (
     select p.next_event, p.state
       from session_progress p
      where p.tenant_id = $1 and p.session_id = $2 and p.retry = $3 and p.phase = $4
        and p.undecided and p.open = 0 and p.state between 1 and 4
+       and p.result is not distinct from $14::smallint
        for no key update
 ), book as materialized (
     -- Not admitted so far, it is running from here on.
@@ -17,8 +18,10 @@ with locked as materialized (
            undecided = disposition(t.state, false, t.flags, t.blockers - 1, t.bad, 0) = 2,
            state     = (disposition(t.state, false, t.flags, t.blockers - 1, t.bad, 0) = 1)::int,
            queued    = disposition(t.state, false, t.flags, t.blockers - 1, t.bad, 0) = 1,
-           ready_at  = b.at,
-           rank      = b.at + priority_offset(t.priority)
+           ready_at  = case when disposition(t.state, false, t.flags, t.blockers - 1, t.bad, 0) = 1
+                            then b.at end,
+           rank      = case when disposition(t.state, false, t.flags, t.blockers - 1, t.bad, 0) = 1
+                            then b.at + priority_offset(t.priority) end
       from book b cross join unnest($9::int[]) as k (seq)
      where t.tenant_id = $1 and t.session_id = $2 and t.seq = k.seq and t.state = 0
 ), counted as (
