@@ -6,8 +6,12 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::{
-    flow::{Class, Each, Ending, Flow, INPUTS, Items, Join, Kind, Task, Work, input},
-    generate::{EachGenes, FlowGenes, KindGenes, TaskGenes, TermGenes, WhenGenes, WorkGenes},
+    flow::{
+        Child, Class, Each, Ending, Flow, INPUTS, Items, Join, Kind, Rounds, Task, Work, input,
+    },
+    generate::{
+        EachGenes, FlowGenes, KindGenes, RoundsGenes, TaskGenes, TermGenes, WhenGenes, WorkGenes,
+    },
     terms::{Keys, Look, Term, Way, What, When},
 };
 
@@ -16,9 +20,12 @@ pub(super) fn flow(genes: FlowGenes) -> Flow {
     let tasks = builder.level(&genes.tasks, &Place::default());
     let all: Vec<String> = tasks.iter().map(|task| task.id.clone()).collect();
     let place = Place { ended: all, ..Place::default() };
+    let after = Place { after_the_result: true, ..place.clone() };
+    let finally = builder.level(&genes.finally, &after);
     let outputs = genes.outputs.iter().map(|term| builder.term(*term, &place)).collect();
     Flow {
         tasks,
+        finally,
         fail_fast: genes.fail_fast,
         retry: genes.retry,
         outputs,
@@ -33,8 +40,12 @@ struct Place {
     ended: Vec<String>,
     /// Those that `needs` names.
     needs: Vec<String>,
-    /// The items around it.
+    /// The items and rounds around it, by what they are called.
     items: Vec<String>,
+    /// Loops around it, each with a task of its rounds, which has ended in the round before.
+    before: Vec<(String, String)>,
+    /// The result of the session is decided.
+    after_the_result: bool,
 }
 
 #[derive(Default)]
@@ -53,9 +64,15 @@ impl Builder {
     }
 
     fn level(&mut self, genes: &[TaskGenes], outer: &Place) -> Vec<Task> {
+        self.level_of(genes, outer, None)
+    }
+
+    /// A level which, if so said, is a round of that loop.
+    fn level_of(&mut self, genes: &[TaskGenes], outer: &Place, looped: Option<&str>) -> Vec<Task> {
         let mut tasks: Vec<Task> = Vec::with_capacity(genes.len());
         // By position: what has surely ended once the task has.
         let mut ended_with: Vec<Vec<String>> = Vec::with_capacity(genes.len());
+        let mut outer = outer.clone();
         for gene in genes {
             let mut needs: Vec<usize> =
                 gene.needs.iter().filter_map(|back| tasks.len().checked_sub(*back)).collect();
@@ -73,15 +90,27 @@ impl Builder {
             known.dedup();
             place.ended.extend(known.iter().cloned());
             let id = self.next_id();
-            let task = Task {
+            let mut task = Task {
                 needs: needs.iter().map(|need| tasks[*need].id.clone()).collect(),
                 join: gene.join,
                 when: gene.when.as_ref().map(|when| self.when(when, &place)),
                 continue_on_failure: gene.continue_on_failure,
-                kind: self.kind(&gene.kind, &place),
+                kind: self.kind(&gene.kind, &place, &id),
                 id: id.clone(),
+                compensate: None,
             };
             self.built.insert(id.clone(), task.clone());
+            let is_undoable = matches!(task.kind, Kind::Work(_) | Kind::Child(_));
+            if let (Some(genes), true) = (&gene.compensate, is_undoable && !place.after_the_result)
+            {
+                place.ended.push(id.clone());
+                let place =
+                    Place { needs: vec![], before: vec![], after_the_result: true, ..place };
+                task.compensate = Some(self.work(genes, &place));
+            }
+            if let Some(around) = looped {
+                outer.before.push((around.to_owned(), id.clone()));
+            }
             known.push(id);
             ended_with.push(known);
             tasks.push(task);
@@ -89,7 +118,7 @@ impl Builder {
         tasks
     }
 
-    fn kind(&mut self, genes: &KindGenes, place: &Place) -> Kind {
+    fn kind(&mut self, genes: &KindGenes, place: &Place, id: &str) -> Kind {
         match genes {
             KindGenes::Work(work) => Kind::Work(self.work(work, place)),
             KindGenes::Sleep(ms) => Kind::Sleep(*ms),
@@ -97,6 +126,12 @@ impl Builder {
             KindGenes::Wait(coming) => Kind::Wait(*coming),
             KindGenes::Group(tasks) => Kind::Group(self.level(tasks, place)),
             KindGenes::Each(each) => Kind::Each(self.each(each, place)),
+            KindGenes::Child(uses, with, retry) => Kind::Child(Child {
+                uses: *uses,
+                with: self.term(*with, place),
+                retry: retry.clone(),
+            }),
+            KindGenes::Rounds(rounds) => Kind::Rounds(self.rounds(rounds, place, id)),
         }
     }
 
@@ -134,16 +169,43 @@ impl Builder {
         }
     }
 
+    fn rounds(&mut self, genes: &RoundsGenes, place: &Place, id: &str) -> Rounds {
+        let name = ["round", "inner", "innermost"][place.items.len()].to_owned();
+        let mut inside = place.clone();
+        inside.items.push(name.clone());
+        let tasks = self.level_of(&genes.tasks, &inside, Some(id));
+        for task in &tasks {
+            inside.before.push((id.to_owned(), task.id.clone()));
+            inside.ended.push(task.id.clone());
+        }
+        let until = self.when(&genes.until, &inside);
+        Rounds { until, most: genes.most, name, tasks }
+    }
+
     /// Something to be looked at: a task that has ended, where there is one.
     fn term(&self, genes: TermGenes, place: &Place) -> Term {
         let mut looks = Vec::new();
         for id in &place.ended {
             looks_at(&self.built[id], &mut Vec::new(), id, &mut looks);
         }
+        for (around, id) in &place.before {
+            let way = vec![Way::Task(id.clone())];
+            let puts_out = self.built[id].work().is_some_and(|it| !it.is_noop() && !it.is_fail());
+            for what in [What::Status, What::Output("n")] {
+                if !puts_out && what != What::Status {
+                    continue;
+                }
+                let (id, way) = (around.clone(), way.clone());
+                looks.push(Look { through_needs: false, id, way, what });
+            }
+        }
         if genes.looks && !looks.is_empty() {
             let mut look = looks.swap_remove(genes.pick % looks.len());
             look.through_needs = genes.through_needs && place.needs.contains(&look.id);
             return Term::Task(look);
+        }
+        if place.after_the_result && genes.pick.is_multiple_of(3) {
+            return Term::Status;
         }
         let others = INPUTS.len() + place.items.len();
         match (genes.pick % others).checked_sub(INPUTS.len()) {
@@ -159,7 +221,7 @@ impl Builder {
             let is_list = match &term {
                 Term::Input(name) => input(name).is_array(),
                 Term::Task(look) => matches!(look.what, What::Keys(_) | What::Output("list")),
-                Term::Item(_) | Term::Literal(_) => false,
+                Term::Item(_) | Term::Literal(_) | Term::Status => false,
             };
             if is_list {
                 return term;
@@ -205,7 +267,11 @@ fn looks_at(task: &Task, way: &mut Vec<Way>, id: &str, looks: &mut Vec<Look>) {
                 add(What::Output("list"));
             }
         }
-        Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) => {}
+        Kind::Child(_) => {
+            add(What::ErrorClass);
+            add(What::Output("text"));
+        }
+        Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) | Kind::Rounds(_) => {}
         Kind::Each(_) => {
             for keys in Keys::ALL {
                 add(What::Keys(keys));
@@ -219,9 +285,13 @@ fn looks_at(task: &Task, way: &mut Vec<Way>, id: &str, looks: &mut Vec<Look>) {
                 .into_iter()
                 .map(|key| Way::Item { key, task: inner.id.clone() })
                 .collect(),
-            Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) => {
-                vec![Way::Task(inner.id.clone())]
-            }
+            Kind::Work(_)
+            | Kind::Sleep(_)
+            | Kind::Ask(_)
+            | Kind::Wait(_)
+            | Kind::Child(_)
+            | Kind::Group(_)
+            | Kind::Rounds(_) => vec![Way::Task(inner.id.clone())],
         };
         for step in steps {
             way.push(step);
@@ -254,6 +324,7 @@ fn plain_condition(genes: &WhenGenes, term: Term) -> When {
                 _ => When::Has(term, pick(&keys)),
             };
         }
+        Term::Status => &[json!("failed"), json!("completed"), json!("stopped")],
         Term::Input("yes" | "no") => return When::Is(term),
         Term::Input("list") => return When::Has(term, pick(&simple)),
         Term::Input(_) if genes.shape == 0 => return When::Is(term),

@@ -9,6 +9,7 @@ use super::terms::{Term, When};
 #[derive(Debug, Clone)]
 pub struct Flow {
     pub tasks: Vec<Task>,
+    pub finally: Vec<Task>,
     pub fail_fast: bool,
     /// `defaults.retry`.
     pub retry: Option<Retry>,
@@ -17,16 +18,41 @@ pub struct Flow {
     pub steering: Steering,
 }
 
-/// What a person does to the session.
+/// What people do to the session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Steering {
+    /// So often somebody pauses it or something in it; whoever did resumes it soon.
+    pub pauses: u8,
+    /// Somebody ends it after so many finishes of its attempts.
+    pub end: Option<(End, usize)>,
+    /// It is retried like this, one after the other, whenever it has ended and can be.
+    pub retries: Vec<Again>,
+}
+
+/// How a person ends a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steering {
-    LeftAlone,
-    /// Cancelled after so many finishes of its attempts.
-    Cancelled {
-        after: usize,
-    },
-    /// Retried once it has ended, if it can be.
-    Retried,
+pub enum End {
+    Cancel,
+    Stop,
+    Complete,
+    Fail,
+}
+
+/// What a person asks of a retry. The numbers choose among what there is then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// What ended badly.
+    Plain,
+    /// `--from`, any task, group or item's task that stands in no loop.
+    From(usize),
+    /// `--from`, a fan-out at the top, `--items failed`.
+    FailedItems(usize),
+    /// `--skip`, a task at the top that did not complete.
+    Skip(usize),
+    /// `--set-output`, a command at the top.
+    Output(usize),
+    /// `-i number=3`, where the workflow has this input.
+    Inputs,
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +63,8 @@ pub struct Task {
     pub when: Option<When>,
     pub continue_on_failure: bool,
     pub kind: Kind,
+    /// What undoes it.
+    pub compensate: Option<Work>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +78,51 @@ pub enum Join {
 pub enum Kind {
     /// A command, or `builtin/noop` or `builtin/fail` where its endings allow that.
     Work(Work),
-    /// So many milliseconds.
+    /// So many milliseconds; 3 is an hour.
     Sleep(u8),
     /// An approval, and what somebody will say.
     Ask(Verdict),
-    /// A wait for a signal, which comes before or after the wait begins.
+    /// A wait for a signal, which comes before or after the wait begins, or never.
     Wait(Coming),
+    /// A session of its own.
+    Child(Child),
     Group(Vec<Task>),
     Each(Each),
+    Rounds(Rounds),
+}
+
+/// A task that is another workflow.
+#[derive(Debug, Clone)]
+pub struct Child {
+    pub uses: Uses,
+    /// Its input `text`, in a string.
+    pub with: Term,
+    pub retry: Option<Retry>,
+}
+
+/// The workflows that tasks may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uses {
+    /// Puts out its input.
+    Good,
+    /// Fails after a task that can be undone.
+    Bad,
+    /// Has an allowed failure, and puts out its input.
+    Mixed,
+    /// Uses [`Uses::Good`], and puts out what that does.
+    Nested,
+    /// Is given an input that it does not have.
+    Misfit,
+}
+
+/// A group with `loop`.
+#[derive(Debug, Clone)]
+pub struct Rounds {
+    pub until: When,
+    pub most: u8,
+    /// What the number of the round is called inside.
+    pub name: String,
+    pub tasks: Vec<Task>,
 }
 
 /// What becomes of an approval. Its message says it, so that whoever votes knows.
@@ -67,12 +132,18 @@ pub enum Verdict {
     Rejected,
     /// Rejected, and the workflow says `on_reject: continue`.
     Overruled,
+    /// Nobody says anything for an hour, `on_timeout: approve`.
+    ApprovedInSilence,
+    /// Nobody says anything for an hour, and for another one after it was escalated.
+    RejectedInSilence,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coming {
     Early,
     Late,
+    /// It is waited for an hour.
+    Never,
 }
 
 /// A `for_each` group.
@@ -151,7 +222,7 @@ pub struct Retry {
 /// The inputs that expressions may name, with their values.
 pub const INPUTS: [&str; 6] = ["yes", "no", "number", "word", "list", "pause"];
 
-/// The value of an input.
+/// The value of an input that was not changed.
 pub fn input(name: &str) -> Value {
     match name {
         "yes" => json!(true),
@@ -175,6 +246,7 @@ impl Flow {
         }
         let mut all = Vec::new();
         collect(&self.tasks, &mut all);
+        collect(&self.finally, &mut all);
         all
     }
 
@@ -187,14 +259,101 @@ impl Task {
     /// The tasks of a group.
     pub fn inner(&self) -> &[Task] {
         match &self.kind {
-            Kind::Group(tasks) | Kind::Each(Each { tasks, .. }) => tasks,
-            Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) => &[],
+            Kind::Group(tasks)
+            | Kind::Each(Each { tasks, .. })
+            | Kind::Rounds(Rounds { tasks, .. }) => tasks,
+            Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Child(_) => &[],
+        }
+    }
+
+    /// What it does, if it is a command.
+    pub const fn work(&self) -> Option<&Work> {
+        if let Kind::Work(work) = &self.kind { Some(work) } else { None }
+    }
+
+    /// What an item or round of the group is called inside.
+    pub fn item_name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Each(each) => Some(&each.name),
+            Kind::Rounds(rounds) => Some(&rounds.name),
+            Kind::Work(_)
+            | Kind::Sleep(_)
+            | Kind::Ask(_)
+            | Kind::Wait(_)
+            | Kind::Child(_)
+            | Kind::Group(_) => None,
         }
     }
 
     pub const fn is_group(&self) -> bool {
-        matches!(self.kind, Kind::Group(_) | Kind::Each(_))
+        matches!(self.kind, Kind::Group(_) | Kind::Each(_) | Kind::Rounds(_))
     }
+}
+
+impl End {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancelled",
+            Self::Stop => "stopped",
+            Self::Complete => "completed",
+            Self::Fail => "failed",
+        }
+    }
+}
+
+impl Uses {
+    pub const ALL: [Self; 5] = [Self::Good, Self::Bad, Self::Mixed, Self::Nested, Self::Misfit];
+
+    /// The name of the workflow.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good | Self::Misfit => "child-good",
+            Self::Bad => "child-bad",
+            Self::Mixed => "child-mixed",
+            Self::Nested => "child-nested",
+        }
+    }
+
+    /// The workflows themselves.
+    pub const DEFINITIONS: [&str; 4] = [
+        "
+version: 1
+name: child-good
+inputs: { text: { default: none } }
+tasks:
+  one: { uses: builtin/noop }
+  two: { needs: [one], sleep: 1ms }
+outputs: { text: '${{ inputs.text }}' }
+",
+        "
+version: 1
+name: child-bad
+inputs: { text: { default: none } }
+tasks:
+  one: { uses: builtin/noop, compensate: { uses: builtin/noop } }
+  two: { needs: [one], uses: builtin/fail }
+finally_timeout: 9000d
+finally: { last: { uses: builtin/noop } }
+outputs: { text: '${{ inputs.text }}' }
+",
+        "
+version: 1
+name: child-mixed
+inputs: { text: { default: none } }
+tasks:
+  one: { uses: builtin/fail, continue_on_failure: true }
+  two: { needs: [one], uses: builtin/noop }
+outputs: { text: '${{ inputs.text }}' }
+",
+        "
+version: 1
+name: child-nested
+inputs: { text: { default: none } }
+tasks:
+  one: { uses: child-good, with: { text: '${{ inputs.text }}' } }
+outputs: { text: '${{ tasks.one.outputs.text }}' }
+",
+    ];
 }
 
 impl Work {

@@ -12,22 +12,16 @@ use serde_json::{Value, json};
 
 use super::{
     build,
-    flow::{Class, Coming, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Verdict},
-    reference,
+    flow::{
+        Again, Class, Coming, End, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Uses,
+        Verdict,
+    },
 };
-
-/// What real processes can do: no crashes, one class of errors, no instances that differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wildness {
-    /// Attempts come to whatever the flow says.
-    Decided,
-    /// Attempts are executed.
-    Executed,
-}
 
 #[derive(Debug, Clone)]
 pub(super) struct FlowGenes {
     pub(super) tasks: Vec<TaskGenes>,
+    pub(super) finally: Vec<TaskGenes>,
     pub(super) fail_fast: bool,
     pub(super) retry: Option<Retry>,
     pub(super) outputs: Vec<TermGenes>,
@@ -42,6 +36,7 @@ pub(super) struct TaskGenes {
     pub(super) when: Option<WhenGenes>,
     pub(super) continue_on_failure: bool,
     pub(super) kind: KindGenes,
+    pub(super) compensate: Option<WorkGenes>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,8 +45,10 @@ pub(super) enum KindGenes {
     Sleep(u8),
     Ask(Verdict),
     Wait(Coming),
+    Child(Uses, TermGenes, Option<Retry>),
     Group(Vec<TaskGenes>),
     Each(EachGenes),
+    Rounds(RoundsGenes),
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +66,13 @@ pub(super) struct EachGenes {
     pub(super) given: Option<TermGenes>,
     pub(super) key: KeyRule,
     pub(super) max_parallel: Option<u8>,
+    pub(super) tasks: Vec<TaskGenes>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct RoundsGenes {
+    pub(super) until: WhenGenes,
+    pub(super) most: u8,
     pub(super) tasks: Vec<TaskGenes>,
 }
 
@@ -91,79 +95,86 @@ pub(super) struct WhenGenes {
 }
 
 /// Workflows with what is done to their sessions.
-pub fn flows(wildness: Wildness) -> impl Strategy<Value = Flow> {
-    let steering = match wildness {
-        Wildness::Decided => prop_oneof![
-            7 => Just(Steering::LeftAlone),
-            3 => Just(Steering::Retried),
-            1 => (0..12_usize).prop_map(|after| Steering::Cancelled { after }),
-        ]
-        .boxed(),
-        Wildness::Executed => Just(Steering::LeftAlone).boxed(),
-    };
+pub fn flows() -> impl Strategy<Value = Flow> {
     let fail_fast = proptest::bool::weighted(0.12);
-    let outputs = vec(term(), 0..3);
-    (tasks(wildness, 0), fail_fast, weighted(0.1, retry()), outputs, steering).prop_map(
-        |(tasks, fail_fast, retry, outputs, steering)| {
-            let flow = build::flow(FlowGenes { tasks, fail_fast, retry, outputs, steering });
-            if flow.steering == Steering::Retried && reference::is_overtaken_by_a_retry(&flow) {
-                return Flow { steering: Steering::LeftAlone, ..flow };
-            }
-            flow
+    let finally = prop_oneof![3 => Just(Vec::new()), 1 => tasks(2)];
+    (tasks(0), finally, fail_fast, weighted(0.1, retry()), vec(term(), 0..3), steering()).prop_map(
+        |(tasks, finally, fail_fast, retry, outputs, steering)| {
+            build::flow(FlowGenes { tasks, finally, fail_fast, retry, outputs, steering })
         },
     )
 }
 
-/// The tasks of a level: fewer the deeper it is.
-fn tasks(wildness: Wildness, depth: usize) -> BoxedStrategy<Vec<TaskGenes>> {
-    let most = [8, 5, 3, 2][depth];
-    vec(task(wildness, depth), 1..=most).boxed()
+fn steering() -> impl Strategy<Value = Steering> {
+    let end =
+        prop_oneof![Just(End::Cancel), Just(End::Stop), Just(End::Complete), Just(End::Fail),];
+    let again = prop_oneof![
+        4 => Just(Again::Plain),
+        3 => (0..1_000_usize).prop_map(Again::From),
+        1 => (0..1_000_usize).prop_map(Again::FailedItems),
+        1 => (0..1_000_usize).prop_map(Again::Skip),
+        1 => (0..1_000_usize).prop_map(Again::Output),
+        1 => Just(Again::Inputs),
+    ];
+    let pauses = prop_oneof![3 => Just(0), 1 => 1..6_u8];
+    (pauses, weighted(0.25, (end, 0..12_usize)), vec(again, 0..3))
+        .prop_map(|(pauses, end, retries)| Steering { pauses, end, retries })
 }
 
-fn task(wildness: Wildness, depth: usize) -> impl Strategy<Value = TaskGenes> {
+/// The tasks of a level: fewer the deeper it is.
+fn tasks(depth: usize) -> BoxedStrategy<Vec<TaskGenes>> {
+    let most = [8, 5, 3, 2][depth];
+    vec(task(depth), 1..=most).boxed()
+}
+
+fn task(depth: usize) -> impl Strategy<Value = TaskGenes> {
     let join = prop_oneof![6 => Just(Join::All), 2 => Just(Join::Any), 2 => Just(Join::AllDone)];
     let allowed = proptest::bool::weighted(0.2);
-    (kind(wildness, depth), vec(1..5_usize, 0..=3), join, weighted(0.25, when(1)), allowed)
-        .prop_map(|(kind, needs, join, when, continue_on_failure)| TaskGenes {
+    let compensate = weighted(0.12, work());
+    (kind(depth), vec(1..5_usize, 0..=3), join, weighted(0.25, when(1)), allowed, compensate)
+        .prop_map(|(kind, needs, join, when, continue_on_failure, compensate)| TaskGenes {
             needs,
             join,
             when,
             continue_on_failure,
             kind,
+            compensate,
         })
 }
 
-fn kind(wildness: Wildness, depth: usize) -> BoxedStrategy<KindGenes> {
-    let work = work(wildness).prop_map(KindGenes::Work);
+fn kind(depth: usize) -> BoxedStrategy<KindGenes> {
+    let work = work().prop_map(KindGenes::Work);
     let sleep = (0..4_u8).prop_map(KindGenes::Sleep);
-    // Nobody votes and sends where attempts are executed.
-    let people = u32::from(wildness == Wildness::Decided);
     let ask = prop_oneof![
-        4 => Just(Verdict::Approved),
-        1 => Just(Verdict::Rejected),
-        1 => Just(Verdict::Overruled),
+        6 => Just(Verdict::Approved),
+        2 => Just(Verdict::Rejected),
+        2 => Just(Verdict::Overruled),
+        1 => Just(Verdict::ApprovedInSilence),
+        1 => Just(Verdict::RejectedInSilence),
     ]
     .prop_map(KindGenes::Ask);
-    let wait = prop_oneof![Just(Coming::Early), Just(Coming::Late)].prop_map(KindGenes::Wait);
+    let wait =
+        prop_oneof![3 => Just(Coming::Early), 3 => Just(Coming::Late), 1 => Just(Coming::Never)]
+            .prop_map(KindGenes::Wait);
+    let child = (proptest::sample::select(Uses::ALL.to_vec()), term(), weighted(0.3, retry()))
+        .prop_map(|(uses, with, retry)| KindGenes::Child(uses, with, retry));
     if depth == 3 {
-        return prop_oneof![10 => work, 1 => sleep, people => ask, people => wait].boxed();
+        return prop_oneof![20 => work, 2 => sleep, 2 => ask, 2 => wait, 1 => child].boxed();
     }
-    let group = tasks(wildness, depth + 1).prop_map(KindGenes::Group);
-    let each = each(wildness, depth).prop_map(KindGenes::Each);
-    prop_oneof![12 => work, 1 => sleep, people => ask, people => wait, 3 => group, 3 => each]
-        .boxed()
+    let group = tasks(depth + 1).prop_map(KindGenes::Group);
+    let each = each(depth).prop_map(KindGenes::Each);
+    let rounds = (when(1), 1..=3_u8, tasks(depth + 1))
+        .prop_map(|(until, most, tasks)| KindGenes::Rounds(RoundsGenes { until, most, tasks }));
+    prop_oneof![
+        24 => work, 2 => sleep, 2 => ask, 2 => wait, 2 => child, 6 => group, 6 => each, 3 => rounds
+    ]
+    .boxed()
 }
 
-fn each(wildness: Wildness, depth: usize) -> impl Strategy<Value = EachGenes> {
+fn each(depth: usize) -> impl Strategy<Value = EachGenes> {
     let most = [5, 3, 2][depth];
     let key = prop_oneof![4 => Just(KeyRule::Index), 4 => Just(KeyRule::Item), 1 => Just(KeyRule::Prefixed)];
-    (
-        vec(item(), 0..=most),
-        weighted(0.35, term()),
-        key,
-        weighted(0.4, 1..=3_u8),
-        tasks(wildness, depth + 1),
-    )
+    (vec(item(), 0..=most), weighted(0.35, term()), key, weighted(0.4, 1..=3_u8), tasks(depth + 1))
         .prop_map(|(list, given, key, max_parallel, tasks)| EachGenes {
             list,
             given,
@@ -186,14 +197,13 @@ fn item() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn work(wildness: Wildness) -> impl Strategy<Value = WorkGenes> {
-    let variants = if wildness == Wildness::Decided { 3 } else { 1 };
-    let endings = vec(vec(ending(wildness), 1..=3), 1..=variants);
-    (endings, vec(ending(wildness), 1..=2), weighted(0.4, retry()), weighted(0.15, term()))
+fn work() -> impl Strategy<Value = WorkGenes> {
+    let endings = vec(vec(ending(), 1..=3), 1..=3);
+    (endings, vec(ending(), 1..=2), weighted(0.4, retry()), weighted(0.15, term()))
         .prop_map(|(endings, again, retry, env)| WorkGenes { retry, env, endings, again })
 }
 
-fn ending(wildness: Wildness) -> BoxedStrategy<Ending> {
+fn ending() -> BoxedStrategy<Ending> {
     let n = weighted(0.5, 2..=3_u8);
     let list = weighted(0.3, vec(item(), 0..=3));
     let output = (n, list, proptest::bool::weighted(0.05)).prop_map(|(n, list, large)| Output {
@@ -201,18 +211,12 @@ fn ending(wildness: Wildness) -> BoxedStrategy<Ending> {
         list,
         large,
     });
-    let succeeds = output.prop_map(Ending::Succeeds);
-    match wildness {
-        Wildness::Decided => prop_oneof![
-            16 => succeeds,
-            5 => class().prop_map(Ending::Fails),
-            1 => Just(Ending::Crashes),
-        ]
-        .boxed(),
-        Wildness::Executed => {
-            prop_oneof![3 => succeeds, 1 => Just(Ending::Fails(Class::Error))].boxed()
-        }
-    }
+    prop_oneof![
+        16 => output.prop_map(Ending::Succeeds),
+        5 => class().prop_map(Ending::Fails),
+        1 => Just(Ending::Crashes),
+    ]
+    .boxed()
 }
 
 fn class() -> impl Strategy<Value = Class> {

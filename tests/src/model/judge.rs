@@ -1,7 +1,7 @@
 //! Compares what a session has left with what the reference model says. Every difference is told in
 //! one line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use jobshop_engine::{
@@ -12,19 +12,36 @@ use jobshop_engine::{
 use serde_json::Value;
 
 use super::{
+    flow::End,
     observe::{Counters, Observed, ObservedRow},
     reference::{Expected, ExpectedRow, RowKind},
 };
 
-/// Whether the session could go its way.
+/// What cancelled what was open at some moment, if anything did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Course {
-    Whole,
-    /// Something cancelled what was open at some moment: a failure under `fail_fast`, or a person.
-    Interrupted {
-        fail_fast: bool,
-        cancelled: bool,
-    },
+pub struct Course {
+    /// A failure under `fail_fast`.
+    pub fail_fast: bool,
+    /// A person.
+    pub end: Option<End>,
+}
+
+impl Course {
+    /// Whether the session could go its way.
+    pub const fn is_whole(self) -> bool {
+        !self.fail_fast && self.end.is_none()
+    }
+
+    /// Why a row is cancelled that was cut off.
+    fn cuts_off_for(self, reason: Option<Reason>) -> bool {
+        let by_hand = self.end.map(|end| match end {
+            End::Cancel => Reason::SessionCancelled,
+            End::Stop => Reason::SessionStopped,
+            End::Complete | End::Fail => Reason::EndedByHand,
+        });
+        reason.is_some()
+            && (reason == by_hand || (self.fail_fast && reason == Some(Reason::FailFast)))
+    }
 }
 
 /// The differences; none when all is well.
@@ -39,38 +56,51 @@ pub fn judge(expected: &Expected, observed: &Observed, course: Course) -> Vec<St
 /// Nothing starts before what it waits for has ended, and no group runs more items than it may.
 /// Only for a session's first round: a retry opens again what others have waited for.
 pub fn judge_order(expected: &Expected, observed: &Observed) -> Vec<String> {
-    let mut judge = Judge { expected, observed, course: Course::Whole, found: Vec::new() };
+    let course = Course { fail_fast: false, end: None };
+    let mut judge = Judge { expected, observed, course, found: Vec::new() };
     judge.order();
     judge.parallel();
     judge.found
 }
 
 /// What was done before a retry stays done: it was not even started again.
-pub fn judge_kept(before: &Observed, after: &Observed) -> Vec<String> {
-    let is_done = |row: &ObservedRow| {
-        row.kind == RowKind::Executable
-            && (row.state == TaskState::Completed
-                || (row.state == TaskState::Skipped && row.reason != Some(Reason::UpstreamFailed)))
+pub fn judge_kept(kept: &[String], before: &Observed, after: &Observed) -> Vec<String> {
+    let end = |row: &ObservedRow| (row.state, row.attempt);
+    let is_broken = |key: &&String| {
+        let then = before.rows.get(*key);
+        then.is_some_and(|row| Some(end(row)) != after.rows.get(*key).map(end))
     };
-    let end = |row: &ObservedRow| (row.state, row.attempt, row.finished_at);
-    let done = before.rows.iter().filter(|(_, row)| is_done(row));
-    done.filter_map(|(key, row)| {
-        let now = after.rows.get(key);
-        let is_kept = now.is_some_and(|now| end(now) == end(row));
-        (!is_kept).then(|| format!("{key} was {} before the retry, which ran it again", row.state))
-    })
-    .collect()
+    // What was given an end by hand has another state than before, but no other attempt.
+    let broken = kept.iter().filter(is_broken).filter(|key| {
+        let reason = after.rows.get(*key).map(|row| (row.reason, row.attempt));
+        let then = before.rows.get(*key).map(|row| row.attempt);
+        let is_by_hand = reason.is_some_and(|(reason, attempt)| {
+            (reason == Some(Reason::SkippedByHand) || reason.is_none()) && Some(attempt) == then
+        });
+        !is_by_hand
+    });
+    broken.map(|key| format!("{key} was done before the retry, which ran it again")).collect()
 }
 
-/// What the attempts found in `$SEEN`.
-pub fn judge_seen(expected: &Expected, seen: &BTreeMap<String, String>) -> Vec<String> {
-    let rows = expected.rows.iter().filter(|(_, row)| row.state != TaskState::Skipped);
-    rows.filter_map(|(key, row)| {
-        let right = row.seen.as_ref()?;
-        let found = seen.get(key);
-        (found != Some(right)).then(|| format!("{key} saw {found:?}, it must see {right:?}"))
-    })
-    .collect()
+/// What undoes tasks runs one after the other, in the reverse order in which the tasks completed.
+pub fn judge_undoing(expected: &Expected, observed: &Observed) -> Vec<String> {
+    let mut pairs: Vec<(&ObservedRow, &ObservedRow, String)> = expected
+        .undoing()
+        .filter_map(|key| {
+            let undone = observed.rows.get(key.strip_suffix(".compensate")?)?;
+            Some((undone, observed.rows.get(&key)?, key))
+        })
+        .collect();
+    pairs.sort_by_key(|(undone, ..)| std::cmp::Reverse((undone.finished_at, undone.seq)));
+    let is_early = |pair: &&[(&ObservedRow, &ObservedRow, String)]| {
+        let (first, second) = (pair[0].1, pair[1].1);
+        second.attempt > 0 && second.ready_at < first.finished_at
+    };
+    pairs
+        .windows(2)
+        .filter(is_early)
+        .map(|pair| format!("{} could start before {} ended", pair[1].2, pair[0].2))
+        .collect()
 }
 
 struct Judge<'a> {
@@ -89,16 +119,12 @@ impl Judge<'_> {
 
     fn session(&mut self) {
         let Observed { state, open, is_restless, .. } = *self.observed;
-        let right = match self.course {
-            Course::Interrupted { cancelled: true, .. } => SessionState::Cancelled,
-            Course::Interrupted { .. } => SessionState::Failed,
-            Course::Whole => self.expected.state,
-        };
+        let right = self.expected.state;
         self.check(state == right, || format!("the session is {state}, it must be {right}"));
         self.check(open == 0 && !is_restless, || {
             format!("the session ended with {open} open rows, restless: {is_restless}")
         });
-        if self.course == Course::Whole {
+        if self.course.end != Some(End::Cancel) {
             let right = self.expected.outputs.clone().map(Value::Object);
             let outputs = &self.observed.outputs;
             self.check(*outputs == right, || {
@@ -127,15 +153,23 @@ impl Judge<'_> {
             if let Some(row) = self.observed.rows.get(key) {
                 self.row(key, right, row);
             } else {
-                // Items may never have been laid down.
-                let may_be_missing = self.course != Course::Whole && key.contains('[');
+                // Items, rounds and what undoes may never have been laid down.
+                let is_cut_off = if right.is_after {
+                    self.course.end == Some(End::Cancel)
+                } else {
+                    !self.course.is_whole()
+                };
+                let is_laid_late = key.contains('[') || key.ends_with(".compensate");
+                let may_be_missing = is_cut_off && is_laid_late;
                 self.check(may_be_missing, || {
                     format!("{key} is missing; it must be {}", right.state)
                 });
             }
         }
         for (key, row) in &self.observed.rows {
-            let is_known = self.expected.rows.contains_key(key);
+            let is_known = self.expected.rows.contains_key(key)
+                || self.expected.undone_before.contains(key)
+                || key.contains('#');
             self.check(is_known, || format!("{key} must not exist; it is {}", row.state));
         }
     }
@@ -166,8 +200,8 @@ impl Judge<'_> {
         self.check(counts == right_counts, || {
             format!("{key} has {counts:?} failures and crashes, it must have {right_counts:?}")
         });
-        let tries =
-            right_counts.0 + right_counts.1 + i32::from(right.state == TaskState::Completed);
+        let is_done = right.state == TaskState::Completed && !right.by_hand;
+        let tries = right_counts.0 + right_counts.1 + i32::from(is_done);
         let is_tried = right.kind == RowKind::Executable && row.ready_at.is_some();
         let least = if is_tried { tries } else { 0 };
         self.check(row.attempt >= least, || format!("{key} had {} attempts only", row.attempt));
@@ -182,15 +216,17 @@ impl Judge<'_> {
 
     /// Whether a row was cancelled by what interrupted the session, and rightly so.
     fn was_cut_off(&mut self, key: &str, right: &ExpectedRow, row: &ObservedRow) -> bool {
-        let Course::Interrupted { fail_fast, cancelled } = self.course else { return false };
-        let by_fail_fast = fail_fast && row.reason == Some(Reason::FailFast);
-        let by_person = cancelled && row.reason == Some(Reason::SessionCancelled);
-        let is_cut_off = row.state == TaskState::Cancelled && (by_fail_fast || by_person);
+        let is_cancel = self.course.end == Some(End::Cancel);
+        if self.course.is_whole() || (right.is_after && !is_cancel) {
+            return false;
+        }
+        let is_cut_off = row.state == TaskState::Cancelled && self.course.cuts_off_for(row.reason);
         if !is_cut_off && row.state == TaskState::Failed && right.kind != RowKind::Executable {
             // It ended before the interruption, or by it: some of it may have been cut off.
             return self.is_spoilt(key);
         }
-        if is_cut_off && by_fail_fast && right.kind != RowKind::Executable {
+        let is_fast = row.reason == Some(Reason::FailFast);
+        if is_cut_off && is_fast && right.kind != RowKind::Executable {
             let is_spoilt = self.is_spoilt(key);
             self.check(!is_spoilt, || {
                 format!("{key} is cancelled, it must be failed: a task in it failed")
@@ -204,7 +240,11 @@ impl Judge<'_> {
         self.observed.rows.iter().any(|(inner, row)| {
             let is_child = inner.strip_prefix(key).is_some_and(is_one_step);
             let is_forgiven = self.expected.rows.get(inner).is_some_and(|row| row.is_forgiven);
-            is_child && row.state == TaskState::Failed && !is_forgiven
+            // What stops lets what runs come to an end, and so groups too.
+            let is_bad = row.state == TaskState::Failed
+                || (row.state == TaskState::Cancelled
+                    && row.reason == Some(Reason::SessionStopped));
+            is_child && is_bad && !is_forgiven
         })
     }
 
@@ -226,7 +266,12 @@ impl Judge<'_> {
                 (Some(task), Some(state)) => {
                     finals.entry(task).or_default().push((opened, state));
                 }
-                (None, _) if event.kind == EventKind::SessionPending => opened += 1,
+                (None, _)
+                    if event.kind == EventKind::SessionPending
+                        || event.kind.session_state().is_some_and(SessionState::is_final) =>
+                {
+                    opened += 1;
+                }
                 _ => {}
             }
         }

@@ -9,6 +9,7 @@ pub mod judge;
 pub mod lane;
 pub mod observe;
 pub mod reference;
+mod round;
 pub mod terms;
 pub mod trial;
 mod yaml;

@@ -48,6 +48,8 @@ pub struct Counters {
 pub struct ObservedRow {
     pub seq: i32,
     pub kind: RowKind,
+    /// It runs once the result is decided.
+    pub is_after: bool,
     pub state: TaskState,
     pub reason: Option<Reason>,
     pub attempt: i32,
@@ -119,7 +121,16 @@ async fn rows(
     .fetch_all(db)
     .await?;
     let mut keys = Keys::default();
-    Ok(found.iter().map(|row| (keys.add(row, plan), observed(row))).collect())
+    let mut rows = BTreeMap::new();
+    for row in &found {
+        let (key, observed) = (keys.add(row, plan), observed(row));
+        // What undid a task in an earlier round.
+        if let Some(earlier) = rows.insert(key.clone(), observed) {
+            let earlier: ObservedRow = earlier;
+            rows.insert(format!("{key}#{}", earlier.seq), earlier);
+        }
+    }
+    Ok(rows)
 }
 
 fn observed(row: &PgRow) -> ObservedRow {
@@ -132,6 +143,7 @@ fn observed(row: &PgRow) -> ObservedRow {
     ObservedRow {
         seq: row.get("seq"),
         kind,
+        is_after: has(flags::FINALLY) || has(flags::COMPENSATION),
         state: TaskState::from_code(row.get("state")).expect("a state of a task"),
         reason: row.get::<Option<i16>, _>("reason").and_then(Reason::from_code),
         attempt: row.get("attempt"),
@@ -155,7 +167,7 @@ impl Keys {
     /// Reads the keys of all rows that a session has now.
     pub async fn read(db: &PgPool, session: SessionKey, plan: &Plan) -> sqlx::Result<Self> {
         let rows = sqlx::query(
-            "select seq, node, parent, item_key from tasks
+            "select seq, node, parent, item_key, flags from tasks
               where tenant_id = $1 and session_id = $2 order by seq",
         )
         .bind(session.tenant.0)
@@ -176,7 +188,13 @@ impl Keys {
     fn add(&mut self, row: &PgRow, plan: &Plan) -> String {
         let parent = row.get::<Option<i32>, _>("parent").and_then(|parent| self.of(parent));
         let node = NodeIndex::from_code(row.get("node"));
-        let key = match (parent, row.get::<Option<&str>, _>("item_key")) {
+        let item_key: Option<&str> = row.get("item_key");
+        let undone = item_key.filter(|_| row.get::<i16, _>("flags") & flags::COMPENSATION != 0);
+        let undone = undone.map(|seq| seq.parse().ok().and_then(|seq| self.of(seq)));
+        let key = match (parent, item_key) {
+            // A task that was laid down anew since is not there any more.
+            _ if undone == Some(None) => format!("#{}", row.get::<i32, _>("seq")),
+            _ if let Some(Some(undone)) = undone => format!("{undone}.compensate"),
             (None, _) => plan.node(node).id.clone(),
             (Some(group), Some(key)) => format!("{group}[{key}]"),
             (Some(group), None) => format!("{group}.{}", plan.node(node).id),
@@ -208,6 +226,14 @@ async fn events(db: &PgPool, session: SessionKey) -> sqlx::Result<Vec<ObservedEv
 }
 
 impl Observed {
+    /// Something that ran after the result was decided did not end well.
+    pub fn failed_after_the_result(&self) -> bool {
+        let is_bad = |row: &ObservedRow| {
+            row.is_after && matches!(row.state, TaskState::Failed | TaskState::Cancelled)
+        };
+        self.rows.values().any(is_bad)
+    }
+
     /// What the reference model goes on from after an interrupted round.
     pub fn seen(&self) -> BTreeMap<String, Seen> {
         self.rows

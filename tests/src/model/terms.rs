@@ -10,8 +10,10 @@ use serde_json::Value;
 pub enum Term {
     Literal(Value),
     Input(&'static str),
-    /// The item of an enclosing group, by its name.
+    /// The item of an enclosing group, or the number of the round, by its name.
     Item(String),
+    /// `session.status`, for what runs once the result is decided.
+    Status,
     Task(Look),
 }
 
@@ -86,6 +88,7 @@ impl fmt::Display for Term {
             Self::Literal(value) => literal(value, f),
             Self::Input(name) => write!(f, "inputs.{name}"),
             Self::Item(name) => f.write_str(name),
+            Self::Status => f.write_str("session.status"),
             Self::Task(look) => look.fmt(f),
         }
     }

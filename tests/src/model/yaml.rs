@@ -6,14 +6,19 @@ use std::fmt::{self, Write as _};
 use serde_json::Value;
 
 use super::flow::{
-    Class, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output, Retry, Steering, Task,
-    Verdict, Work, input,
+    Child, Class, Coming, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output, Retry,
+    Rounds, Task, Uses, Verdict, Work, input,
 };
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut body = String::new();
         write_tasks(&self.tasks, 1, &mut body)?;
+        if !self.finally.is_empty() {
+            // The clock makes leaps of hours.
+            body.push_str("finally_timeout: 9000d\nfinally:\n");
+            write_tasks(&self.finally, 1, &mut body)?;
+        }
         if !self.outputs.is_empty() {
             body.push_str("outputs:\n");
         }
@@ -21,12 +26,14 @@ impl fmt::Display for Flow {
             writeln!(body, "  o{index}: ${{{{ {term} }}}}")?;
         }
         writeln!(f, "version: 1\nname: flow")?;
-        match self.steering {
-            Steering::LeftAlone => {}
-            Steering::Cancelled { after } => {
-                writeln!(f, "x-then: cancelled after {after} finishes")?;
-            }
-            Steering::Retried => writeln!(f, "x-then: retried")?,
+        if self.steering.pauses > 0 {
+            writeln!(f, "x-pauses: {}", self.steering.pauses)?;
+        }
+        if let Some((end, after)) = self.steering.end {
+            writeln!(f, "x-then: {} by hand after {after} finishes", end.as_str())?;
+        }
+        if !self.steering.retries.is_empty() {
+            writeln!(f, "x-retries: {}", quoted(&format!("{:?}", self.steering.retries)))?;
         }
         if self.fail_fast {
             writeln!(f, "fail_fast: true")?;
@@ -76,16 +83,17 @@ fn write_task(task: &Task, depth: usize, out: &mut String) -> fmt::Result {
     match &task.kind {
         Kind::Work(work) => write_work(work, &pad, out),
         Kind::Sleep(ms) if *ms == 2 => writeln!(out, "{pad}sleep: ${{{{ inputs.pause }}}}"),
+        Kind::Sleep(3) => writeln!(out, "{pad}sleep: 1h"),
         Kind::Sleep(ms) => writeln!(out, "{pad}sleep: {ms}ms"),
-        Kind::Ask(verdict) => {
-            let (message, on_reject) = match verdict {
-                Verdict::Approved => ("approve", "fail"),
-                Verdict::Rejected => ("reject", "fail"),
-                Verdict::Overruled => ("reject", "continue"),
-            };
-            writeln!(out, "{pad}approval: {{ message: {message}, on_reject: {on_reject} }}")
+        Kind::Ask(verdict) => write_approval(*verdict, &pad, out),
+        Kind::Wait(coming) => {
+            writeln!(out, "{pad}wait_for: {}", task.id)?;
+            if *coming == Coming::Never {
+                writeln!(out, "{pad}timeout: 1h")?;
+            }
+            Ok(())
         }
-        Kind::Wait(_) => writeln!(out, "{pad}wait_for: {}", task.id),
+        Kind::Child(child) => write_child(child, &pad, out),
         Kind::Group(tasks) => {
             writeln!(out, "{pad}tasks:")?;
             write_tasks(tasks, depth + 2, out)
@@ -95,7 +103,51 @@ fn write_task(task: &Task, depth: usize, out: &mut String) -> fmt::Result {
             writeln!(out, "{pad}tasks:")?;
             write_tasks(&each.tasks, depth + 2, out)
         }
+        Kind::Rounds(rounds) => {
+            write_rounds(rounds, &pad, out)?;
+            writeln!(out, "{pad}tasks:")?;
+            write_tasks(&rounds.tasks, depth + 2, out)
+        }
+    }?;
+    if let Some(work) = &task.compensate {
+        writeln!(out, "{pad}compensate:")?;
+        write_work(work, &format!("{pad}  "), out)?;
     }
+    Ok(())
+}
+
+fn write_approval(verdict: Verdict, pad: &str, out: &mut String) -> fmt::Result {
+    let (message, rule) = match verdict {
+        Verdict::Approved => ("approve", "on_reject: fail"),
+        Verdict::Rejected => ("reject", "on_reject: fail"),
+        Verdict::Overruled => ("reject", "on_reject: continue"),
+        Verdict::ApprovedInSilence => ("nothing", "on_timeout: approve"),
+        Verdict::RejectedInSilence => ("nothing", "on_timeout: escalate"),
+    };
+    writeln!(out, "{pad}approval: {{ message: {message}, {rule} }}")?;
+    if message == "nothing" {
+        writeln!(out, "{pad}timeout: 1h")?;
+    }
+    Ok(())
+}
+
+fn write_child(child: &Child, pad: &str, out: &mut String) -> fmt::Result {
+    let input = if child.uses == Uses::Misfit { "txet" } else { "text" };
+    let value = quoted(&format!("v=${{{{ {} }}}}", child.with));
+    writeln!(out, "{pad}uses: {}\n{pad}with: {{ {input}: {value} }}", child.uses.as_str())?;
+    if let Some(retry) = &child.retry {
+        writeln!(out, "{pad}retry: {}", policy(retry))?;
+    }
+    Ok(())
+}
+
+fn write_rounds(rounds: &Rounds, pad: &str, out: &mut String) -> fmt::Result {
+    let until = quoted(&rounds.until.to_string());
+    writeln!(out, "{pad}loop: {{ until: {until}, max_rounds: {} }}", rounds.most)?;
+    if rounds.name != "round" {
+        writeln!(out, "{pad}as: {}", rounds.name)?;
+    }
+    Ok(())
 }
 
 fn write_each(each: &Each, pad: &str, out: &mut String) -> fmt::Result {

@@ -4,6 +4,7 @@
 use jobshop_engine::{
     event::EventKind,
     id::WorkerId,
+    plan,
     store::{
         claim::Held,
         transition::{Ended, Move},
@@ -16,6 +17,7 @@ use super::{
     Crew,
     hand::{Attempt, Deed, Done, Finish, Finished, Said},
 };
+use crate::model::flow::{Class, End, Ending, Output};
 
 impl Crew<'_, '_> {
     /// What a hand does next.
@@ -144,13 +146,19 @@ impl Crew<'_, '_> {
             let task = held.fence.task;
             let is_held =
                 self.hands.iter().flat_map(|h| &h.held).any(|a| a.held.fence == held.fence);
-            let Some(trial) = self.trial(task.session) else { continue };
+            let Some(trial) = self.trial(task.session) else {
+                let attempt = self.of_child(held).await;
+                self.hands[at].held.push(attempt);
+                continue;
+            };
             let key = trial.keys.of(task.seq).expect("it was learned").to_owned();
             if is_held {
                 trial.problem(format!("{key} was given twice"));
             }
-            if trial.is_cancelled || trial.failing_since.is_some_and(|since| since < step) {
-                trial.problem(format!("{key} was given after its session was cut off"));
+            if trial.holds_back(&key, step) {
+                let why = (trial.ended, trial.failing_since, &trial.pause);
+                let what = format!("{key} was given in step {step} despite {why:?}");
+                trial.problem(what);
             }
             let id = trial.version.plan.node(held.node).id.clone();
             let ended = usize::try_from(held.failures + held.crashes).expect("counts are positive");
@@ -164,12 +172,27 @@ impl Crew<'_, '_> {
         }
     }
 
+    /// What the attempt of a task of a child session comes to: what its workflow says.
+    async fn of_child(&self, held: Held) -> Attempt {
+        let session = held.fence.task.session;
+        let store = &self.lane.store;
+        let infos = store.infos.load(store, &[session]).await.expect("sessions are read");
+        let fails = matches!(
+            infos[&session].version.plan.node(held.node).kind,
+            plan::Kind::Builtin(plan::Builtin::Fail { .. })
+        );
+        let ending =
+            if fails { Ending::Fails(Class::Error) } else { Ending::Succeeds(Output::default()) };
+        let key = format!("{} of a child", held.fence.task.seq);
+        Attempt { held, key, ending, is_rendered: false, is_noted: false }
+    }
+
     async fn finished(&mut self, at: usize, finished: Finished) {
         let Finished { finish, moves, moved, seen } = finished;
         let id = self.hands[at].id;
         for (session, key, found) in seen {
             if let Some(trial) = self.trial(session) {
-                trial.report.seen.insert(key, found);
+                trial.seen.insert(key, found);
             }
         }
         let own = finish.attempts.len();
@@ -204,7 +227,8 @@ impl Crew<'_, '_> {
         let session = attempt.held.fence.task.session;
         let Some(trial) = self.trial(session) else { return };
         let key = &attempt.key;
-        if accepted && (trial.is_cancelled || trial.is_over) {
+        let is_cancelled = trial.ended.is_some_and(|(end, _)| end == End::Cancel);
+        if accepted && (is_cancelled || trial.is_over) {
             trial.problem(format!("a finish of {key} was accepted after the session's end"));
         }
         if !accepted {

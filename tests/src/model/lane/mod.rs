@@ -6,6 +6,7 @@
 mod crew;
 mod hand;
 mod people;
+mod steering;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,23 +20,29 @@ use jobshop_engine::{
     session::SessionState,
     store::{
         Store, StoreConfig, SynchronousCommit, Version, control,
-        sessions::{self, NewSession, SteerError},
+        sessions::{self, NewSession},
         workflows,
     },
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use sqlx::PgPool;
 
-use self::hand::{Deed, Done, Hand};
-use super::{
-    flow::{Coming, Ending, Flow, Kind, Steering, Task},
-    observe::{self, Keys, Observed},
+use self::{
+    hand::{Deed, Done, Hand},
+    steering::Pause,
 };
-use crate::TestDb;
+use super::{
+    flow::{Coming, End, Ending, Flow, Kind, Task, Uses, Work},
+    observe::{self, Keys, Observed},
+    round::Progress,
+};
+use crate::{TestDb, truth};
 
 /// A session in which nothing happens for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 const HANDS: usize = 4;
+/// How far the clock goes when nothing else does.
+const LEAP: Duration = Duration::from_mins(61);
 
 /// A database with the pools of a process.
 #[derive(Debug)]
@@ -46,17 +53,6 @@ pub struct Lane {
     finishes: PgPool,
 }
 
-/// What became of a flow's session.
-#[derive(Debug)]
-pub struct Report {
-    /// One for each round: the first, and the retry if there was one.
-    pub rounds: Vec<Observed>,
-    /// What a person could see go wrong meanwhile.
-    pub problems: Vec<String>,
-    /// By key, what the attempts of tasks found in `$SEEN`.
-    pub seen: BTreeMap<String, String>,
-}
-
 /// A session on its way.
 struct Trial<'f> {
     flow: &'f Flow,
@@ -64,16 +60,23 @@ struct Trial<'f> {
     key: SessionKey,
     version: Arc<Version>,
     keys: Keys,
-    retries: i32,
+    retries: usize,
     finishes: usize,
-    /// Nothing of it may start or be accepted from the next step on.
-    is_cancelled: bool,
+    /// How somebody ended this round of it, and in which step: nothing of it may start in a later
+    /// one but what follows the result.
+    ended: Option<(End, u32)>,
+    /// Nobody ends it any more.
+    is_left_alone: bool,
     /// The step in which it failed under `fail_fast`: nothing of it may start in a later one.
     failing_since: Option<u32>,
-    /// It ended before it could be cancelled.
-    is_too_late: bool,
+    pauses: u8,
+    pause: Option<Pause>,
     is_over: bool,
-    report: Report,
+    progress: Progress,
+    /// What a person could see go wrong meanwhile.
+    problems: Vec<String>,
+    /// By key, what the attempts of tasks found in `$SEEN`.
+    seen: BTreeMap<String, String>,
 }
 
 impl Lane {
@@ -82,11 +85,21 @@ impl Lane {
         let store = Store::new(StoreConfig::new(db.url())).expect("the URL is valid");
         let claims = store.own_pool(8, SynchronousCommit::Off).expect("the URL is valid");
         let finishes = store.own_pool(8, SynchronousCommit::On).expect("the URL is valid");
+        for definition in Uses::DEFINITIONS {
+            let applied = workflows::apply(&store, TenantId::DEFAULT, definition).await;
+            applied.expect("the workflow is valid");
+        }
         Self { db, store, claims, finishes }
     }
 
-    /// Runs the sessions of some flows beside each other to their ends.
-    pub async fn run(&self, flows: &[Flow], seed: u64) -> Vec<Report> {
+    /// What must hold of everything that ever ran here.
+    pub async fn check(&self) {
+        truth::check(self.db.pool()).await;
+    }
+
+    /// Runs the sessions of some flows beside each other to their ends; returns what was found wrong
+    /// with each.
+    pub async fn run(&self, flows: &[Flow], seed: u64) -> Vec<Vec<String>> {
         let mut trials = Vec::with_capacity(flows.len());
         for flow in flows {
             trials.push(self.submit(flow).await);
@@ -102,7 +115,7 @@ impl Lane {
             }
         }
         crew.finish_all().await;
-        self.reports(crew.trials).await
+        crew.trials.into_iter().map(Trial::problems).collect()
     }
 
     async fn submit<'f>(&self, flow: &'f Flow) -> Trial<'f> {
@@ -126,23 +139,16 @@ impl Lane {
             keys: Keys::default(),
             retries: 0,
             finishes: 0,
-            is_cancelled: false,
+            ended: None,
+            is_left_alone: false,
             failing_since: None,
-            is_too_late: false,
+            pauses: flow.steering.pauses,
+            pause: None,
             is_over: false,
-            report: Report { rounds: Vec::new(), problems: Vec::new(), seen: BTreeMap::new() },
+            progress: Progress::new(),
+            problems: Vec::new(),
+            seen: BTreeMap::new(),
         }
-    }
-
-    /// Looks a last time: what came too late must not have changed anything.
-    async fn reports(&self, trials: Vec<Trial<'_>>) -> Vec<Report> {
-        let mut reports = Vec::with_capacity(trials.len());
-        for mut trial in trials {
-            let observed = self.observe(&trial).await;
-            trial.report.rounds.push(observed);
-            reports.push(trial.report);
-        }
-        reports
     }
 
     async fn observe(&self, trial: &Trial<'_>) -> Observed {
@@ -155,7 +161,7 @@ impl Lane {
 impl Trial<'_> {
     /// What the next attempt of a task comes to.
     fn ending(&self, key: &str, id: &str, ended: usize) -> Option<&Ending> {
-        let Kind::Work(work) = &self.tasks.get(id)?.kind else { return None };
+        let work = self.work(id)?;
         let endings = work.endings_of(key, self.retries > 0);
         endings.get(ended).or_else(|| endings.last())
     }
@@ -163,17 +169,54 @@ impl Trial<'_> {
     /// Whether a failure of this task is nobody's to allow.
     fn is_unallowed(&self, key: &str) -> bool {
         let ids = key.split(['.', '[', ']']);
-        !ids.filter_map(|id| self.tasks.get(id)).any(|task| task.continue_on_failure)
+        !self.is_after(key)
+            && !ids.filter_map(|id| self.tasks.get(id)).any(|task| task.continue_on_failure)
+    }
+
+    /// What its attempts come to; that of what undoes a task goes by `id.compensate`.
+    fn work(&self, id: &str) -> Option<&Work> {
+        if let Some(undone) = id.strip_suffix(".compensate") {
+            return self.tasks.get(undone)?.compensate.as_ref();
+        }
+        self.tasks.get(id)?.work()
+    }
+
+    /// Whether a task runs once the result is decided.
+    fn is_after(&self, key: &str) -> bool {
+        let first = key.split(['.', '[']).next().unwrap_or_default();
+        key.ends_with(".compensate") || self.flow.finally.iter().any(|task| task.id == first)
     }
 
     /// Whether the environment of a task's attempts has to be rendered.
     fn is_rendered(&self, id: &str) -> bool {
-        let kind = self.tasks.get(id).map(|task| &task.kind);
-        matches!(kind, Some(Kind::Work(work)) if work.env.is_some())
+        self.work(id).is_some_and(|work| work.env.is_some())
+    }
+
+    /// Whether a task must not start in this step, having been cut off or paused in an earlier one.
+    fn holds_back(&self, key: &str, step: u32) -> bool {
+        let since = |since: Option<u32>| since.is_some_and(|since| since < step);
+        let is_after = self.is_after(key);
+        let is_ended =
+            self.ended.is_some_and(|(end, at)| at < step && (end == End::Cancel || !is_after));
+        let is_paused = self.pause.as_ref().is_some_and(|it| it.since < step && it.holds(key));
+        is_ended || is_paused || (!is_after && since(self.failing_since))
+    }
+
+    /// Everything that was found wrong.
+    fn problems(self) -> Vec<String> {
+        let mut problems = self.problems;
+        problems.extend(self.progress.problems);
+        for (key, right) in &self.progress.seen {
+            let found = self.seen.get(key);
+            if found != Some(right) {
+                problems.push(format!("{key} saw {found:?}, it must see {right:?}"));
+            }
+        }
+        problems
     }
 
     fn problem(&mut self, what: String) {
-        self.report.problems.push(what);
+        self.problems.push(what);
     }
 }
 
@@ -223,40 +266,33 @@ impl<'l, 'f> Crew<'l, 'f> {
         let deeds: Vec<Deed> = (0..HANDS).map(|at| self.decide(at)).collect();
         let ticks = self.random.random_range(0..3);
         let housekeeping = self.random.random_ratio(1, 8) || deeds.iter().any(Deed::is_death);
-        let cancelled: Vec<SessionKey> =
-            self.trials.iter().filter(|trial| trial.is_to_be_cancelled()).map(|t| t.key).collect();
+        let acts = self.acts();
         let lane = self.lane;
         let deeds =
             join_all(self.hands.iter().zip(deeds).map(|(hand, deed)| hand.perform(lane, deed)));
         let ticks = join_all((0..ticks).map(|_| control::tick(&lane.store)));
         let housekeeping =
             async { if housekeeping { control::housekeep(&lane.store).await } else { Ok(0) } };
-        let people = people::act(lane, &self.by_session);
-        let cancels =
-            join_all(cancelled.iter().map(|key| sessions::cancel(&lane.store, *key, None, None)));
-        let (done, ticked, reaped, cancels, acts) =
-            tokio::join!(deeds, ticks, housekeeping, cancels, people);
-        let mut changed = reaped.expect("the reaper reads and writes") > 0 || acts > 0;
+        let people = people::act(lane, &self.by_session, &self.trials);
+        let acts = join_all(acts.into_iter().map(|act| act.perform(lane)));
+        let (done, ticked, reaped, acts, answers) =
+            tokio::join!(deeds, ticks, housekeeping, acts, people);
+        let mut changed = reaped.expect("the reaper reads and writes") > 0 || answers > 0;
         for decided in ticked {
             changed |= decided.expect("the control loop reads and writes") > 0;
         }
+        changed |= !acts.is_empty();
+        self.steered(&acts, true);
         for (at, done) in done.into_iter().enumerate() {
             changed |= !matches!(done, Done::Nothing);
             self.digest(at, done).await;
         }
-        for (key, result) in cancelled.into_iter().zip(cancels) {
-            self.cancelled(key, result);
+        self.steered(&acts, false);
+        if !changed && self.random.random_ratio(1, 3) {
+            // Whatever waits for nothing but time.
+            lane.db.advance(LEAP).await;
         }
         changed
-    }
-
-    fn cancelled(&mut self, key: SessionKey, result: Result<(), SteerError>) {
-        let Some(trial) = self.trial(key) else { return };
-        match result {
-            Ok(()) => trial.is_cancelled = true,
-            Err(SteerError::IllegalMove(_)) => trial.is_too_late = true,
-            Err(error) => trial.problem(format!("it cannot be cancelled: {error}")),
-        }
     }
 
     /// Looks which sessions have ended, and retries those that are to be; true if one had.
@@ -280,29 +316,6 @@ impl<'l, 'f> Crew<'l, 'f> {
             }
         }
         !ended.is_empty()
-    }
-
-    async fn ended(&mut self, at: usize, state: SessionState) {
-        let lane = self.lane;
-        let trial = &mut self.trials[at];
-        let is_to_be_retried = trial.flow.steering == Steering::Retried && trial.retries == 0;
-        if !is_to_be_retried || !state.is_retryable() {
-            trial.is_over = true;
-            return;
-        }
-        let observed = lane.observe(trial).await;
-        match sessions::retry(&lane.store, trial.key, sessions::Wish::default(), None).await {
-            Ok(_) => {
-                trial.retries = 1;
-                trial.failing_since = None;
-                trial.report.rounds.push(observed);
-            }
-            Err(SteerError::NothingToRetry(_)) => trial.is_over = true,
-            Err(error) => {
-                trial.problem(format!("it cannot be retried: {error}"));
-                trial.is_over = true;
-            }
-        }
     }
 
     fn give_up(&mut self) {
@@ -341,16 +354,6 @@ impl<'l, 'f> Crew<'l, 'f> {
 impl Trial<'_> {
     /// Whether what is open in it may be cancelled at any moment.
     fn may_be_cut_off(&self) -> bool {
-        self.flow.fail_fast || matches!(self.flow.steering, Steering::Cancelled { .. })
-    }
-
-    fn is_to_be_cancelled(&self) -> bool {
-        match self.flow.steering {
-            Steering::Cancelled { after } => {
-                let is_open = !self.is_over && !self.is_cancelled && !self.is_too_late;
-                is_open && self.finishes >= after
-            }
-            Steering::LeftAlone | Steering::Retried => false,
-        }
+        self.flow.fail_fast || self.flow.steering.end.is_some()
     }
 }

@@ -17,13 +17,18 @@ use jobshop_engine::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Lane;
+use super::{Lane, Trial};
+use crate::model::flow::{Coming, Kind};
 
 /// Answers everything that is asked now; returns how much that was.
-pub(super) async fn act(lane: &Lane, sessions: &HashMap<SessionKey, usize>) -> usize {
+pub(super) async fn act(
+    lane: &Lane,
+    sessions: &HashMap<SessionKey, usize>,
+    trials: &[Trial<'_>],
+) -> usize {
     let ids: Vec<Uuid> = sessions.keys().map(|key| key.id.0).collect();
     let asked: Vec<(Uuid, String)> = sqlx::query_as(
-        "select id, message from approvals where status = 0 and session_id = any($1)",
+        "select id, message from approvals where status = 0 and message <> 'nothing' and session_id = any($1)",
     )
     .bind(&ids)
     .fetch_all(lane.db.pool())
@@ -47,6 +52,10 @@ pub(super) async fn act(lane: &Lane, sessions: &HashMap<SessionKey, usize>) -> u
     .expect("the waits are read");
     for (session, name) in awaited {
         let key = SessionKey { tenant: TenantId::DEFAULT, id: SessionId(session) };
+        let waiting = sessions.get(&key).and_then(|at| trials[*at].tasks.get(name.as_str()));
+        if waiting.is_some_and(|task| matches!(task.kind, Kind::Wait(Coming::Never))) {
+            continue;
+        }
         acts += usize::from(signal(&lane.store, key, &name).await);
     }
     acts

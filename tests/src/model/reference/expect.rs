@@ -1,6 +1,6 @@
 //! What the rows of a session must look like when the reference model is right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jobshop_engine::{
     session::SessionState,
@@ -8,8 +8,8 @@ use jobshop_engine::{
 };
 use serde_json::{Map, Value};
 
-use super::{Inner, Item, Level, Node, values::Sight};
-use crate::model::flow::{Flow, Join, Kind, Task};
+use super::{Epilogue, Inner, Item, Level, Node, Round, epilogue, values::Sight};
+use crate::model::flow::{End, Flow, Join, Kind, Task};
 
 /// A session that has ended.
 #[derive(Debug)]
@@ -19,6 +19,15 @@ pub struct Expected {
     pub outputs: Option<Map<String, Value>>,
     /// By key, `build[api].check`.
     pub rows: BTreeMap<String, ExpectedRow>,
+    /// The keys of what undid tasks in earlier rounds.
+    pub undone_before: BTreeSet<String>,
+}
+
+impl Expected {
+    /// The keys of what undoes tasks.
+    pub fn undoing(&self) -> impl Iterator<Item = String> + '_ {
+        self.rows.keys().filter(|key| key.ends_with(".compensate")).cloned()
+    }
 }
 
 /// What stands in a row. An item is no task: what becomes of it shows in its group.
@@ -30,6 +39,7 @@ pub enum RowKind {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing of the row")]
 pub struct ExpectedRow {
     pub kind: RowKind,
     pub state: TaskState,
@@ -48,6 +58,9 @@ pub struct ExpectedRow {
     pub after: Vec<String>,
     /// Of each of these lists, one.
     pub after_one_of: Vec<Vec<String>>,
+    /// It runs once the result is decided.
+    pub is_after: bool,
+    pub by_hand: bool,
 }
 
 impl ExpectedRow {
@@ -56,31 +69,78 @@ impl ExpectedRow {
     }
 }
 
-/// The end of a session of which every task came to what `level` says.
-pub fn expect(flow: &Flow, level: &Level) -> Expected {
+/// The end of a session whose tasks must come to `level` and were left as `left`, where what was
+/// undone is marked. `end` is how a person ended it.
+pub fn expect(
+    flow: &Flow,
+    level: &Level,
+    left: &mut Level,
+    round: Round<'_>,
+    end: Option<End>,
+) -> Expected {
     let mut list = List { rows: BTreeMap::new() };
-    list.level(&flow.tasks, level, "", &Around::default());
-    let failures = list
-        .rows
-        .values()
-        .filter(|row| row.state == TaskState::Failed && row.kind != RowKind::Item);
-    let mut state = SessionState::Completed;
-    for failure in failures {
-        if !failure.is_allowed {
-            state = SessionState::Failed;
-        } else if state == SessionState::Completed {
-            state = SessionState::PartiallyCompleted;
-        }
-    }
-    let outputs = outputs(flow, level);
-    if outputs.is_none() {
+    list.level(&flow.tasks, left, "", &Around::default());
+    let mut state = match end {
+        None => worst(SessionState::Completed, list.rows.values()),
+        Some(End::Cancel) => SessionState::Cancelled,
+        Some(End::Stop) => SessionState::Stopped,
+        Some(End::Complete) => SessionState::Completed,
+        Some(End::Fail) => SessionState::Failed,
+    };
+    let outputs = outputs(flow, left, round);
+    if outputs.is_none() && end.is_none() {
         state = SessionState::Failed;
     }
-    Expected { state, outputs: outputs.filter(|outputs| !outputs.is_empty()), rows: list.rows }
+    list.rows.clear();
+    list.level(&flow.tasks, level, "", &Around::default());
+    let Epilogue { undoing, finally } = epilogue(flow, left, round, state);
+    let mut after = List { rows: BTreeMap::new() };
+    after.level(&flow.finally, &finally, "", &Around::default());
+    after.rows.extend(undoing.iter().map(|(key, node)| (key.clone(), undoing_row(node))));
+    let all: Vec<String> = flow.tasks.iter().map(|task| task.id.clone()).collect();
+    for (key, row) in &mut after.rows {
+        row.is_after = true;
+        row.after.extend_from_slice(&all);
+        if !undoing.contains_key(key) {
+            row.after.extend(undoing.keys().cloned());
+        }
+    }
+    if end != Some(End::Cancel) {
+        state = worst(state, after.rows.values());
+    }
+    list.rows.extend(after.rows);
+    Expected {
+        state,
+        outputs: outputs.filter(|outputs| !outputs.is_empty()),
+        rows: list.rows,
+        undone_before: BTreeSet::new(),
+    }
 }
 
-fn outputs(flow: &Flow, level: &Level) -> Option<Map<String, Value>> {
-    let sight = Sight { levels: vec![level.clone()], items: Vec::new() };
+/// Whether something failed that nobody allowed to.
+pub fn fails_unallowed(flow: &Flow, level: &Level) -> bool {
+    let mut list = List { rows: BTreeMap::new() };
+    list.level(&flow.tasks, level, "", &Around::default());
+    list.rows.values().any(ExpectedRow::fails_unallowed)
+}
+
+/// What a result becomes by what failed.
+fn worst<'r>(
+    result: SessionState,
+    mut rows: impl Iterator<Item = &'r ExpectedRow> + Clone,
+) -> SessionState {
+    let failed = |row: &&ExpectedRow| row.state == TaskState::Failed && row.kind != RowKind::Item;
+    if rows.clone().any(ExpectedRow::fails_unallowed) {
+        SessionState::Failed
+    } else if result == SessionState::Completed && rows.any(|row| failed(&row)) {
+        SessionState::PartiallyCompleted
+    } else {
+        result
+    }
+}
+
+fn outputs(flow: &Flow, level: &Level, round: Round<'_>) -> Option<Map<String, Value>> {
+    let sight = Sight { levels: vec![level.clone()], changed: round.changed, ..Sight::default() };
     let outputs = flow.outputs.iter().enumerate();
     outputs.map(|(index, term)| Some((format!("o{index}"), sight.value(term).ok()?))).collect()
 }
@@ -120,6 +180,15 @@ impl List {
                         self.level(&each.tasks, &item.tasks, &format!("{key}."), &own);
                     }
                 }
+                (Kind::Rounds(rounds), Inner::Rounds(done)) => {
+                    let mut own = own.clone();
+                    for round in done {
+                        let key = format!("{key}[{}]", round.key);
+                        self.rows.insert(key.clone(), item_row(round, &own));
+                        self.level(&rounds.tasks, &round.tasks, &format!("{key}."), &own);
+                        own.after.push(key);
+                    }
+                }
                 _ => {}
             }
         }
@@ -129,7 +198,13 @@ impl List {
 fn row(task: &Task, node: &Node, own: &Around) -> ExpectedRow {
     let max_parallel = match &task.kind {
         Kind::Each(each) => each.max_parallel,
-        Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Group(_) => None,
+        Kind::Work(_)
+        | Kind::Sleep(_)
+        | Kind::Ask(_)
+        | Kind::Wait(_)
+        | Kind::Child(_)
+        | Kind::Group(_) => None,
+        Kind::Rounds(_) => Some(1),
     };
     ExpectedRow {
         kind: if task.is_group() { RowKind::Group } else { RowKind::Executable },
@@ -145,6 +220,30 @@ fn row(task: &Task, node: &Node, own: &Around) -> ExpectedRow {
         max_parallel,
         after: own.after.clone(),
         after_one_of: own.after_one_of.clone(),
+        is_after: false,
+        by_hand: node.by_hand,
+    }
+}
+
+fn undoing_row(node: &Node) -> ExpectedRow {
+    ExpectedRow {
+        kind: RowKind::Executable,
+        state: node.state,
+        reason: node.reason,
+        class: node.class,
+        failures: node.failures,
+        crashes: node.crashes,
+        outputs: node.outputs.clone(),
+        seen: node.seen.clone(),
+        ..item_row(
+            &Item {
+                key: String::new(),
+                value: Value::Null,
+                state: node.state,
+                tasks: Level::new(),
+            },
+            &Around::default(),
+        )
     }
 }
 
@@ -163,6 +262,8 @@ fn item_row(item: &Item, own: &Around) -> ExpectedRow {
         max_parallel: None,
         after: Vec::new(),
         after_one_of: Vec::new(),
+        is_after: false,
+        by_hand: false,
     }
 }
 
@@ -194,6 +295,15 @@ pub fn overlay(
                     *level = overlay(task.inner(), level, &format!("{key}."), seen);
                 }
                 Inner::Items(_) if !has_begun => node.inner = Inner::Nothing,
+                Inner::Rounds(rounds) if !has_begun => rounds.clear(),
+                Inner::Rounds(rounds) => {
+                    rounds.retain(|round| seen.contains_key(&format!("{key}[{}]", round.key)));
+                    for round in rounds {
+                        let key = format!("{key}[{}]", round.key);
+                        round.state = seen[&key].0;
+                        round.tasks = overlay(task.inner(), &round.tasks, &format!("{key}."), seen);
+                    }
+                }
                 Inner::Items(items) => {
                     for item in items {
                         let key = format!("{key}[{}]", item.key);

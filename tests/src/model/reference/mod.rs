@@ -2,15 +2,23 @@
 //! by one walk over the file. It knows no rows, counters, events or time, and of the engine nothing
 //! but the names of states and reasons.
 
+mod again;
+mod ends;
+mod epilogue;
 mod expect;
 mod values;
 
 use jobshop_engine::task::{Reason, TaskState};
 use serde_json::{Map, Value, json};
 
-pub use self::expect::{Expected, ExpectedRow, RowKind, Seen, expect, overlay};
+use self::ends::{Policy, asked, failed_before_it_began, item_of, skipped};
 use self::values::{Sight, keys_of_items, text};
-use super::flow::{Each, Ending, Flow, Items, Join, Kind, Retry, Task, Verdict, Work};
+pub use self::{
+    again::{Chosen, choose, is_overtaken, kept, mark},
+    epilogue::{Epilogue, epilogue},
+    expect::{Expected, ExpectedRow, RowKind, Seen, expect, fails_unallowed, overlay},
+};
+use super::flow::{Child, Coming, Each, Ending, Flow, Items, Join, Kind, Rounds, Task, Uses, Work};
 
 /// Crashes after which a task fails.
 const CRASH_LIMIT: u32 = 3;
@@ -30,6 +38,12 @@ pub struct Node {
     pub crashes: u32,
     /// What its attempts find in `$SEEN`.
     pub seen: Option<String>,
+    /// It completed, and was undone after that.
+    pub undone: bool,
+    /// Somebody asked that it runs again.
+    pub again: bool,
+    /// Somebody gave it this end.
+    pub by_hand: bool,
     pub inner: Inner,
 }
 
@@ -43,6 +57,8 @@ pub enum Inner {
     },
     /// A `for_each` group that has begun.
     Items(Vec<Item>),
+    /// A loop that has begun: its rounds so far.
+    Rounds(Vec<Item>),
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +80,9 @@ impl Node {
             failures: 0,
             crashes: 0,
             seen: None,
+            undone: false,
+            again: false,
+            by_hand: false,
             inner: Inner::Nothing,
         }
     }
@@ -77,10 +96,12 @@ impl Node {
         let is_bad = matches!(self.state, TaskState::Failed | TaskState::Cancelled)
             || self.reason == Some(Reason::UpstreamFailed);
         is_bad
+            || self.undone
+            || self.again
             || match &self.inner {
                 Inner::Nothing => false,
                 Inner::Tasks { tasks, .. } => any_reopened(tasks),
-                Inner::Items(items) => items.iter().any(Item::is_reopened),
+                Inner::Items(items) | Inner::Rounds(items) => items.iter().any(Item::is_reopened),
             }
     }
 }
@@ -103,7 +124,7 @@ enum Weight {
     /// It completed, or its failure is allowed: dependents treat it as completed.
     Good,
     Bad,
-    /// Skipped by its own `when`, or because no need of its own completed.
+    /// Skipped by its own `when`, by hand, or because no need of its own completed.
     Neutral,
 }
 
@@ -111,7 +132,10 @@ fn weight(task: &Task, node: &Node) -> Weight {
     match (node.state, node.reason) {
         (TaskState::Completed, _) => Weight::Good,
         (TaskState::Failed, _) if task.continue_on_failure => Weight::Good,
-        (TaskState::Skipped, Some(Reason::When | Reason::NoNeedCompleted)) => Weight::Neutral,
+        (
+            TaskState::Skipped,
+            Some(Reason::When | Reason::NoNeedCompleted | Reason::SkippedByHand),
+        ) => Weight::Neutral,
         _ => Weight::Bad,
     }
 }
@@ -122,44 +146,19 @@ fn spoils(task: &Task, node: &Node) -> bool {
         || node.state == TaskState::Cancelled
 }
 
-/// What becomes of a session; `before` is what an earlier round of it came to.
-pub fn run(flow: &Flow, before: Option<&Level>) -> Level {
-    let mut walk = Walk { flow, sight: Sight::default(), retried: before.is_some() };
-    walk.level(&flow.tasks, "", before)
+/// What becomes of the tasks of a session.
+pub fn run(flow: &Flow, round: Round<'_>) -> Level {
+    let mut walk = Walk::new(flow, round);
+    walk.level(&flow.tasks, "", round.before)
 }
 
-/// Whether a retry would let a task go on at once, because its needs are done, while something that
-/// those needed runs again: what it then sees depends on who is faster.
-pub fn is_overtaken_by_a_retry(flow: &Flow) -> bool {
-    overtakes(&flow.tasks, &run(flow, None))
-}
-
-fn overtakes(tasks: &[Task], level: &Level) -> bool {
-    let node = |id: &String| level.iter().find(|(other, _)| other == id).map(|(_, node)| node);
-    let is_reopened = |id: &String| node(id).is_some_and(Node::is_reopened);
-    let mut behind: Vec<&String> = Vec::new();
-    for task in tasks {
-        // Tasks stand behind what they need.
-        let is_behind = |need: &String| behind.contains(&need);
-        if is_reopened(&task.id) {
-            if task.needs.iter().any(is_behind) {
-                return true;
-            }
-        } else if task.needs.iter().any(|need| is_reopened(need) || is_behind(need)) {
-            behind.push(&task.id);
-        }
-        let inner = match (&task.kind, node(&task.id).map(|node| &node.inner)) {
-            (Kind::Group(inner), Some(Inner::Tasks { tasks, .. })) => overtakes(inner, tasks),
-            (Kind::Each(each), Some(Inner::Items(items))) => {
-                items.iter().any(|item| overtakes(&each.tasks, &item.tasks))
-            }
-            _ => false,
-        };
-        if inner {
-            return true;
-        }
-    }
-    false
+/// One pass of a session: the first, or a retry.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Round<'l> {
+    /// What the round before came to.
+    pub before: Option<&'l Level>,
+    /// The input `number` is 3.
+    pub changed: bool,
 }
 
 struct Walk<'f> {
@@ -168,7 +167,12 @@ struct Walk<'f> {
     retried: bool,
 }
 
-impl Walk<'_> {
+impl<'f> Walk<'f> {
+    fn new(flow: &'f Flow, round: Round<'_>) -> Self {
+        let sight = Sight { changed: round.changed, ..Sight::default() };
+        Self { flow, sight, retried: round.before.is_some() }
+    }
+
     fn level(&mut self, tasks: &[Task], prefix: &str, before: Option<&Level>) -> Level {
         self.sight.levels.push(Level::new());
         for task in tasks {
@@ -184,7 +188,12 @@ impl Walk<'_> {
     }
 
     fn task(&mut self, level: &[Task], task: &Task, key: &str, before: Option<&Node>) -> Node {
+        let before = before.filter(|node| !node.again);
         match (&task.kind, before.map(|node| &node.inner)) {
+            (Kind::Rounds(rounds), Some(Inner::Rounds(done))) if !done.is_empty() => {
+                let is_failed = before.is_some_and(|node| node.state == TaskState::Failed);
+                return self.rounds(rounds, (&task.id, key), done, is_failed);
+            }
             (Kind::Group(inner), Some(Inner::Tasks { begun: true, tasks: before })) => {
                 return self.group(inner, key, Some(before));
             }
@@ -204,19 +213,14 @@ impl Walk<'_> {
         match &task.kind {
             Kind::Work(work) => self.work(work, key),
             Kind::Sleep(_) => Node::ended(TaskState::Completed),
-            Kind::Wait(_) => {
+            Kind::Wait(Coming::Never) => Node::failed("timeout"),
+            Kind::Wait(Coming::Early | Coming::Late) => {
                 let outputs = Map::from_iter([("of".to_owned(), json!(task.id))]);
                 Node { outputs, ..Node::ended(TaskState::Completed) }
             }
-            Kind::Ask(Verdict::Rejected) => Node::failed("rejected"),
-            Kind::Ask(verdict) => {
-                let word = if *verdict == Verdict::Approved { "approve" } else { "reject" };
-                let outputs =
-                    [("decision", json!(word)), ("by", json!("p")), ("comment", Value::Null)];
-                let outputs =
-                    outputs.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
-                Node { outputs, ..Node::ended(TaskState::Completed) }
-            }
+            Kind::Ask(verdict) => asked(*verdict),
+            Kind::Child(child) => self.child(child),
+            Kind::Rounds(rounds) => self.rounds(rounds, (&task.id, key), &[], false),
             Kind::Group(inner) => self.group(inner, key, None),
             Kind::Each(each) => self.each(each, key),
         }
@@ -279,6 +283,86 @@ impl Walk<'_> {
         node
     }
 
+    fn child(&self, child: &Child) -> Node {
+        // Neither would end otherwise if it was tried again.
+        let misfit = || Node { failures: 1, ..Node::failed("template") };
+        let Ok(value) = self.sight.value(&child.with) else { return misfit() };
+        let policy = Policy::of(child.retry.as_ref());
+        match child.uses {
+            Uses::Misfit => misfit(),
+            Uses::Bad => {
+                let failures = if policy.covers("error") { policy.max_attempts } else { 1 };
+                Node { failures, ..Node::failed("error") }
+            }
+            Uses::Good | Uses::Mixed | Uses::Nested => {
+                let outputs =
+                    Map::from_iter([("text".to_owned(), json!(format!("v={}", text(&value))))]);
+                Node { outputs, ..Node::ended(TaskState::Completed) }
+            }
+        }
+    }
+
+    /// Runs round after round, as far as they are not done, until the condition holds.
+    fn rounds(
+        &mut self,
+        rounds: &Rounds,
+        (id, key): (&str, &str),
+        before: &[Item],
+        is_failed: bool,
+    ) -> Node {
+        // It came to its end without success although nothing in it failed.
+        let is_at_its_end = is_failed && !before.iter().any(Item::is_reopened);
+        let mut done: Vec<Item> = Vec::new();
+        let end = loop {
+            let number = done.len() + 1;
+            let earlier = before.get(number - 1);
+            let is_last = number >= before.len();
+            let runs_anew = is_at_its_end && is_last;
+            let round = match earlier {
+                Some(round) if !round.is_reopened() && !runs_anew => round.clone(),
+                _ => {
+                    let before = earlier.filter(|_| !runs_anew).map(|round| &round.tasks);
+                    self.look_into(id, (rounds, number), &done);
+                    let prefix = format!("{key}[{number}].");
+                    let tasks = self.level(&rounds.tasks, &prefix, before);
+                    self.look_away();
+                    item_of(number.to_string(), json!(number), &rounds.tasks, tasks)
+                }
+            };
+            done.push(round);
+            if !is_last {
+                continue;
+            }
+            if done.iter().any(|round| round.state == TaskState::Failed) {
+                break Node::ended(TaskState::Failed);
+            }
+            self.look_into(id, (rounds, number), &done);
+            self.sight.levels.push(done[number - 1].tasks.clone());
+            let holds = self.sight.holds(&rounds.until);
+            self.sight.levels.pop();
+            self.look_away();
+            match holds {
+                Ok(true) => break Node::ended(TaskState::Completed),
+                Ok(false) if number < usize::from(rounds.most) => {}
+                Ok(false) => break Node::failed("max_rounds"),
+                Err(_) => break Node::failed("template"),
+            }
+        };
+        Node { inner: Inner::Rounds(done), ..end }
+    }
+
+    /// Lets a loop be seen from inside, with the rounds that have ended.
+    fn look_into(&mut self, id: &str, (rounds, number): (&Rounds, usize), done: &[Item]) {
+        let node = Node { inner: Inner::Rounds(done.to_vec()), ..Node::ended(TaskState::Blocked) };
+        self.sight.current().push((id.to_owned(), node));
+        self.sight.items.push((rounds.name.clone(), json!(number)));
+    }
+
+    fn look_away(&mut self) {
+        self.sight.items.pop();
+        self.sight.current().pop();
+    }
+
     fn group(&mut self, inner: &[Task], key: &str, before: Option<&Level>) -> Node {
         let tasks = self.level(inner, &format!("{key}."), before);
         let is_spoilt = inner.iter().zip(&tasks).any(|(task, (_, node))| spoils(task, node));
@@ -315,68 +399,10 @@ impl Walk<'_> {
             let before = (!item.tasks.is_empty()).then_some(&item.tasks);
             let tasks = self.level(&each.tasks, &format!("{key}[{}].", item.key), before);
             self.sight.items.pop();
-            let is_spoilt =
-                each.tasks.iter().zip(&tasks).any(|(task, (_, node))| spoils(task, node));
-            item.state = if is_spoilt {
-                TaskState::Failed
-            } else if tasks.iter().all(|(_, node)| node.state == TaskState::Skipped) {
-                TaskState::Skipped
-            } else {
-                TaskState::Completed
-            };
-            item.tasks = tasks;
+            *item = item_of(item.key.clone(), item.value.clone(), &each.tasks, tasks);
         }
         let is_spoilt = items.iter().any(|item| item.state == TaskState::Failed);
         let state = if is_spoilt { TaskState::Failed } else { TaskState::Completed };
         Node { inner: Inner::Items(items), ..Node::ended(state) }
-    }
-}
-
-/// A task that is skipped, and with it what stands in it.
-fn skipped(task: &Task, reason: Reason) -> Node {
-    Node { reason: Some(reason), ..unbegun(task, TaskState::Skipped, reason) }
-}
-
-/// A condition that cannot be decided fails the task; what stands in it never runs.
-fn failed_before_it_began(task: &Task) -> Node {
-    Node { class: Some("template"), ..unbegun(task, TaskState::Failed, Reason::UpstreamFailed) }
-}
-
-fn unbegun(task: &Task, state: TaskState, inside: Reason) -> Node {
-    let inner = match &task.kind {
-        Kind::Group(inner) => Inner::Tasks {
-            begun: false,
-            tasks: inner.iter().map(|task| (task.id.clone(), skipped(task, inside))).collect(),
-        },
-        Kind::Work(_) | Kind::Sleep(_) | Kind::Ask(_) | Kind::Wait(_) | Kind::Each(_) => {
-            Inner::Nothing
-        }
-    };
-    Node { inner, ..Node::ended(state) }
-}
-
-/// How often a task is tried.
-struct Policy {
-    max_attempts: u32,
-    errors: Vec<&'static str>,
-}
-
-impl Policy {
-    fn of(retry: Option<&Retry>) -> Self {
-        let Some(retry) = retry else { return Self { max_attempts: 1, errors: Vec::new() } };
-        let errors = match &retry.errors {
-            None => vec!["error", "timeout"],
-            Some(errors) => errors.iter().map(|class| class.as_str()).collect(),
-        };
-        Self { max_attempts: retry.max_attempts.unwrap_or(3).into(), errors }
-    }
-
-    fn covers(&self, class: &str) -> bool {
-        match class {
-            "template" | "rejected" | "too_large" => false,
-            // A mismatch with the schema is an error of the command.
-            "schema" => self.errors.contains(&"schema") || self.errors.contains(&"error"),
-            _ => self.errors.contains(&class),
-        }
     }
 }

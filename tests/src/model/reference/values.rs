@@ -1,7 +1,7 @@
 //! What expressions come to in the reference model.
 
-use jobshop_engine::task::TaskState;
-use serde_json::Value;
+use jobshop_engine::{session::SessionState, task::TaskState};
+use serde_json::{Value, json};
 
 use super::{Inner, Level, Node};
 use crate::model::{
@@ -14,8 +14,12 @@ use crate::model::{
 pub(super) struct Sight {
     /// From outside in.
     pub(super) levels: Vec<Level>,
-    /// Name and value of the items around.
+    /// Name and value of the items and rounds around.
     pub(super) items: Vec<(String, Value)>,
+    /// The input `number` is 3.
+    pub(super) changed: bool,
+    /// The result, once it is decided.
+    pub(super) status: Option<SessionState>,
 }
 
 /// Something is undefined, or of the wrong type.
@@ -54,7 +58,9 @@ impl Sight {
     fn look(&self, term: &Term) -> Result<Option<Value>, Wrong> {
         match term {
             Term::Literal(value) => Ok(Some(value.clone())),
+            Term::Input("number") if self.changed => Ok(Some(json!(3))),
             Term::Input(name) => Ok(Some(input(name))),
+            Term::Status => Ok(self.status.map(|state| state.as_str().into())),
             Term::Item(name) => {
                 let item = self.items.iter().rev().find(|(known, _)| known == name);
                 Ok(item.map(|(_, value)| value.clone()))
@@ -65,8 +71,16 @@ impl Sight {
 
     fn task(&self, look: &Look) -> Result<Option<Value>, Wrong> {
         let mut node = self.find(&look.id).ok_or(Wrong)?;
-        for way in &look.way {
+        for (at, way) in look.way.iter().enumerate() {
+            if matches!(&node.inner, Inner::Rounds(rounds) if rounds.is_empty()) {
+                // There are no items either.
+                let is_seen = !look.way[at..].iter().any(|way| matches!(way, Way::Item { .. }));
+                return is_seen.then(|| before_the_first_round(node, look.what)).ok_or(Wrong);
+            }
             let inside = match (way, &node.inner) {
+                (Way::Task(id), Inner::Rounds(rounds)) => {
+                    rounds.last().and_then(|round| among(&round.tasks, id))
+                }
                 (Way::Task(id), Inner::Tasks { tasks, .. }) => among(tasks, id),
                 (Way::Item { key, task }, Inner::Items(items)) => {
                     let item = items.iter().find(|item| item.key == *key);
@@ -90,6 +104,17 @@ impl Sight {
     }
 }
 
+/// What is seen of a task in a loop of which no round has ended.
+fn before_the_first_round(around: &Node, what: What) -> Option<Value> {
+    let is_skipped = around.state == TaskState::Skipped;
+    match what {
+        What::Status => Some(if is_skipped { "skipped" } else { "pending" }.into()),
+        What::Output(_) | What::ErrorClass => None,
+        What::Keys(_) => Some(json!([])),
+        What::Count(_) => Some(json!(0)),
+    }
+}
+
 fn among<'l>(level: &'l Level, id: &str) -> Option<&'l Node> {
     level.iter().find(|(known, _)| known == id).map(|(_, node)| node)
 }
@@ -108,7 +133,7 @@ fn keys(node: &Node, keys: Keys) -> Vec<Value> {
             .filter(|item| item.state == state)
             .map(|item| item.key.as_str().into())
             .collect(),
-        Inner::Nothing | Inner::Tasks { .. } => Vec::new(),
+        Inner::Nothing | Inner::Tasks { .. } | Inner::Rounds(_) => Vec::new(),
     }
 }
 
