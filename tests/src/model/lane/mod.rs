@@ -19,7 +19,7 @@ use jobshop_engine::{
     id::{SessionKey, TaskKey, TenantId},
     session::SessionState,
     store::{
-        Store, StoreConfig, SynchronousCommit, Version, control,
+        Store, StoreConfig, SynchronousCommit, Version, applying, control,
         sessions::{self, NewSession},
         workflows,
     },
@@ -86,7 +86,7 @@ impl Lane {
         let claims = store.own_pool(8, SynchronousCommit::Off).expect("the URL is valid");
         let finishes = store.own_pool(8, SynchronousCommit::On).expect("the URL is valid");
         for definition in Uses::DEFINITIONS {
-            let applied = workflows::apply(&store, TenantId::DEFAULT, definition).await;
+            let applied = applying::apply(&store, TenantId::DEFAULT, definition, None).await;
             applied.expect("the workflow is valid");
         }
         Self { db, store, claims, finishes }
