@@ -130,6 +130,11 @@ fn wait(plan: &Plan, index: NodeIndex, source: &str, values: &Values) -> Decisio
     }
 }
 
+/// An item that waited for its locks begins.
+pub fn begin_item(plan: &Plan, group: NodeIndex) -> Decision {
+    plan.group(group).map_or(Decision::Complete, |group| start(plan, group))
+}
+
 fn start(plan: &Plan, group: &Group) -> Decision {
     Decision::Start {
         children: i32::try_from(group.children.len()).expect("a plan has at most 10 000 nodes"),

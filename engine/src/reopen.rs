@@ -32,6 +32,8 @@ pub struct EndedRow {
     pub undone: bool,
     /// Of a `for_each` group: items that were never laid down.
     pub unlaid: i32,
+    /// It takes locks, which went back when it ended.
+    pub locks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +79,7 @@ pub struct Reopening {
     pub opened: Vec<Reopened>,
     /// Rows of items that are laid down anew, because their group begins anew.
     pub dropped: Vec<i32>,
-    /// Groups that had begun and wait for needs that are open again before they go on.
+    /// Groups that had begun and wait, for needs that are open again or for locks, before they go on.
     pub held: HashSet<i32>,
     /// Rows that wait for such a group to go on.
     pub gated: HashSet<i32>,
@@ -134,8 +136,11 @@ pub fn fork(rows: &[EndedRow], at: i32) -> Reopening {
     open.extend(around);
     open.extend(&again);
     open.retain(|seq| !dropped.contains(seq));
-    let (opened, _) = table.opened(&open, &again, &asked);
-    Reopening { opened, dropped: dropped.into_iter().collect(), ..Reopening::default() }
+    let (mut opened, _) = table.opened(&open, &again, &asked);
+    // What a group that has begun needs has ended there; it may have to take its locks.
+    let (held, gated) = gates::hold_back(rows, &mut opened, |_| 0);
+    let dropped = dropped.into_iter().collect();
+    Reopening { opened, dropped, held, gated, ..Reopening::default() }
 }
 
 /// The rows of a session, and how they stand to each other.
@@ -303,9 +308,11 @@ impl<'a> Table<'a> {
         let reopened = |row: &EndedRow| {
             let waits = waits.get(&row.seq).copied().unwrap_or_default();
             let group = row.parent.and_then(|parent| self.by_seq.get(&parent));
-            let waits_for_group = waits.needs == 0
-                && group
-                    .is_some_and(|group| group.kind == RowKind::PlainGroup && !has_begun(group));
+            let lets_go = |group: &EndedRow| {
+                group.kind == RowKind::PlainGroup || (group.kind == RowKind::Item && group.locks)
+            };
+            let waits_for_group =
+                waits.needs == 0 && group.is_some_and(|group| lets_go(group) && !has_begun(group));
             reopened(row, has_begun(row), waits, waits_for_group)
         };
         let opened = self.rows.iter().filter(|row| open.contains(&row.seq)).map(reopened).collect();
@@ -381,7 +388,8 @@ fn ended_badly(row: &EndedRow) -> bool {
 fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) -> Reopened {
     let was = row.state;
     let seq = row.seq;
-    if row.kind == RowKind::Item || (row.kind != RowKind::Task && begun) {
+    let is_item = row.kind == RowKind::Item && !row.locks;
+    if is_item || (row.kind != RowKind::Task && begun) {
         let blockers = waits.open_children + row.unlaid;
         return Reopened {
             seq,

@@ -185,10 +185,12 @@ pub enum Reason {
     EndedByHand,
     /// Skipped: somebody said so.
     SkippedByHand,
+    /// Blocked: others hold the locks it takes.
+    Lock,
 }
 
 impl Reason {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -206,6 +208,7 @@ impl Reason {
         Self::SessionStopped,
         Self::EndedByHand,
         Self::SkippedByHand,
+        Self::Lock,
     ];
 
     pub const fn code(self) -> i16 {
@@ -236,6 +239,7 @@ impl Reason {
             Self::SessionStopped => "session_stopped",
             Self::EndedByHand => "ended_by_hand",
             Self::SkippedByHand => "skipped_by_hand",
+            Self::Lock => "lock",
         }
     }
 }

@@ -131,6 +131,52 @@ const RULES: &[Rule] = &[
                                 where t.tenant_id = p.tenant_id and t.session_id = p.session_id
                                   and (t.undecided or t.delayed or t.queued)))",
     },
+    Rule {
+        name: "a limit counts who holds it, and no more do than may",
+        broken: "
+            select format('%s: %s of %s, counted %s', l.name, l.held, l.ceiling, n.held)
+              from limits l
+             cross join lateral (
+                   select count(*) filter (where t.held) as held from tickets t
+                    where t.tenant_id = l.tenant_id and t.kind = l.kind and t.name = l.name) n
+             where l.held <> n.held or n.held > l.ceiling",
+    },
+    Rule {
+        name: "a row that waits for locks has tickets, and one that has ended has none",
+        broken: "
+            select format('%s/%s: state %s reason %s, %s tickets, %s held', t.session_id, t.seq, t.state,
+                          t.reason, n.count, n.held)
+              from tasks t
+             cross join lateral (
+                   select count(*) as count, count(*) filter (where x.held) as held
+                     from tickets x
+                    where x.tenant_id = t.tenant_id and x.session_id = t.session_id
+                      and x.seq = t.seq) n
+             where t.flags & 2048 <> 0
+               and case when t.state >= 6 or (t.state = 0 and not t.undecided) then n.count > 0
+                        when t.state = 4 and t.reason = 17
+                        then n.count = 0 or n.held not in (0, n.count)
+                             or t.undecided <> (n.held > 0)
+                        when t.state in (1, 3) or (t.state = 4 and t.reason <> 17)
+                        then n.held = 0 or n.held <> n.count
+                        else false end",
+    },
+    Rule {
+        name: "nobody waits whose turn it is",
+        broken: "
+            select format('%s/%s', w.session_id, w.seq)
+              from tickets w
+             cross join lateral (
+                   select count(*) filter (where o.held) as held,
+                          count(*) filter (where not o.held and not o.parked
+                                             and (o.rank, o.number) < (w.rank, w.number)) as before
+                     from tickets o
+                    where o.tenant_id = w.tenant_id and o.kind = w.kind and o.name = w.name) n
+              join limits l on l.tenant_id = w.tenant_id and l.kind = w.kind and l.name = w.name
+             where not w.held and not w.parked
+             group by w.tenant_id, w.session_id, w.seq, w.total
+            having count(*) filter (where not l.due and n.held + n.before < l.capacity) = w.total",
+    },
 ];
 
 /// That dependents started after their needs had ended; holds where nothing was retried.

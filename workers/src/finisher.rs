@@ -245,6 +245,7 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
             failed
         }
     };
+    m.locks = !end.info.version.plan.node(node).locks.is_empty();
     m.started_ms = Some(life.held.started_ms(&fence).unwrap_or(0));
     m
 }

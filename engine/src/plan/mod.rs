@@ -13,6 +13,7 @@ mod estimate;
 pub mod graph;
 mod items;
 mod kind;
+mod limits;
 mod repository;
 
 use schemars::JsonSchema;
@@ -26,6 +27,7 @@ pub use self::{
         AgentRuntime, AgentSpec, Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject,
         OnTimeout,
     },
+    limits::{CAPACITY_MAX, Concurrency, LOCKS_MAX, Lock, OnFull, locks},
     repository::is_relative_repo,
 };
 use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule};
@@ -91,6 +93,9 @@ pub struct Plan {
     pub output_references: References,
     pub nodes: Vec<Node>,
     pub blocks: Vec<Block>,
+    /// How many sessions run at once, where that is limited.
+    #[serde(default)]
+    pub concurrency: Option<Concurrency>,
     /// What starts sessions once the workflow was applied.
     #[serde(default)]
     pub schedules: Vec<Trigger>,
@@ -238,6 +243,9 @@ pub struct Node {
     pub outputs: Option<Value>,
     pub continue_on_failure: bool,
     pub idempotency_key: Option<String>,
+    /// What it takes before it does anything; of a `for_each` group each item takes them.
+    #[serde(default)]
+    pub locks: Vec<Lock>,
     /// Everything that its templates and its workspace or merge need loaded.
     pub references: References,
 }
@@ -302,6 +310,9 @@ pub struct ForEach {
     pub key: Option<String>,
     pub max_parallel: Option<u32>,
     pub block: BlockIndex,
+    /// What the locks of its items refer to.
+    #[serde(default)]
+    pub lock_references: References,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -393,6 +404,12 @@ impl Plan {
         }
     }
 
+    /// Whether each item of this group takes locks before anything in it runs.
+    pub fn locks_items(&self, node: NodeIndex) -> bool {
+        let has_items = self.group(node).is_some_and(|group| group.for_each.is_some());
+        has_items && !self.node(node).locks.is_empty()
+    }
+
     /// Whether a failure of this node is an allowed one for the session: its own flag or that of a
     /// group around it.
     pub fn is_failure_allowed(&self, node: NodeIndex) -> bool {
@@ -445,14 +462,16 @@ impl Node {
     }
 
     /// Needs that have not ended when the row is laid down. What stands in a plain group and needs
-    /// no sibling waits for the group's start; the roots of an item's block wait for nothing.
+    /// no sibling waits for the group's start; the roots of an item's block wait for nothing but
+    /// the item's locks.
     pub fn blockers(&self, plan: &Plan) -> i32 {
         let needs = i32::try_from(self.needs.len()).expect("a plan has at most 10 000 nodes");
         let in_plain_group =
             self.parent.and_then(|parent| plan.group(parent)).is_some_and(Group::is_plain);
         // What stands under `finally` waits for the result of the session.
         let in_finally = self.finally && self.parent.is_none();
-        needs + i32::from(needs == 0 && (in_plain_group || in_finally))
+        let in_locked_item = self.parent.is_some_and(|parent| plan.locks_items(parent));
+        needs + i32::from(needs == 0 && (in_plain_group || in_finally || in_locked_item))
     }
 }
 

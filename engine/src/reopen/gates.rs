@@ -1,5 +1,6 @@
 //! What a retry opens inside a group waits again for what the group needs: a group that had begun
-//! goes on only when those of its needs that are open again have ended.
+//! goes on only when those of its needs that are open again have ended, and its locks are its own
+//! again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,6 +30,15 @@ pub(super) fn hold_back(
             goes_on.insert(row.seq, true);
             held.insert(row.seq);
             hold(row, needs);
+        } else if had_begun && ended.locks {
+            // Others may have taken its locks meanwhile.
+            goes_on.insert(row.seq, true);
+            held.insert(row.seq);
+            if is_inside {
+                gated.insert(row.seq);
+            }
+            hold(row, i32::from(is_inside));
+            row.undecided = !is_inside;
         } else if had_begun && is_inside && ended.unlaid > 0 {
             // It would lay down items, which would run.
             goes_on.insert(row.seq, true);

@@ -16,6 +16,7 @@ pub(super) fn row(seq: i32, state: TaskState, dependents: &[i32]) -> EndedRow {
         begun: false,
         undone: false,
         unlaid: 0,
+        locks: false,
     }
 }
 

@@ -267,7 +267,9 @@ async fn end(
     });
     done.output = Some(outputs);
     done.error = failure;
-    transition_in(tx, Mover::Control, &[done], &[], ending.actor).await
+    let mut moved = transition_in(tx, Mover::Control, &[done], &[], ending.actor).await?;
+    moved.unlock(tx, &[]).await?;
+    Ok(moved)
 }
 
 async fn info(store: &Store, key: SessionKey) -> sqlx::Result<Arc<SessionInfo>> {

@@ -25,6 +25,9 @@ pub const FINALLY: i16 = 512;
 /// It undoes a task; `item_key` is the number of the task's row.
 pub const COMPENSATION: i16 = 1024;
 
+/// It takes locks before it does anything: once it has ended its tickets go back.
+pub const LOCK: i16 = 2048;
+
 /// It may wait to start only so long: its limit stands in `start_limits`.
 pub const START_LIMITED: i16 = 8_192;
 
@@ -40,7 +43,8 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
         Kind::Sleep(_) | Kind::Session(_) | Kind::Approval(_) | Kind::WaitFor(_)
     );
     let mut flags = if group { GROUP } else { EXECUTABLE };
-    if !group && !waits && node.when.is_none() {
+    let takes_locks = !node.locks.is_empty() && !plan.locks_items(index);
+    if !group && !waits && node.when.is_none() && !takes_locks {
         flags |= PLAIN;
     }
     flags |= match node.join {
@@ -66,6 +70,9 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     if node.compensates.is_some() {
         flags |= COMPENSATION;
     }
+    if takes_locks {
+        flags |= LOCK;
+    }
     flags
 }
 
@@ -73,5 +80,6 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
 pub fn of_item(plan: &Plan, group: NodeIndex) -> i16 {
     let allowed = if plan.is_failure_allowed(group) { ALLOWED | ALLOWED_BY_GROUP } else { 0 };
     let finally = if plan.node(group).finally { FINALLY } else { 0 };
-    ITEM | allowed | finally
+    let lock = if plan.locks_items(group) { LOCK } else { 0 };
+    ITEM | allowed | finally | lock
 }

@@ -88,6 +88,9 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         plan.has_epilogue(),
         blobs::without_nul(Value::Object(told)),
         flags::FINALLY,
+        &copies.begun,
+        &copies.gated,
+        flags::GATED,
     )
     .execute(&mut *tx)
     .await?;
@@ -105,6 +108,10 @@ struct Copies {
     blockers: Vec<i32>,
     undecided: Vec<bool>,
     timeouts: Vec<i64>,
+    /// Groups that have begun and go on, now or later.
+    begun: Vec<bool>,
+    /// Rows that wait for such a group.
+    gated: Vec<bool>,
 }
 
 impl Copies {
@@ -124,6 +131,9 @@ impl Copies {
             copies.blockers.push(open.map_or(0, |row| row.blockers));
             copies.undecided.push(open.is_some_and(|row| row.undecided));
             copies.timeouts.push(open.and_then(timeout).unwrap_or(-1));
+            let goes_on = open.is_some_and(|row| row.state == TaskState::Blocked);
+            copies.begun.push(goes_on || reopening.held.contains(&row.seq));
+            copies.gated.push(reopening.gated.contains(&row.seq));
         }
         copies
     }

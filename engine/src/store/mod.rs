@@ -43,6 +43,7 @@ pub mod steer_task;
 mod task_path;
 pub mod task_view;
 pub mod tenants;
+mod tickets;
 pub mod transition;
 pub mod values;
 pub mod versions;

@@ -163,6 +163,7 @@ pub(super) async fn ended_rows(tx: &mut PgConnection, key: SessionKey) -> sqlx::
                 begun: row.begun,
                 undone: undone.get(&row.seq).is_some_and(|at| *at > row.finished_at),
                 unlaid: row.unlaid.unwrap_or_default(),
+                locks: has(flags::LOCK),
             })
         })
         .collect();

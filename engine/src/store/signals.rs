@@ -116,7 +116,10 @@ pub async fn send(store: &Store, key: SessionKey, new: NewSignal<'_>) -> Result<
     if let Some(waiting) = &waiting {
         let task = TaskKey { session: key, seq: waiting.seq };
         let end = taken(task, waiting.attempt, number, new.data.clone());
-        moved = Some(transition_in(&mut tx, Mover::Control, &[end], &[], Some(new.sent_by)).await?);
+        let mut ended =
+            transition_in(&mut tx, Mover::Control, &[end], &[], Some(new.sent_by)).await?;
+        ended.unlock(&mut tx, &[]).await?;
+        moved = Some(ended);
     }
     tx.commit().await?;
     tell(store, key, moved.as_ref());

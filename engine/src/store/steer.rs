@@ -11,6 +11,7 @@ use super::{
     control::start_limit,
     events::{self, Entry},
     sessions::SteerError,
+    tickets,
 };
 use crate::{
     event::EventKind,
@@ -123,6 +124,7 @@ pub async fn pause(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
     enter(&mut tx, key, to, Some(Value::Object(hold)), true).await?;
     let event = Entry::of_session(EventKind::SessionPaused, by.body());
     events::append(&mut tx, key, &[event], by.actor).await?;
+    tickets::park(&mut tx, key).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())
@@ -144,6 +146,7 @@ pub async fn resume(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), St
     body.insert("resumed".to_owned(), json!(true));
     let event = Entry::of_session(EventKind::of_session(to), body);
     events::append(&mut tx, key, &[event], by.actor).await?;
+    tickets::park(&mut tx, key).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())

@@ -10,6 +10,7 @@ use super::{
     flags,
     sessions::SteerError,
     steer::{self, By, Locked},
+    tickets,
 };
 use crate::{
     event::EventKind,
@@ -34,7 +35,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
         return Err(SteerError::TaskNotPausable("it runs once the result is decided"));
     }
     match row.reason {
-        Some(Reason::Children | Reason::Sleep | Reason::Backoff) | None => {}
+        Some(Reason::Children | Reason::Sleep | Reason::Backoff | Reason::Lock) | None => {}
         Some(Reason::Child) => {
             return Err(SteerError::TaskNotPausable("pause the session that it is instead"));
         }
@@ -48,7 +49,8 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
                 was_reason = case when t.state = 4 then t.reason end,
                 state = $4, reason = $5, queued = false, undecided = false, delayed = false
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any($3)
-            and (t.state in (0, 1) or (t.state = 4 and t.reason in (0, 1, 2))
+            and (t.state in (0, 1)
+                 or (t.state = 4 and (t.reason in (0, 1, 2) or (t.reason = $8 and not t.undecided)))
                  -- What is held with the session, of a group, stays when the session is resumed.
                  or (t.state = 5 and t.reason = $7))",
         task.session.tenant.0,
@@ -58,6 +60,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
         Reason::Paused.code(),
         UNDECIDED,
         Reason::SessionPaused.code(),
+        Reason::Lock.code(),
     )
     .execute(&mut *tx)
     .await?
@@ -68,6 +71,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
     }
     let event = Entry::of_task(EventKind::TaskPaused, task.seq, body);
     events::append(&mut tx, task.session, &[event], by.actor).await?;
+    tickets::park(&mut tx, task.session).await?;
     tx.commit().await?;
     steer::tell(store, task.session);
     Ok(())
@@ -112,6 +116,7 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
     body.insert("resumed".to_owned(), Value::Bool(true));
     let event = Entry::of_task(EventKind::of_task(now.state), task.seq, body);
     events::append(&mut tx, task.session, &[event], by.actor).await?;
+    tickets::park(&mut tx, task.session).await?;
     tx.commit().await?;
     steer::tell(store, task.session);
     Ok(())

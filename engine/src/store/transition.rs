@@ -3,10 +3,10 @@
 //! the caller.
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{blobs, claim::Held};
+use super::{blobs, claim::Held, tickets};
 use crate::{
     event::EventKind,
     id::{Fence, SessionKey, TaskKey, TenantId, WorkerId},
@@ -50,6 +50,8 @@ pub struct Move {
     pub body: Option<Value>,
     /// Nothing that waits for this row is told.
     pub quiet: bool,
+    /// It may hold locks, or wait for some: they go back in the same transaction.
+    pub locks: bool,
 }
 
 impl Move {
@@ -71,6 +73,7 @@ impl Move {
                 .then(|| EventKind::of_task(to)),
             body: None,
             quiet: false,
+            locks: false,
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct Moved {
     pub undecided: i32,
     /// Sessions with nothing open any more that the control loop has to end.
     pub closing: Vec<SessionKey>,
+    /// Rows that ended and may have tickets.
+    pub unlocked: Vec<TaskKey>,
     /// Tasks handed to the worker.
     pub handed: Vec<Held>,
     /// The receipt written for them, if one was needed.
@@ -167,12 +172,41 @@ pub async fn transition(
     if moves.is_empty() {
         return Ok(Moved { leased: true, ..Moved::default() });
     }
+    if moves.iter().any(|m| m.locks && m.to.is_final()) {
+        let mut tx = db.begin().await?;
+        let mut moved = transition_in(&mut tx, mover, moves, retries, actor).await?;
+        moved.unlock(&mut tx, &[]).await?;
+        tx.commit().await?;
+        return Ok(moved);
+    }
     let mut conn = db.acquire().await?;
-    transition_in(&mut conn, mover, moves, retries, actor).await
+    let mut moved = transition_in(&mut conn, mover, moves, retries, actor).await?;
+    if !moved.unlocked.is_empty() {
+        // Nobody said that these may hold locks.
+        let mut tx = conn.begin().await?;
+        moved.unlock(&mut tx, &[]).await?;
+        tx.commit().await?;
+    }
+    Ok(moved)
+}
+
+impl Moved {
+    /// Gives back the tickets of what ended, and gives tickets to what waits for some from now on. The
+    /// last step of the transaction.
+    pub(super) async fn unlock(
+        &mut self,
+        tx: &mut PgConnection,
+        wanted: &[tickets::Wanted],
+    ) -> sqlx::Result<()> {
+        let granted = tickets::settle(tx, &self.unlocked, wanted).await?;
+        self.ready += granted.ready;
+        self.undecided += granted.undecided + i32::from(granted.is_to_decide());
+        Ok(())
+    }
 }
 
 /// The same in a transaction of the caller's, who locked nothing but the rows of these sessions
-/// before, and commits.
+/// before, calls [`Moved::unlock`] at the end, and commits.
 pub(super) async fn transition_in(
     conn: &mut PgConnection,
     mover: Mover<'_>,
@@ -219,6 +253,7 @@ pub(super) async fn transition_in(
         &columns.receipted,
         actor as _,
         Reason::SessionPaused.code(),
+        Reason::Lock.code(),
     )
     .fetch_one(conn)
     .await?;
@@ -231,12 +266,15 @@ pub(super) async fn transition_in(
         Some(Held { fence, node, failures: row.failures[n], crashes: row.crashes[n] })
     };
     let handed = (0..row.seqs.len()).filter_map(held).collect();
+    let nth = |ord: &i32| usize::try_from(ord - 1).ok().and_then(|n| moves.get(n));
+    let unlocked = row.unlocked.iter().filter_map(nth).map(|m| m.task).collect();
     Ok(Moved {
         accepted,
         leased: row.leased,
         ready: row.ready,
         undecided: row.undecided,
         closing: row.closing.into_iter().map(at).collect(),
+        unlocked,
         handed,
         receipt: row.receipt,
     })

@@ -43,6 +43,8 @@ enum Of {
     Session,
     /// The `until` of a loop; the row is that of the round.
     Round,
+    /// The locks of an item; the row is the item's.
+    Item,
 }
 
 impl Request {
@@ -66,15 +68,24 @@ impl Request {
         Self { info, node: group, seq, of: Of::Round, undone: None }
     }
 
+    /// What the locks of the item at row `seq` refer to.
+    pub fn of_item(info: Arc<SessionInfo>, group: NodeIndex, seq: i32) -> Self {
+        Self { info, node: group, seq, of: Of::Item, undone: None }
+    }
+
     fn plan(&self) -> &Plan {
         &self.info.version.plan
     }
 
     fn references(&self) -> &References {
         let plan = self.plan();
-        match (self.of, plan.group(self.node).and_then(|group| group.rounds.as_ref())) {
-            (Of::Session, _) => &plan.output_references,
-            (Of::Round, Some(rounds)) => &rounds.references,
+        let group = plan.group(self.node);
+        let rounds = group.and_then(|group| group.rounds.as_ref());
+        let items = group.and_then(|group| group.for_each.as_ref());
+        match (self.of, rounds, items) {
+            (Of::Session, ..) => &plan.output_references,
+            (Of::Round, Some(rounds), _) => &rounds.references,
+            (Of::Item, _, Some(each)) => &each.lock_references,
             _ => &plan.node(self.node).references,
         }
     }
@@ -85,7 +96,7 @@ impl Request {
             return base;
         }
         match self.of {
-            Of::Session | Of::Round => self.seq,
+            Of::Session | Of::Round | Of::Item => self.seq,
             Of::Row => self.seq - self.plan().node(self.node).position,
         }
     }
@@ -97,7 +108,9 @@ impl Request {
         }
         match self.of {
             Of::Session => BlockIndex::ROOT,
-            Of::Round => plan.group(self.node).and_then(Group::block).unwrap_or(BlockIndex::ROOT),
+            Of::Round | Of::Item => {
+                plan.group(self.node).and_then(Group::block).unwrap_or(BlockIndex::ROOT)
+            }
             Of::Row => plan.node(self.node).block,
         }
     }
@@ -171,7 +184,7 @@ pub async fn load(
 async fn beside_undone(store: &Store, requests: &[Request]) -> sqlx::Result<Option<Vec<Request>>> {
     let undone = |request: &Request| match request.of {
         Of::Row => request.plan().node(request.node).compensates,
-        Of::Session | Of::Round => None,
+        Of::Session | Of::Round | Of::Item => None,
     };
     let undoing: HashSet<RowKey> = requests
         .iter()

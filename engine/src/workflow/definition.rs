@@ -2,13 +2,17 @@
 //! the readers beside them fill them. Whether names and needs make sense is decided when a plan is
 //! compiled from them.
 
+mod limits;
 mod triggers;
 
 use std::{borrow::Cow, ops::Range, rc::Rc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-pub use self::triggers::{Trigger, Triggers, Zone};
+pub use self::{
+    limits::{Concurrency, Lock, Locks},
+    triggers::{Trigger, Triggers, Zone},
+};
 use super::tree::Tree;
 use crate::{
     duration::Span,
@@ -103,6 +107,9 @@ pub struct Workflow {
     pub outputs: Entries<Any>,
     #[schemars(default)]
     pub triggers: Triggers,
+    /// How many sessions run at once.
+    #[schemars(default)]
+    pub concurrency: Option<At<Concurrency>>,
 }
 
 /// An input of a workflow.
@@ -255,6 +262,10 @@ pub struct Task {
     /// Undoes what the task did, when the session fails or is stopped after the task completed.
     #[schemars(default)]
     pub compensate: Option<Compensate>,
+    /// What it takes before it does anything, and keeps until it has ended; of a `for_each` group
+    /// each item takes it.
+    #[schemars(rename = "lock", with = "Locks", default)]
+    pub locks: Vec<At<Lock>>,
     /// The tasks of a group.
     #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,

@@ -275,6 +275,7 @@ fn group(draft: &Draft<'_>, problems: &mut Problems) -> Group {
             key: task.key.as_ref().map(|key| key.text.clone()),
             max_parallel: task.max_parallel.as_ref().map(|limit| limit.value),
             block,
+            lock_references: References::default(),
         })
     });
     Group { children: draft.children.clone(), for_each, rounds }

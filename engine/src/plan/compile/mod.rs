@@ -4,6 +4,7 @@
 mod handed;
 mod http;
 mod kinds;
+mod limits;
 mod members;
 mod nodes;
 mod outline;
@@ -58,6 +59,7 @@ pub fn compile(
     for (_, value) in &workflow.outputs.0 {
         outputs.tree(&value.0, problems);
     }
+    let concurrency = limits::concurrency(workflow, &outline, source, problems);
     let inputs = inputs(workflow);
     let schedules = triggers::schedules(workflow, &inputs, problems);
     Some(Plan {
@@ -81,6 +83,7 @@ pub fn compile(
         output_references: outputs.found.into_references(),
         nodes: nodes?,
         blocks: outline.blocks,
+        concurrency,
         schedules,
     })
 }

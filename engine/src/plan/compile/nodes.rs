@@ -3,7 +3,7 @@
 
 use super::{
     handed::{self, Handed},
-    kinds,
+    kinds, limits,
     outline::Outline,
     resolve::{Found, Resolver, Viewer},
     retry_policy,
@@ -11,7 +11,7 @@ use super::{
     workspaces,
 };
 use crate::{
-    plan::{Builtin, Estimate, Join, Kind, Node, NodeIndex, References},
+    plan::{Builtin, Estimate, Group, Join, Kind, Node, NodeIndex, References},
     workflow::{
         Limits,
         definition::{Condition, Workflow},
@@ -76,6 +76,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
     fn node(&self, index: NodeIndex, problems: &mut Problems) -> Option<Node> {
         let draft = self.outline.draft(index);
         let task = draft.task;
+        limits::check(self.outline, index, problems);
         let kind = kinds::kind(draft, self.source, self.limits, problems);
         let resolver = Resolver::new(self.outline, self.workflow, Viewer::Task(index));
         // What undoes a task starts at the task's commit.
@@ -90,6 +91,9 @@ impl<'a, 'w> Compiler<'a, 'w> {
             if let Some(rounds) = &mut group.rounds {
                 rounds.references = references;
             }
+        }
+        if let Kind::Group(Group { for_each: Some(each), .. }) = &mut kind {
+            each.lock_references = self.item_locks(index, problems);
         }
         self.refer_handed(index, &kind, &mut found);
         self.refer_commits(index, &kind, from, &mut found);
@@ -135,6 +139,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             outputs: task.outputs.as_ref().map(|schema| schema.0.clone()),
             continue_on_failure: task.continue_on_failure,
             idempotency_key: task.idempotency_key.as_ref().map(|key| key.text.clone()),
+            locks: limits::locks(&task.locks),
             references: found.into_references(),
         })
     }
@@ -160,6 +165,11 @@ impl<'a, 'w> Compiler<'a, 'w> {
             templates.found.item = item || (templates.found.item && self.is_in_item(index));
             templates.resolver = outer;
         }
+        if task.for_each.is_none() {
+            for lock in &task.locks {
+                templates.text(&lock.value.name, problems);
+            }
+        }
         if task.tasks.is_some() {
             return;
         }
@@ -179,6 +189,16 @@ impl<'a, 'w> Compiler<'a, 'w> {
         for (_, value) in task.with.iter().flat_map(|with| &with.0) {
             templates.tree(&value.0, problems);
         }
+    }
+
+    /// What the locks of a group's items refer to: they see the item.
+    fn item_locks(&self, index: NodeIndex, problems: &mut Problems) -> References {
+        let resolver = Resolver::new(self.outline, self.workflow, Viewer::Key(index));
+        let mut templates = Templates { resolver, source: self.source, found: Found::default() };
+        for lock in &self.outline.draft(index).task.locks {
+            templates.text(&lock.value.name, problems);
+        }
+        templates.found.into_references()
     }
 
     /// What the `until` of a loop refers to.

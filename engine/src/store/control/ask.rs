@@ -13,6 +13,7 @@ use crate::{
         SessionInfo, Store,
         approvals::{self, NewApproval},
         signals,
+        tickets::Wanted,
         transition::{Move, Moved, Mover, transition_in},
     },
     task::Reason,
@@ -23,6 +24,7 @@ use crate::{
 pub(super) enum Wish {
     Approval(NewApproval),
     Signal { row: (TaskKey, NodeIndex, i32), name: String },
+    Locks(Wanted),
 }
 
 /// What an approval task asks.
@@ -58,14 +60,22 @@ pub(super) async fn begin(
     wishes: &[(usize, Wish)],
     infos: &HashMap<SessionKey, Arc<SessionInfo>>,
 ) -> sqlx::Result<Moved> {
-    let moved = transition_in(&mut tx, Mover::Control, moves, retries, None).await?;
+    let mut moved = transition_in(&mut tx, Mover::Control, moves, retries, None).await?;
     let mut fulfilled = Vec::new();
+    let mut wanted = Vec::new();
     for (at, wish) in wishes {
         if moved.accepted.get(*at) == Some(&true) {
-            fulfilled.extend(note(&mut tx, wish, infos).await?);
+            match wish {
+                Wish::Locks(locks) => wanted.push(locks.clone()),
+                Wish::Approval(_) | Wish::Signal { .. } => {
+                    fulfilled.extend(note(&mut tx, wish, infos).await?);
+                }
+            }
         }
     }
     let further = transition_in(&mut tx, Mover::Control, &fulfilled, &[], None).await?;
+    moved.unlocked.extend(&further.unlocked);
+    moved.unlock(&mut tx, &wanted).await?;
     tx.commit().await?;
     super::tell(store, &fulfilled, &further);
     Ok(moved)
@@ -82,5 +92,6 @@ async fn note(
             Some(info) => signals::wait(tx, info, *row, name).await,
             None => Ok(None),
         },
+        Wish::Locks(_) => Ok(None),
     }
 }

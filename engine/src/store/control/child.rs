@@ -159,7 +159,8 @@ async fn begin_one(
         Ok(key) => adopt(&mut tx, due, attempt, node, key).await?,
         Err(failure) => {
             let end = failed(due.task, attempt, due.failures, node, failure);
-            transition_in(&mut tx, Mover::Control, &[end], &[], None).await?;
+            let mut moved = transition_in(&mut tx, Mover::Control, &[end], &[], None).await?;
+            moved.unlock(&mut tx, &[]).await?;
         }
     }
     tx.commit().await?;
@@ -350,7 +351,9 @@ async fn settle_one(
     let moved = if moves.is_empty() {
         None
     } else {
-        Some(transition_in(&mut tx, Mover::Control, &moves, &[], None).await?)
+        let mut moved = transition_in(&mut tx, Mover::Control, &moves, &[], None).await?;
+        moved.unlock(&mut tx, &[]).await?;
+        Some(moved)
     };
     tx.commit().await?;
     if let Some(moved) = moved {

@@ -17,9 +17,11 @@ use crate::{
     flow::{self, Decision, Needs},
     id::{SessionId, SessionKey, TaskKey, TenantId},
     outcome::Failure,
-    plan::{Join, NodeIndex, Plan},
+    expression::values::Values,
+    plan::{self, Group, Join, Kind, NodeIndex, Plan},
     store::{
         SessionInfo, Store, flags,
+        tickets::{self, Wanted},
         transition::{Move, Mover, transition},
         values::{self, Request},
     },
@@ -52,9 +54,35 @@ pub(super) struct Candidate {
     pub(super) error: Option<Failure>,
     /// Of a group: it began before the session was retried.
     begun: bool,
+    /// It waited for locks, and has them now.
+    has_locks: bool,
+    /// How much is left of its time.
+    left_ms: Option<i64>,
 }
 
 impl Candidate {
+    fn is(&self, flag: i16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// A group or item that began before the session was retried.
+    fn goes_on(&self) -> bool {
+        self.begun && self.is(flags::GROUP | flags::ITEM)
+    }
+
+    /// Where its block begins: an item is the first row of its own.
+    fn base(&self, plan: &Plan) -> i32 {
+        let position = plan.node(self.node).position;
+        self.task.seq - if self.is(flags::ITEM) { 0 } else { position }
+    }
+
+    /// The move to another state.
+    pub(super) fn to(&self, state: TaskState) -> Move {
+        let mut to = Move::new(self.task, self.attempt, self.state, state);
+        to.locks = self.is(flags::LOCK);
+        to
+    }
+
     fn row(&self) -> (TaskKey, NodeIndex, i32) {
         (self.task, self.node, self.attempt)
     }
@@ -73,13 +101,13 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
     let infos = store.infos.load(store, &keys).await?;
     let mut batch = Batch::default();
     let (begin, end): (Vec<&Candidate>, Vec<&Candidate>) =
-        candidates.iter().partition(|c| c.state == TaskState::Pending);
+        candidates.iter().partition(|c| c.state == TaskState::Pending || c.has_locks);
     let rounds = loops::rounds_ended(store, &end, &infos).await?;
     let end: Vec<&Candidate> =
         end.into_iter().filter(|c| !rounds.another.contains(&c.task)).collect();
     batch.moves.extend(ends(store, &end, &rounds.ended).await?);
     let (go_on, begin): (Vec<&Candidate>, Vec<&Candidate>) =
-        begin.into_iter().partition(|c| c.begun && c.flags & flags::GROUP != 0);
+        begin.into_iter().partition(|c| c.goes_on() && (c.has_locks || !c.is(flags::LOCK)));
     for group in go_on {
         batch.moves.push(go_on::go_on(store, group, infos.get(&group.task.session)).await?);
     }
@@ -113,6 +141,9 @@ async fn candidates(store: &Store) -> sqlx::Result<Vec<Candidate>> {
                 node: NodeIndex::from_code(row.node),
                 flags: row.flags,
                 state: TaskState::from_code(row.state)?,
+                has_locks: row.state == TaskState::Blocked.code()
+                    && row.reason == Some(Reason::Lock.code()),
+                left_ms: row.left_ms,
                 blockers: row.blockers,
                 bad: row.bad,
                 attempt: row.attempt,
@@ -143,7 +174,7 @@ async fn ends(
             } else {
                 flow::end_of_item(c.bad, skipped.contains(&c.task))
             };
-            let mut end = Move::new(c.task, c.attempt, TaskState::Blocked, state);
+            let mut end = c.to(state);
             end.error = failure;
             end
         })
@@ -180,12 +211,22 @@ async fn begins(
         .filter_map(|c| infos.get(&c.task.session).map(|info| (*c, info)))
         .collect();
     let requests: Vec<Request> =
-        known.iter().map(|(c, info)| Request::new(Arc::clone(info), c.node, c.task.seq)).collect();
+        known.iter().map(|(candidate, info)| request(candidate, info)).collect();
     let loaded = values::load(store, &requests).await?;
     let good = with_a_good_need(store, &known).await?;
     for ((candidate, info), values) in known.into_iter().zip(loaded) {
         let plan = &info.version.plan;
         let decision = match values {
+            Ok(loaded) if candidate.is(flags::LOCK) && !candidate.has_locks => {
+                match first_locks(plan, candidate, &good, &loaded) {
+                    Ok(names) => {
+                        wait_for_locks(candidate, plan, names, batch);
+                        continue;
+                    }
+                    Err(decision) => decision,
+                }
+            }
+            Ok(_) if candidate.is(flags::ITEM) => flow::begin_item(plan, candidate.node),
             Ok(loaded) => {
                 let needs = Needs { bad: candidate.bad, any_good: good.contains(&candidate.task) };
                 flow::decide(plan, candidate.node, needs, &loaded)
@@ -195,6 +236,69 @@ async fn begins(
         apply(store, candidate, info, decision, batch).await?;
     }
     Ok(())
+}
+
+fn request(candidate: &Candidate, info: &Arc<SessionInfo>) -> Request {
+    let info = Arc::clone(info);
+    if candidate.is(flags::ITEM) {
+        Request::of_item(info, candidate.node, candidate.task.seq)
+    } else {
+        Request::new(info, candidate.node, candidate.task.seq)
+    }
+}
+
+/// The locks that a row takes before anything else, or what becomes of it without them.
+fn first_locks(
+    plan: &Plan,
+    candidate: &Candidate,
+    good: &HashSet<TaskKey>,
+    values: &Values,
+) -> Result<Locks, Decision> {
+    let mut starts = false;
+    if !candidate.is(flags::ITEM) && !candidate.goes_on() {
+        let needs = Needs { bad: candidate.bad, any_good: good.contains(&candidate.task) };
+        let decision = flow::decide(plan, candidate.node, needs, values);
+        if matches!(decision, Decision::Skip(_) | Decision::Fail(_) | Decision::Complete) {
+            return Err(decision);
+        }
+        starts = decision == Decision::Ready;
+    }
+    let scope = values.scope(plan, Some(candidate.node));
+    let names = plan::locks(&plan.node(candidate.node).locks, &scope).map_err(Decision::Fail)?;
+    Ok(Locks { names, starts })
+}
+
+/// What a row takes, and whether it is ready with it.
+struct Locks {
+    names: Vec<(String, i32)>,
+    starts: bool,
+}
+
+fn wait_for_locks(candidate: &Candidate, plan: &Plan, locks: Locks, batch: &mut Batch) {
+    let Locks { names, starts } = locks;
+    let mut wait = candidate.to(TaskState::Blocked);
+    wait.reason = Some(Reason::Lock);
+    // Of those whose time runs from the end of their needs.
+    wait.delay_ms = match &plan.node(candidate.node).kind {
+        Kind::Approval(_) | Kind::WaitFor(_) | Kind::Group(_) => timeout(candidate, plan),
+        Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_) | Kind::Sleep(_) | Kind::Session(_) => {
+            None
+        }
+    };
+    let locks: Vec<&String> = names.iter().map(|(name, _)| name).collect();
+    wait.body = Some(json!({ "reason": Reason::Lock, "locks": locks }));
+    let wanted = Wanted { task: candidate.task, kind: tickets::Kind::Lock, names, starts };
+    batch.wishes.push((batch.moves.len(), Wish::Locks(wanted)));
+    batch.moves.push(wait);
+}
+
+/// The time that a row has from here on. An item has that of its group.
+fn timeout(candidate: &Candidate, plan: &Plan) -> Option<i64> {
+    if candidate.is(flags::ITEM) {
+        return None;
+    }
+    let whole = plan.node(candidate.node).timeout?.ms.cast_signed();
+    Some(candidate.left_ms.filter(|_| candidate.has_locks).map_or(whole, |left| left.max(0)))
 }
 
 /// Those candidates of which one need at least completed, or failed and was allowed to, as far as
@@ -210,7 +314,8 @@ async fn with_a_good_need(
         let plan = &info.version.plan;
         let node = plan.node(candidate.node);
         // Let go before all its needs have ended: one of them was good.
-        if node.join != Join::Any || candidate.blockers > 0 || node.needs.is_empty() {
+        let is_asked = node.join == Join::Any && !candidate.is(flags::ITEM);
+        if !is_asked || candidate.blockers > 0 || node.needs.is_empty() {
             good.insert(candidate.task);
             continue;
         }
@@ -255,8 +360,8 @@ async fn apply(
 ) -> sqlx::Result<()> {
     let plan = &info.version.plan;
     let node = plan.node(candidate.node);
-    let to = |state| Move::new(candidate.task, candidate.attempt, TaskState::Pending, state);
-    let timeout = node.timeout.map(|span| span.ms.cast_signed());
+    let to = |state| candidate.to(state);
+    let timeout = timeout(candidate, plan);
     match decision {
         Decision::Ready => moves.push(to(TaskState::Ready)),
         Decision::Complete => {
@@ -307,11 +412,11 @@ async fn apply(
         Decision::Expand(items) => {
             let fan_out =
                 plan.group(candidate.node).and_then(|group| FanOut::of_items(group, &items));
-            moves.push(fan(store, candidate, info, fan_out, to(TaskState::Blocked)).await?);
+            moves.push(fan(store, candidate, info, fan_out).await?);
         }
         Decision::Repeat => {
             let fan_out = plan.group(candidate.node).and_then(FanOut::of_rounds);
-            moves.push(fan(store, candidate, info, fan_out, to(TaskState::Blocked)).await?);
+            moves.push(fan(store, candidate, info, fan_out).await?);
         }
     }
     Ok(())
@@ -323,24 +428,19 @@ async fn fan(
     candidate: &Candidate,
     info: &SessionInfo,
     fan_out: Option<FanOut>,
-    mut start: Move,
 ) -> sqlx::Result<Move> {
     let plan = &info.version.plan;
+    let mut start = candidate.to(TaskState::Blocked);
     let Some(fan_out) = fan_out else { return Ok(start) };
     let reserved = expand::reserve(store, candidate.task, info.version.id, plan, fan_out).await?;
     Ok(match reserved {
         Ok(children) => {
             start.reason = Some(Reason::Children);
             start.children = Some(children);
-            start.delay_ms = plan.node(candidate.node).timeout.map(|span| span.ms.cast_signed());
+            start.delay_ms = timeout(candidate, plan);
             start
         }
-        Err(failure) => {
-            let task = candidate.task;
-            let to_failed =
-                Move::new(task, candidate.attempt, TaskState::Pending, TaskState::Failed);
-            failed(to_failed, failure)
-        }
+        Err(failure) => failed(candidate.to(TaskState::Failed), failure),
     })
 }
 
@@ -352,7 +452,7 @@ fn failed(mut to_failed: Move, failure: Failure) -> Move {
 
 /// The row of another node of the same block.
 fn seq_of(candidate: &Candidate, plan: &Plan, node: NodeIndex) -> i32 {
-    candidate.task.seq - plan.node(candidate.node).position + plan.node(node).position
+    candidate.base(plan) + plan.node(node).position
 }
 
 /// What was laid down inside a group that never begins is skipped with it.
@@ -363,7 +463,13 @@ fn skip_inside(
     moves: &mut Vec<Move>,
     inside: &mut Vec<(usize, TaskKey)>,
 ) {
-    for node in flow::inside(plan, candidate.node) {
+    let nodes = if candidate.is(flags::ITEM) {
+        let block = plan.group(candidate.node).and_then(Group::block);
+        block.map(|block| plan.block(block).nodes.clone()).unwrap_or_default()
+    } else {
+        flow::inside(plan, candidate.node)
+    };
+    for node in nodes {
         let seq = seq_of(candidate, plan, node);
         let task = TaskKey { session: candidate.task.session, seq };
         let mut skip = Move::new(task, 0, TaskState::Pending, TaskState::Skipped);

@@ -12,7 +12,7 @@ use crate::{
     outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
-        Hint, Store, approvals,
+        Hint, Store, approvals, flags,
         transition::{Move, Mover, transition},
     },
     task::{Reason, TaskState},
@@ -59,7 +59,7 @@ async fn hold_again(store: &Store, tenants: &[Uuid], sessions: &[Uuid]) -> sqlx:
 pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
     let due = sqlx::query_file!("src/store/sql/due.sql").fetch_all(&store.pool).await?;
     let mut sleeps = Vec::new();
-    let mut unsignalled = Vec::new();
+    let mut waited = Vec::new();
     let mut overdue = Vec::new();
     for row in &due {
         let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
@@ -69,14 +69,20 @@ pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
                 let mut over =
                     Move::new(task, row.attempt, TaskState::Blocked, TaskState::Completed);
                 over.output = Some(json!({}));
+                over.locks = row.flags & flags::LOCK != 0;
                 sleeps.push(over);
             }
-            Some(Reason::Signal) => unsignalled.push(no_signal(task, row.attempt)),
+            Some(Reason::Signal) => {
+                waited.push(in_vain(task, row.attempt, "the signal did not come in time"));
+            }
+            Some(Reason::Lock) if row.flags & flags::GROUP == 0 => {
+                waited.push(in_vain(task, row.attempt, "it did not get its locks in time"));
+            }
             Some(Reason::Approval) => approvals::expire(store, task).await?,
             _ => overdue.push((task, row.attempt)),
         }
     }
-    for ended in [sleeps, unsignalled] {
+    for ended in [sleeps, waited] {
         let moved = transition(&store.pool, Mover::Control, &ended, &[], None).await?;
         super::tell(store, &ended, &moved);
     }
@@ -87,10 +93,11 @@ pub(super) async fn wake(store: &Store) -> sqlx::Result<usize> {
     Ok(due.len())
 }
 
-/// The end of a wait for a signal that did not come.
-fn no_signal(task: TaskKey, attempt: i32) -> Move {
+/// The end of a wait for something that did not come in time.
+fn in_vain(task: TaskKey, attempt: i32, why: &str) -> Move {
     let mut failed = Move::new(task, attempt, TaskState::Blocked, TaskState::Failed);
-    let failure = Failure::new(ErrorClass::Timeout, "the signal did not come in time");
+    failed.locks = true;
+    let failure = Failure::new(ErrorClass::Timeout, why);
     failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
     failed.error = Some(failure);
     failed

@@ -50,11 +50,13 @@ pub(super) async fn go_on(
             opened.push(row.seq);
         }
     }
-    let mut moved = Move::new(group.task, group.attempt, TaskState::Pending, TaskState::Blocked);
+    let mut moved = group.to(TaskState::Blocked);
     moved.reason = Some(Reason::Children);
     moved.children = Some(children);
     moved.opened = opened;
+    let is_item = group.flags & flags::ITEM != 0;
     moved.delay_ms = info
+        .filter(|_| !is_item)
         .and_then(|info| info.version.plan.node(group.node).timeout)
         .map(|timeout| timeout.ms.cast_signed());
     Ok(moved)

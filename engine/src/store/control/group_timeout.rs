@@ -37,6 +37,7 @@ pub(super) async fn time_out(store: &Store, group: TaskKey, attempt: i32) -> sql
     }
     cancel(store, group, &begun).await?;
     let mut failed = Move::new(group, attempt, TaskState::Blocked, TaskState::Failed);
+    failed.locks = true;
     let failure = Failure::new(ErrorClass::Timeout, "the group ran out of time");
     failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
     failed.error = Some(failure);
@@ -124,6 +125,7 @@ async fn cancel(store: &Store, group: TaskKey, rows: &[Open]) -> sqlx::Result<bo
                 let mut cancelled = Move::new(task, row.attempt, from, TaskState::Cancelled);
                 cancelled.reason = Some(Reason::Timeout);
                 cancelled.quiet = true;
+                cancelled.locks = row.flags & flags::LOCK != 0;
                 Some(cancelled)
             })
             .collect();

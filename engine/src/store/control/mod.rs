@@ -13,6 +13,7 @@ mod fire;
 mod go_on;
 mod group_timeout;
 mod hold;
+mod limits;
 mod loops;
 mod never_begun;
 mod reap;
@@ -91,6 +92,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         delays::wake(store).await,
         child::tend(store).await,
         hold::hold(store).await,
+        limits::tend(store).await,
         sweep::sweep(store).await,
         fire::fire(store).await,
     ];
@@ -141,6 +143,7 @@ async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Res
         patrol.step(store).await?;
         workers::forget_ended(&store.pool).await?;
         approvals::close_left(&store.pool).await?;
+        find_left_tickets(store).await?;
     }
     Ok(())
 }
@@ -159,6 +162,11 @@ pub async fn housekeep(store: &Store) -> sqlx::Result<usize> {
 /// many.
 pub async fn watch_agents(store: &Store) -> sqlx::Result<usize> {
     degrade::watch(store).await
+}
+
+/// Gives back tickets whose rows have ended without them; returns how many rows were let go.
+pub async fn find_left_tickets(store: &Store) -> sqlx::Result<usize> {
+    limits::find_strays(store).await
 }
 
 /// Sends the hints that follow from moves.

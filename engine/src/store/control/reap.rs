@@ -93,6 +93,7 @@ fn end_of(lost: &Holding) -> Move {
     } else {
         let mut failed = to(TaskState::Failed);
         failed.ended = Some(Ended::Crashed);
+        failed.locks = true;
         failed
     };
     let failure = Failure::new(ErrorClass::Crash, "the worker that ran it was lost");

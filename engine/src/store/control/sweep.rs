@@ -168,12 +168,14 @@ async fn sweep_rows(store: &Store, task: Sweep, which: Which) -> sqlx::Result<Sw
                 let (state, failure) = flow::end_of_group(row.bad.max(1), None);
                 let mut end = Move::new(task, row.attempt, from, state);
                 end.error = failure;
+                end.locks = row.flags & flags::LOCK != 0;
                 moves.push(end);
                 spoilt.extend(row.parent.filter(|_| row.flags & flags::CONTINUE == 0));
             } else {
                 let mut cancel = Move::new(task, row.attempt, from, TaskState::Cancelled);
                 cancel.reason = Some(reason);
                 cancel.quiet = true;
+                cancel.locks = row.flags & flags::LOCK != 0;
                 moves.push(cancel);
             }
         }

@@ -1,6 +1,7 @@
 -- Lays down the next items of a for_each group: their rows and everything in them.
 -- $1 tenant, $2 session, $3 the group's row, $4 items laid so far (a guard), $5 how many now,
--- $6 the group's node, $7 flags of an item's row, $8 direct children of an item
+-- $6 the group's node, $7 flags of an item's row (2048: it takes locks, and is decided before
+-- anything in it runs), $8 direct children of an item
 with locked as materialized (
     select p.next_event, p.state, s.priority
       from session_progress p
@@ -28,9 +29,12 @@ with locked as materialized (
       from e cross join generate_series(0, $5 - 1) as i (n)
 ), laid as (
     insert into tasks (tenant_id, session_id, seq, node, parent, route, priority, flags, state,
-                       reason, blockers, started_at, item_key, item, created_at)
-    select $1, $2, i.base, $6, $3, 0, e.priority, $7, 4, 0, $8, e.at, i.item ->> 0, i.item -> 1, e.at
-      from items i cross join e
+                       reason, undecided, blockers, started_at, item_key, item, created_at)
+    select $1, $2, i.base, $6, $3, 0, e.priority, $7, case when k.locks then 0 else 4 end,
+           case when not k.locks then 0 end, k.locks, case when k.locks then 0 else $8 end,
+           case when not k.locks then e.at end, i.item ->> 0, i.item -> 1, e.at
+      from items i cross join e cross join (select $7::smallint & 2048 <> 0) as k (locks)
+    returning undecided
 ), rows as (
     insert into tasks (tenant_id, session_id, seq, node, parent, route, priority, flags, state,
                        queued, undecided, blockers, rank, ready_at, dependents, created_at)
@@ -61,4 +65,5 @@ with locked as materialized (
 )
 select (select count(*) from e)::int                    as "laid!",
        (select count(*) from rows where queued)::int    as "ready!",
-       (select count(*) from rows where undecided)::int as "undecided!"
+       (select count(*) from rows where undecided)::int
+       + (select count(*) from laid where undecided)::int as "undecided!"

@@ -2,7 +2,8 @@
 -- $1 tenant, $2 the origin, $3 the new id, $4 title, $5 inputs, $6 actor, $7 the task it differs at,
 -- then per row that is copied: $8 seq, $9 state (-1: shared as it is), $10 blockers, $11 undecided,
 -- $12 timeout_ms of a group that goes on (-1 none); $13 fail_fast, $14 closing, $15 epilogue,
--- $16 body of the event, $17 the flag of finally
+-- $16 body of the event, $17 the flag of finally; per row that is copied: $18 it is a group that has
+-- begun and goes on, now or later, $19 it waits for such a group; $20 the flag for the latter
 with origin as materialized (
     select p.version_id, p.next_seq, p.timeout_ms, clock() as at
       from session_progress p
@@ -16,14 +17,16 @@ with origin as materialized (
       from sessions s cross join origin o
      where s.tenant_id = $1 and s.id = $2
 ), input as materialized (
-    select * from unnest($8::int[], $9::smallint[], $10::int[], $11::bool[], $12::bigint[])
-                  as i (seq, state, blockers, undecided, timeout_ms)
+    select * from unnest($8::int[], $9::smallint[], $10::int[], $11::bool[], $12::bigint[],
+                         $18::bool[], $19::bool[])
+                  as i (seq, state, blockers, undecided, timeout_ms, begun, gated)
 ), copied as (
     insert into tasks (tenant_id, session_id, seq, node, parent, route, priority, flags, state,
                        reason, queued, undecided, delayed, wake_at, blockers, bad, attempt, noted,
                        failures, crashes, worker, rank, ready_at, started_at, finished_at,
                        dependents, output, output_blob, error, item_key, item, created_at)
-    select t.tenant_id, $3, t.seq, t.node, t.parent, t.route, t.priority, t.flags,
+    select t.tenant_id, $3, t.seq, t.node, t.parent, t.route, t.priority,
+           case when i.gated then t.flags | $20::smallint else t.flags & ~ $20::smallint end,
            case when i.state < 0 then t.state else i.state end,
            case when i.state < 0 then t.reason when i.state = 4 then 0::smallint end,
            i.state = 1, i.undecided,
@@ -37,7 +40,7 @@ with origin as materialized (
            case when i.state < 0 then t.worker end,
            case when i.state = 1 then o.at + priority_offset(t.priority) end,
            case when i.state = 1 then o.at when i.state < 0 then t.ready_at end,
-           case when i.state < 0 or i.state = 4 then t.started_at end,
+           case when i.state < 0 or i.begun then t.started_at end,
            case when i.state < 0 then t.finished_at end,
            t.dependents,
            case when i.state < 0 then t.output end,
@@ -69,7 +72,7 @@ with origin as materialized (
            e.max_parallel, e.list, e.laid < e.items and i.state = 4, e.rounds
       from expansions e
       join input i on i.seq = e.seq
-     where e.tenant_id = $1 and e.session_id = $2 and i.state in (-1, 4)
+     where e.tenant_id = $1 and e.session_id = $2 and (i.state = -1 or i.begun)
 ), counts as (
     select count(*) filter (where parent is null and state < 6) as open,
            count(*) filter (where flags & 1 <> 0)

@@ -14,7 +14,8 @@
 -- $21 worker uuid of the fences, $22 bool: its lease must be alive, $23 bool: ended sessions too
 -- $24 routes int[], $25 room int: how many freed tasks the worker takes at once
 -- $26 receipted bool[] by slot: a receipt of the worker already names the session; $27 actor text
--- $28 the reason of rows that would be ready if their session were not paused
+-- $28 the reason of rows that would be ready if their session were not paused, $29 of those that wait
+--   for locks: they have not begun
 with locked as materialized (
     -- Lock order: sessions first. The row read here is the newest, whatever the snapshot.
     select k.slot, p.next_event, p.open, p.bad, p.allowed, p.state, p.sweep, p.closing,
@@ -77,7 +78,10 @@ with locked as materialized (
                                else b.at + priority_offset(t.priority) end,
            started_at   = case when i.started_ms >= 0 and t.noted < t.attempt
                                then b.at - i.started_ms * interval '1 millisecond'
+                               when i.to_state = 4 and i.reason = $29::smallint then t.started_at
                                when i.from_state = 0 and i.to_state = 4 then b.at
+                               when i.from_state = 4 and i.to_state = 4
+                               then coalesce(t.started_at, b.at)
                                else t.started_at end,
            finished_at  = case when i.to_state >= 6 then b.at end,
            last_attempt = case when i.outcome > 0 then t.attempt else t.last_attempt end,
@@ -261,6 +265,8 @@ select (select leased from book)                                            as "
        (select count(*)::int from freed where undecided)                    as "undecided!",
        (select coalesce(array_agg(n.slot), '{}') from tally n cross join book b
          where b.open[n.slot] = n.roots and not b.ending[n.slot])           as "closing!",
+       (select coalesce(array_agg(ord), '{}') from done
+         where state >= 6 and flags & 2048 <> 0)                            as "unlocked!",
        (select id from receipt)                                             as "receipt?",
        h.slots as "slots!", h.seqs as "seqs!", h.nodes as "nodes!", h.attempts as "attempts!",
        h.failures as "failures!", h.crashes as "crashes!"

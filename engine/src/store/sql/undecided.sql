@@ -1,7 +1,8 @@
 -- Rows that the control loop has to decide. A look-up by key that is limited to one row stays one,
 -- whatever the planner thinks of the tables. $1 rows at most
 select t.tenant_id, t.session_id, t.seq, t.node, t.flags, t.state, t.blockers, t.bad,
-       t.attempt, t.error, p.retry, t.started_at is not null as "begun!"
+       t.attempt, t.reason, t.error, p.retry, t.started_at is not null as "begun!",
+       (extract(epoch from t.wake_at - clock()) * 1000)::int8 as left_ms
   from tasks t
  cross join lateral (
        select p.state, p.sweep, p.retry

@@ -2,6 +2,7 @@
 //! others, and every problem is kept.
 
 mod fields;
+mod limits;
 mod scalars;
 mod task;
 mod triggers;

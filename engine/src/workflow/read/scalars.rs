@@ -8,7 +8,9 @@ use super::Read;
 use crate::{
     duration::Span,
     outcome::ErrorClass,
-    plan::{AgentRuntime, InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
+    plan::{
+        AgentRuntime, InputType, Join, OnFull, OnReject, OnTimeout, SessionType, WorkspaceMode,
+    },
     priority::Priority,
     retry::Backoff,
     workflow::{
@@ -192,6 +194,11 @@ words!(SessionType,
     "review" => Self::Review,
     "debug" => Self::Debug,
     "integration" => Self::Integration,
+);
+words!(OnFull,
+    "queue" => Self::Queue,
+    "reject" => Self::Reject,
+    "cancel_oldest" => Self::CancelOldest,
 );
 words!(InputType,
     "string" => Self::String,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{
     Read,
     fields::Fields,
+    limits,
     words::{AGENT, APPROVAL, COMPENSATE, ESTIMATE, LOOP, TASK, WAIT_FOR},
     workflow::positive,
 };
@@ -54,6 +55,7 @@ impl Read for Task {
             approval: fields.optional("approval"),
             wait_for: fields.optional("wait_for"),
             compensate: fields.optional("compensate"),
+            locks: limits::locks(&mut fields),
             tasks: fields.optional("tasks"),
             for_each: fields.optional("for_each"),
             rounds: fields.optional("loop"),

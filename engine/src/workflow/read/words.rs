@@ -26,7 +26,7 @@ impl Vocabulary {
 pub(super) static WORKFLOW: Vocabulary = Vocabulary {
     noun: "a workflow",
     example: None,
-    later: &["concurrency", "budget"],
+    later: &["budget"],
     habits: &[
         (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
         (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),
@@ -93,7 +93,6 @@ pub(super) static TASK: Vocabulary = Vocabulary {
     example: None,
     later: &[
         "decompose",
-        "lock",
         "verify",
         "on_verify_fail",
         "artifacts",
@@ -289,6 +288,31 @@ pub(super) static WORKSPACE: Vocabulary = Vocabulary {
     habits: &[
         (&["repository", "url", "path", "git"], "repo", "use `repo`"),
         (&["branch", "ref", "tag", "commit", "rev"], "base", "use `base`"),
+    ],
+};
+
+pub(super) static LOCK: Vocabulary = Vocabulary {
+    noun: "a lock",
+    example: Some("NAME, or { name: NAME, limit: 2 }"),
+    later: &[],
+    habits: &[
+        (&["key", "id", "group", "mutex", "resource"], "name", "use `name`"),
+        (&["max", "count", "permits", "size", "slots", "concurrency"], "limit", "use `limit`"),
+    ],
+};
+
+pub(super) static CONCURRENCY: Vocabulary = Vocabulary {
+    noun: "`concurrency`",
+    example: Some("{ key: \"repo-${{ inputs.repo }}\", limit: 2 }"),
+    later: &[],
+    habits: &[
+        (&["group", "name", "id"], "key", "use `key`"),
+        (&["max", "max_runs", "count", "max_parallel", "maxRuns"], "limit", "use `limit`"),
+        (
+            &["cancel-in-progress", "cancel_in_progress", "limit_strategy", "strategy", "policy"],
+            "on_full",
+            "use `on_full: queue`, `reject` or `cancel_oldest`",
+        ),
     ],
 };
 

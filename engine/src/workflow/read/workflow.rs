@@ -44,6 +44,7 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
         finally_timeout: positive(&mut fields, "finally_timeout"),
         outputs: fields.or_default("outputs"),
         triggers: fields.or_default("triggers"),
+        concurrency: fields.optional("concurrency"),
     };
     check_finally(
         &workflow,
