@@ -44,6 +44,8 @@ create table tickets (
     held       boolean     not null default false,
     -- It is paused: it keeps its turn and lets others pass.
     parked     boolean     not null default false,
+    -- Of a session: it has the one that has held its place longest cancelled.
+    ousts      boolean     not null default false,
     constraint tickets_pkey primary key (tenant_id, session_id, seq, kind, name),
     constraint tickets_held check (held = (held_since is not null)),
     constraint tickets_parked check (not (held and parked))
@@ -51,6 +53,8 @@ create table tickets (
 
 -- A line: who waits, in order, and who holds.
 create index tickets_line on tickets (tenant_id, kind, name, held, parked, rank, number);
+
+create index tickets_ousting on tickets (tenant_id, kind, name) where ousts and not held;
 
 alter table session_progress
     -- It needs a place to run.

@@ -8,12 +8,14 @@ use axum::{
 };
 use jobshop_engine::{
     approval::Refusal,
+    id::SessionId,
     role::Role,
     store::{
         self,
         applying::{ApplyError, Fault},
         approvals::VoteError,
         keys::KeyError,
+        places::Full,
         schedules::ScheduleError,
         sessions::{CreateError, SteerError},
         signals::SignalError,
@@ -43,6 +45,13 @@ pub(crate) struct Problem {
     /// Everything that is wrong with a workflow or with its inputs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) problems: Vec<Flaw>,
+    /// The same request may succeed later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) retryable: bool,
+    /// The sessions that have the places which this one asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub(crate) holders: Vec<SessionId>,
 }
 
 /// One thing that is wrong; a flaw of a workflow says where.
@@ -175,6 +184,9 @@ impl ApiError {
             Self::Schedule(D::OfWorkflow(_)) => (S::CONFLICT, "schedule_of_workflow"),
             Self::Schedule(D::Disabled(_)) => (S::CONFLICT, "schedule_disabled"),
             Self::Schedule(D::Invalid(_)) => (S::UNPROCESSABLE_ENTITY, "invalid_schedule"),
+            Self::Create(C::Full(_)) | Self::Schedule(D::Create(C::Full(_))) => {
+                (S::CONFLICT, "no_place")
+            }
             Self::Create(C::KeyReused) | Self::Schedule(D::Create(C::KeyReused)) => {
                 (S::CONFLICT, "idempotency_key_reused")
             }
@@ -209,6 +221,17 @@ impl ApiError {
             | Self::Definition(DefinitionError::Database(error))
             | Self::Keys(error) => database(error),
         }
+    }
+
+    /// The places that were asked for and are taken.
+    fn full(&self) -> Option<&Full> {
+        if let Self::Create(CreateError::Full(full))
+        | Self::Schedule(ScheduleError::Create(CreateError::Full(full)))
+        | Self::Steer(SteerError::Full(full)) = self
+        {
+            return Some(full);
+        }
+        None
     }
 
     fn flaws(&self) -> Vec<Flaw> {
@@ -294,6 +317,7 @@ fn steering(refusal: &SteerError) -> (StatusCode, &'static str) {
         T::TaskNotPaused(_) => (S::CONFLICT, "task_not_paused"),
         T::TaskNotPausable(_) => (S::CONFLICT, "task_not_pausable"),
         T::Asked(_) => (S::CONFLICT, "not_possible"),
+        T::Full(_) => (S::CONFLICT, "no_place"),
         T::Inputs(_) => (S::UNPROCESSABLE_ENTITY, "invalid_inputs"),
         T::Outputs(_) => (S::UNPROCESSABLE_ENTITY, "invalid_outputs"),
         T::Database(error) => database(error),
@@ -328,6 +352,8 @@ impl IntoResponse for ApiError {
             detail,
             code,
             problems: self.flaws(),
+            retryable: self.full().is_some(),
+            holders: self.full().map(|full| full.holders.clone()).unwrap_or_default(),
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();

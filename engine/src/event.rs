@@ -116,12 +116,15 @@ pub enum EventKind {
     SessionDeleted,
     #[serde(rename = "session.restored")]
     SessionRestored,
+    /// It has its place.
+    #[serde(rename = "session.admitted")]
+    SessionAdmitted,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -160,6 +163,7 @@ impl EventKind {
         E::SessionEnding,
         E::SessionDeleted,
         E::SessionRestored,
+        E::SessionAdmitted,
     ];
 
     /// The event that a session entered `state`.
@@ -227,6 +231,7 @@ impl EventKind {
             E::SessionEnding => "session.ending",
             E::SessionDeleted => "session.deleted",
             E::SessionRestored => "session.restored",
+            E::SessionAdmitted => "session.admitted",
         }
     }
 }

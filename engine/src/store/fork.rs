@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Hint, Store, blobs, flags,
+    places::{self, Place},
     session_retry::{self, Ended},
     sessions::SteerError,
     steer::Locked,
@@ -46,7 +47,8 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     // Nothing of the origin moves while it is read and copied.
     Locked::read(&mut tx, origin).await?;
     let infos = store.infos.load(store, &[origin]).await?;
-    let plan = &infos.get(&origin).ok_or(SteerError::NotFound(origin.id))?.version.plan;
+    let info = infos.get(&origin).ok_or(SteerError::NotFound(origin.id))?;
+    let plan = &info.version.plan;
     let session = sqlx::query!(
         r#"select s.title, coalesce(p.inputs, s.inputs) as "inputs!"
              from sessions s
@@ -64,6 +66,10 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     let reopening = reopen::fork(&rows.rows, new.at);
     let copies = Copies::of(plan, &rows, &reopening);
     let id = Uuid::now_v7();
+    let title = new.title.unwrap_or_else(|| title(session.title, origin.id, id));
+    let forked = SessionKey { tenant: origin.tenant, id: SessionId(id) };
+    let place = Place::of(&info.version, forked, &title, &inputs)
+        .map_err(|failure| SteerError::Inputs(vec![failure.message]))?;
     let mut told = Map::from_iter([
         ("forked_from".to_owned(), json!(origin.id)),
         ("at".to_owned(), json!(new.task)),
@@ -74,7 +80,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         origin.tenant.0,
         origin.id.0,
         id,
-        new.title.unwrap_or_else(|| title(session.title, origin.id, id)),
+        title,
         blobs::without_nul(Value::Object(inputs)),
         new.actor,
         new.task,
@@ -84,7 +90,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         &copies.undecided,
         &copies.timeouts,
         plan.fail_fast,
-        !plan.outputs.is_empty() || plan.has_epilogue(),
+        !plan.outputs.is_empty() || plan.has_epilogue() || place.is_some(),
         plan.has_epilogue(),
         blobs::without_nul(Value::Object(told)),
         flags::FINALLY,
@@ -94,10 +100,15 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     )
     .execute(&mut *tx)
     .await?;
+    let key = SessionKey { tenant: origin.tenant, id: SessionId(id) };
+    if let Some(place) = place {
+        places::hold_back(&mut tx, key).await?;
+        places::enter(&mut tx, &place).await?;
+    }
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
-    Ok(SessionKey { tenant: origin.tenant, id: SessionId(id) })
+    Ok(key)
 }
 
 /// The rows of the fork, as columns.

@@ -45,6 +45,8 @@ pub const STATEMENTS: &[Statement] = statements![
     "note_starts",
     "open_rows",
     "overdue",
+    "places_admit",
+    "places_grant",
     "promote",
     "receipts",
     "renew",

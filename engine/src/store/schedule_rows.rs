@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Version,
+    places::Place,
     sessions::{CreateError, NewSession, Rows},
 };
 use crate::{
@@ -207,6 +208,11 @@ impl Fires {
     /// Whether a new session has something that the control loop decides.
     pub(super) fn is_undecided(&self) -> bool {
         self.sessions.undecided
+    }
+
+    /// The places that new sessions need; whoever writes them asks for these as the last step.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.sessions.places
     }
 
     /// Writes all of it. A fire that was decided before, which the locks rule out, is an error: its

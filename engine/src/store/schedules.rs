@@ -12,7 +12,7 @@ use super::{
     Hint, Store, Version,
     schedule_rows::{self, FireKind, FireState, Fires, Locked},
     sessions::CreateError,
-    workflows,
+    places, workflows,
 };
 use crate::{
     id::{SessionId, TenantId},
@@ -394,6 +394,7 @@ async fn commit(
 ) -> sqlx::Result<()> {
     fires.write(&mut tx).await?;
     schedule_rows::write(&mut tx, &[schedule]).await?;
+    places::enter_all(&mut tx, &[], fires.places()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);

@@ -10,8 +10,9 @@ use sqlx::PgConnection;
 use super::{
     Hint, Store, Version, blobs,
     events::{self, Entry},
-    flags,
+    flags, places,
     sessions::SteerError,
+    steer,
 };
 use crate::{
     event::EventKind,
@@ -86,10 +87,15 @@ pub async fn retry(
     let gone: Vec<i32> = reopening.dropped.iter().copied().chain(ended.not_undone).collect();
     drop_rows(&mut tx, key, &gone).await?;
     end_by_hand(&mut tx, key, actor, (&wish, skipped)).await?;
+    let place = steer::place_of(store, key, inputs.as_ref()).await?;
     let mut told = wish.told;
     told.extend(wish.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
     let written = Written { reopening: &reopening, timeouts: &timeouts, inputs, told };
     write(&mut tx, key, actor, version.plan.fail_fast, written).await?;
+    if let Some(place) = place {
+        places::hold_back(&mut tx, key).await?;
+        places::enter(&mut tx, &place).await?;
+    }
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);

@@ -445,6 +445,7 @@ fn status_reason(
     use SessionState as S;
     let reason = match (status, error) {
         (S::Queued | S::Running | S::Paused | S::Degraded, _) if sweep == 3 => "ending",
+        (S::Queued | S::Running | S::Degraded, _) if sweep == -1 => "place",
         (_, Some(failure)) => failure.class.as_str(),
         (S::Failed, None) if bad > 0 => "task_failed",
         (S::PartiallyCompleted, None) => "failures_allowed",

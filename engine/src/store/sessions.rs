@@ -8,7 +8,10 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use super::session_retry::{Wish, retry};
-use super::{Hint, Store, Version, blobs, flags};
+use super::{
+    Hint, Store, Version, blobs, flags,
+    places::{self, EnterError, Place},
+};
 use crate::{
     id::{SessionId, SessionKey},
     plan::{BlockIndex, NodeIndex},
@@ -81,8 +84,19 @@ pub enum CreateError {
     Inputs(Vec<String>),
     #[error("the idempotency key was used before with another request")]
     KeyReused,
+    #[error(transparent)]
+    Full(places::Full),
     #[error("the database did not take the session")]
     Database(#[from] sqlx::Error),
+}
+
+impl From<EnterError> for CreateError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Full(full) => Self::Full(full),
+            EnterError::Database(error) => Self::Database(error),
+        }
+    }
 }
 
 /// Creates a session and everything in it, in one transaction.
@@ -91,12 +105,17 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
     let idempotency = new.idempotency.clone();
     let rows = Rows::of(&[new])?;
     let key = SessionKey { tenant, id: SessionId(rows.ids[0]) };
-    if let Some(idempotency) = idempotency {
+    if idempotency.is_some() || !rows.places.is_empty() {
         let mut tx = store.pool.begin().await?;
-        if let Some(first) = first_with_key(&mut tx, key, &idempotency).await? {
+        if let Some(idempotency) = &idempotency
+            && let Some(first) = first_with_key(&mut tx, key, idempotency).await?
+        {
             return Ok(Created { key: SessionKey { tenant, id: first }, existing: true });
         }
         rows.insert(&mut *tx).await?;
+        for place in &rows.places {
+            places::enter(&mut tx, place).await?;
+        }
         tx.commit().await?;
     } else {
         rows.insert(&store.pool).await?;
@@ -105,25 +124,33 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
     Ok(Created { key, existing: false })
 }
 
-/// Creates a session as a part of a transaction, without an idempotency key. The caller commits, and
-/// sends the hints then.
+/// Creates a session as a part of a transaction, without an idempotency key. The caller asks for its
+/// place, if it needs one, commits, and sends the hints then.
 pub(super) async fn create_in(
     tx: &mut PgConnection,
     new: NewSession,
-) -> Result<SessionKey, CreateError> {
+) -> Result<(SessionKey, Option<Place>), CreateError> {
     let tenant = new.version.tenant;
-    let rows = Rows::of(&[new])?;
+    let mut rows = Rows::of(&[new])?;
     rows.insert(tx).await?;
-    Ok(SessionKey { tenant, id: SessionId(rows.ids[0]) })
+    Ok((SessionKey { tenant, id: SessionId(rows.ids[0]) }, rows.places.pop()))
 }
 
-/// Creates many sessions in one transaction, without idempotency keys.
+/// Creates many sessions in one transaction, without idempotency keys. Those that do not wait for a
+/// place and find none end as failed.
 pub async fn create_many(
     store: &Store,
     sessions: &[NewSession],
 ) -> Result<Vec<SessionKey>, CreateError> {
     let rows = Rows::of(sessions)?;
-    rows.insert(&store.pool).await?;
+    if rows.places.is_empty() {
+        rows.insert(&store.pool).await?;
+    } else {
+        let mut tx = store.pool.begin().await?;
+        rows.insert(&mut *tx).await?;
+        places::enter_all(&mut tx, &[], &rows.places).await?;
+        tx.commit().await?;
+    }
     tell(store, rows.undecided);
     Ok(sessions
         .iter()
@@ -199,6 +226,9 @@ pub(super) struct Rows {
     start_timeouts: Vec<Option<i64>>,
     schedules: Vec<Option<String>>,
     states: Vec<i16>,
+    limited: Vec<bool>,
+    /// The places that they need from the start.
+    pub(super) places: Vec<Place>,
     /// Some task has to be decided by the control loop from the start.
     pub(super) undecided: bool,
 }
@@ -231,10 +261,14 @@ impl Rows {
         };
         let top = root.nodes.iter().filter(is_top).count();
         let text = id.simple().to_string();
+        let title = new.title.clone().unwrap_or_else(|| format!("IND-{}", &text[24..]));
+        let key = SessionKey { tenant: new.version.tenant, id: SessionId(id) };
+        let place = Place::of(&new.version, key, &title, &inputs)
+            .map_err(|failure| CreateError::Inputs(vec![failure.message]))?;
         self.tenants.push(new.version.tenant.0);
         self.ids.push(id);
         self.versions.push(new.version.id.0);
-        self.titles.push(new.title.clone().unwrap_or_else(|| format!("IND-{}", &text[24..])));
+        self.titles.push(title);
         self.types.push(plan.kind.as_str().to_owned());
         self.priorities.push(new.priority.unwrap_or(plan.priority).code());
         self.prompts.push(new.prompt.clone());
@@ -248,13 +282,16 @@ impl Rows {
         self.total.push(count(plan.executable(BlockIndex::ROOT)));
         self.row_counts.push(count(root.nodes.len()));
         self.fail_fast.push(plan.fail_fast);
-        self.closing.push(!plan.outputs.is_empty() || plan.has_epilogue());
+        // A session that leaves a place is ended by the control loop, which lets the next one go.
+        self.closing.push(!plan.outputs.is_empty() || plan.has_epilogue() || place.is_some());
         self.epilogues.push(plan.has_epilogue());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
         self.start_timeouts.push(plan.start_timeout.map(|span| span.ms.cast_signed()));
         self.schedules.push(new.schedule.as_ref().map(ToString::to_string));
         let state = if new.start { SessionState::Queued } else { SessionState::Pending };
         self.states.push(state.code());
+        self.limited.push(place.is_some());
+        self.places.extend(place.filter(|_| new.start));
         self.undecided |= root.nodes.iter().any(|node| {
             plan.node(*node).blockers(plan) == 0 && flags::of_node(plan, *node) & flags::PLAIN == 0
         });
@@ -287,6 +324,7 @@ impl Rows {
             &self.epilogues,
             &self.states,
             &self.start_timeouts as _,
+            &self.limited,
         )
         .execute(db)
         .await
@@ -333,8 +371,19 @@ pub enum SteerError {
     Outputs(String),
     #[error("{0}")]
     Asked(#[from] reopen::Refusal),
+    #[error(transparent)]
+    Full(places::Full),
     #[error("the database did not take the change")]
     Database(#[from] sqlx::Error),
+}
+
+impl From<EnterError> for SteerError {
+    fn from(error: EnterError) -> Self {
+        match error {
+            EnterError::Full(full) => Self::Full(full),
+            EnterError::Database(error) => Self::Database(error),
+        }
+    }
 }
 
 /// Ends a session at once: when this returns nothing of it can end or start any more, and its
@@ -346,7 +395,7 @@ pub async fn cancel(
     reason: Option<&str>,
 ) -> Result<(), SteerError> {
     let body = reason.map(|reason| json!({ "reason": reason }));
-    if !end_at_once(&store.pool, key, SessionState::Cancelled, actor, body).await? {
+    if !end_one_at_once(store, key, SessionState::Cancelled, actor, body).await? {
         let from = state(&store.pool, key).await?.ok_or(SteerError::NotFound(key.id))?;
         return Err(IllegalMove { from, to: SessionState::Cancelled }.into());
     }
@@ -356,38 +405,68 @@ pub async fn cancel(
     Ok(())
 }
 
-/// Ends a session that has not ended as `to`, cancelled or orphaned, and voids all its fences; false
-/// when it has ended or there is none. Whoever commits it sends the hints.
-pub(super) async fn end_at_once(
-    db: impl sqlx::PgExecutor<'_>,
+/// Ends a session that has not ended as `to`, cancelled or orphaned, and lets the next one have its
+/// place; false when it has ended or there is none. The caller sends the hints.
+pub(super) async fn end_one_at_once(
+    store: &Store,
     key: SessionKey,
     to: SessionState,
     actor: Option<&str>,
     body: Option<Value>,
 ) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
-        "with ended as (
+    let mut tx = store.pool.begin().await?;
+    let Some(ended) = end_at_once(&mut tx, key, to, actor, body).await? else { return Ok(false) };
+    if ended.leaves {
+        places::leave(&mut tx, key).await?;
+    }
+    tx.commit().await?;
+    if ended.leaves {
+        store.hints.send(Hint::Ready);
+    }
+    Ok(true)
+}
+
+/// A session that was ended at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndedAtOnce {
+    /// It has a place, or waits for one: the caller gives it back.
+    pub(super) leaves: bool,
+}
+
+/// Ends a session that has not ended as `to`, cancelled or orphaned, and voids all its fences; `None`
+/// when it has ended or there is none. Whoever commits it sends the hints.
+pub(super) async fn end_at_once(
+    tx: &mut PgConnection,
+    key: SessionKey,
+    to: SessionState,
+    actor: Option<&str>,
+    body: Option<Value>,
+) -> sqlx::Result<Option<EndedAtOnce>> {
+    sqlx::query_as!(
+        EndedAtOnce,
+        r#"with ended as (
              update session_progress
                 set state = $3, sweep = 2, finished_at = clock(), timed = false,
                     undecided = false, next_event = next_event + 1
               where tenant_id = $1 and session_id = $2 and state < 5
-             returning next_event - 1 as number, finished_at
+             returning next_event - 1 as number, finished_at, limited
+         ), logged as (
+             insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
+                                 attempts, ats, bodies, actor)
+             select $1, $2, number, number, finished_at, array[$3::smallint], array[null::int],
+                    array[null::int], array[finished_at],
+                    case when $4::text is not null then array[$4::jsonb] end, $5
+               from ended
          )
-         insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
-                             attempts, ats, bodies, actor)
-         select $1, $2, number, number, finished_at, array[$3::smallint], array[null::int],
-                array[null::int], array[finished_at],
-                case when $4::text is not null then array[$4::jsonb] end, $5
-           from ended",
+         select limited as "leaves!" from ended"#,
         key.tenant.0,
         key.id.0,
         to.code(),
         body.map(|body| body.to_string()) as _,
         actor as _,
     )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .fetch_optional(tx)
+    .await
 }
 
 /// Where a session stands; `None` when there is none.

@@ -10,6 +10,7 @@ use super::{
     Hint, Store, blobs,
     control::start_limit,
     events::{self, Entry},
+    places::{self, Place},
     sessions::SteerError,
     tickets,
 };
@@ -50,6 +51,9 @@ pub(super) struct Locked {
     /// How it is to end, where that is decided.
     result: Option<i16>,
     hold: Option<Value>,
+    /// It needs a place; it waits for it.
+    limited: bool,
+    waits_for_place: bool,
 }
 
 impl Locked {
@@ -61,7 +65,7 @@ impl Locked {
     /// The same; `None` where there is no session.
     pub(super) async fn find(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query!(
-            "select state, started_at, result, hold from session_progress
+            "select state, started_at, result, hold, limited, sweep from session_progress
               where tenant_id = $1 and session_id = $2
                 for no key update",
             key.tenant.0,
@@ -74,6 +78,8 @@ impl Locked {
             started_at: row.started_at,
             result: row.result,
             hold: row.hold,
+            limited: row.limited,
+            waits_for_place: row.sweep == -1,
         }))
     }
 
@@ -101,10 +107,10 @@ pub async fn start(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
         return Err(SteerError::NotPending(row.state));
     }
     enter(&mut tx, key, row.state.move_to(SessionState::Queued)?, None, true).await?;
-    let_go(&mut tx, key).await?;
     start_limit::begin(&mut tx, store, key).await?;
     let event = Entry::of_session(EventKind::SessionQueued, by.body());
     events::append(&mut tx, key, &[event], by.actor).await?;
+    admit(store, &mut tx, key, &row).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())
@@ -139,14 +145,15 @@ pub async fn resume(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), St
     }
     let to = row.state.move_to(row.goes_on_as())?;
     enter(&mut tx, key, to, None, true).await?;
-    if row.waits_for_start() {
-        let_go(&mut tx, key).await?;
-    }
     let mut body = by.body();
     body.insert("resumed".to_owned(), json!(true));
     let event = Entry::of_session(EventKind::of_session(to), body);
     events::append(&mut tx, key, &[event], by.actor).await?;
-    tickets::park(&mut tx, key).await?;
+    if row.waits_for_start() {
+        admit(store, &mut tx, key, &row).await?;
+    } else {
+        tickets::park(&mut tx, key).await?;
+    }
     tx.commit().await?;
     tell(store, key);
     Ok(())
@@ -187,10 +194,13 @@ async fn end(
         blobs::without_nul(serde_json::to_value(error).expect("a failure of ours serialises"))
     });
     let mut body = by.body();
-    if row.state == SessionState::Pending {
+    if row.state == SessionState::Pending || row.waits_for_place {
         end_unstarted(&mut tx, key, result, error).await?;
         let event = Entry::of_session(EventKind::of_session(result), body);
         events::append(&mut tx, key, &[event], by.actor).await?;
+        if row.limited {
+            places::leave(&mut tx, key).await?;
+        }
     } else {
         ask(&mut tx, key, result, error).await?;
         body.insert("result".to_owned(), json!(result));
@@ -269,6 +279,35 @@ pub(super) async fn enter(
     .execute(tx)
     .await
     .map(|_| ())
+}
+
+/// Lets a session go that nobody had let go, once it has its place if it needs one.
+async fn admit(
+    store: &Store,
+    tx: &mut PgConnection,
+    key: SessionKey,
+    row: &Locked,
+) -> Result<(), SteerError> {
+    if !row.limited {
+        return Ok(let_go(tx, key).await?);
+    }
+    let Some(place) = place_of(store, key, None).await? else { return Ok(let_go(tx, key).await?) };
+    places::wait(tx, key).await?;
+    places::enter(tx, &place).await?;
+    Ok(())
+}
+
+/// The place that a session needs, with other inputs than it has or those.
+pub(super) async fn place_of(
+    store: &Store,
+    key: SessionKey,
+    inputs: Option<&Map<String, Value>>,
+) -> Result<Option<Place>, SteerError> {
+    let infos = store.infos.load(store, &[key]).await?;
+    let info = infos.get(&key).ok_or(SteerError::NotFound(key.id))?;
+    let inputs = inputs.unwrap_or(&info.inputs);
+    Place::of(&info.version, key, &info.title, inputs)
+        .map_err(|failure| SteerError::Inputs(vec![failure.message]))
 }
 
 /// Tasks that wait for nothing may run from here on.

@@ -8,9 +8,9 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Store;
+use super::{Store, places};
 use crate::{
-    id::{SessionKey, TaskKey},
+    id::{SessionId, SessionKey, TaskKey, TenantId},
     task::Reason,
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Wanted {
     pub(super) names: Vec<(String, i32)>,
     /// The row becomes ready with it; otherwise the control loop decides what it does.
     pub(super) starts: bool,
+    /// It has the oldest holder cancelled.
+    pub(super) ousts: bool,
 }
 
 /// The row that stands for a session itself.
@@ -176,6 +178,16 @@ async fn grant(tx: &mut PgConnection, limits: &[LimitKey]) -> sqlx::Result<Grant
         granted.ready = row.ready;
         granted.undecided = row.undecided + i32::from(row.due);
     }
+    let (tenants, names) = of(Kind::Place);
+    if !names.is_empty() {
+        let rows = sqlx::query_file!("src/store/sql/places_grant.sql", &tenants, &names)
+            .fetch_all(&mut *tx)
+            .await?;
+        let key = |tenant, id| SessionKey { tenant: TenantId(tenant), id: SessionId(id) };
+        granted.admitted =
+            rows.into_iter().map(|row| key(row.tenant_id, row.session_id)).collect();
+        places::admit(tx, &granted.admitted).await?;
+    }
     Ok(granted)
 }
 
@@ -216,6 +228,7 @@ struct Columns {
     names: Vec<String>,
     capacities: Vec<i32>,
     starts: Vec<bool>,
+    ousts: Vec<bool>,
 }
 
 impl Columns {
@@ -230,6 +243,7 @@ impl Columns {
                 columns.names.push(name.clone());
                 columns.capacities.push(*capacity);
                 columns.starts.push(row.starts);
+                columns.ousts.push(row.ousts);
             }
         }
         columns
@@ -257,7 +271,8 @@ impl Columns {
             &self.kinds,
             &self.names,
             &self.capacities,
-            &self.starts
+            &self.starts,
+            &self.ousts
         )
         .execute(tx)
         .await

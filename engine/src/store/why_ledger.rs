@@ -219,6 +219,11 @@ impl Ledger<'_> {
             }
             Some(Reason::Approval) => self.approval(row, key).await?,
             Some(Reason::Signal) => self.signal(row, key).await?,
+            Some(Reason::Lock) if row.undecided => {
+                let message = format!("`{key}` has its locks; the control loop decides it");
+                self.add(WhyCode::Undecided, Some(key), message, json!({}));
+            }
+            Some(Reason::Lock) => self.locks(row.seq, key).await?,
             Some(Reason::Backoff) => {
                 let most = self.plan.node(row.node_index()).retry.max_attempts;
                 let error = row.error.as_ref().map(|error| format!(" ({})", shown(error)));

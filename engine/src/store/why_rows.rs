@@ -128,7 +128,15 @@ impl Views {
             r#"select coalesce(bool_or(t.state = 4 and t.reason = any($3)), false)
                       and not coalesce(bool_or(t.state between 1 and 3 or t.undecided
                                                or (t.state = 4 and t.reason <> 0
-                                                   and t.reason <> all($3))), false)
+                                                   and t.reason <> all($3)
+                                                   and t.reason <> $4)), false)
+                      -- What holds a lock in another session may move by itself.
+                      and not exists (select from tickets w
+                                        join tickets h on h.tenant_id = w.tenant_id
+                                                      and h.kind = w.kind and h.name = w.name
+                                                      and h.held
+                                       where w.tenant_id = $1 and w.session_id = $2
+                                         and not w.held and h.session_id <> w.session_id)
                       and exists (select from session_progress p
                                    where p.tenant_id = $1 and p.session_id = $2
                                      and p.state in (1, 2, 4) and p.sweep = 0)
@@ -141,6 +149,7 @@ impl Views {
             session.tenant.0,
             session.id.0,
             &[Reason::Approval.code(), Reason::Signal.code()],
+            Reason::Lock.code(),
         )
         .fetch_one(&self.db)
         .await

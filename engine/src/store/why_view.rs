@@ -91,7 +91,14 @@ pub enum WhyCode {
     Closing,
     /// It fails when it has not started by then.
     StartLimited,
+    /// Others hold the locks it takes.
+    Lock,
+    /// Other sessions hold the places.
+    Place,
 }
+
+/// What `session_progress.sweep` says of a session that waits for its place.
+const WAITS_FOR_PLACE: i16 = -1;
 
 /// Reasons given at most.
 const REASONS_MAX: usize = 20;
@@ -114,14 +121,19 @@ impl Views {
             let row = self.task_row(session, seq).await?.ok_or_else(missing)?;
             let status = row.state()?;
             if !status.is_final() {
-                ledger.session(state, &standing);
+                ledger.session(state, &standing).await?;
             }
             let path = ledger.path(seq).await?;
-            ledger.chain(row).await?;
+            // Nothing of a session moves that waits for its place.
+            if status.is_final() || standing.sweep != WAITS_FOR_PLACE {
+                ledger.chain(row).await?;
+            }
             (Some(path), status.to_string())
         } else {
-            ledger.session(state, &standing);
-            ledger.whole(state).await?;
+            ledger.session(state, &standing).await?;
+            if state.is_final() || standing.sweep != WAITS_FOR_PLACE {
+                ledger.whole(state).await?;
+            }
             (None, state.to_string())
         };
         let mut reasons = ledger.reasons;
@@ -136,7 +148,15 @@ impl Views {
 }
 
 impl Ledger<'_> {
-    fn session(&mut self, state: SessionState, standing: &Standing) {
+    async fn session(&mut self, state: SessionState, standing: &Standing) -> Result<(), ReadError> {
+        self.standing(state, standing);
+        if standing.sweep == WAITS_FOR_PLACE && !state.is_final() {
+            self.place().await?;
+        }
+        Ok(())
+    }
+
+    fn standing(&mut self, state: SessionState, standing: &Standing) {
         if state.is_final() {
             let because = standing.error.as_ref().map(|error| format!(": {}", error.message));
             let message = format!("the session ended as {state}{}", because.unwrap_or_default());

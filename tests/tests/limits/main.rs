@@ -3,5 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
 
-mod locks;
 mod line;
+mod locks;
+mod places;

@@ -28,7 +28,7 @@ execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
                 same(null::text, 100), same(100, 100), same(100, 100), same(100, 100),
                 same(false, 100), same(false, 100), same(null::bigint, 100),
                 same(null::text, 100), same(false, 100), same(1::smallint, 100),
-                same(null::bigint, 100));
+                same(null::bigint, 100), same(false, 100));
 
 execute due;
 

@@ -20,6 +20,7 @@ use crate::{
     store::{
         Hint, SessionInfo, Store, blobs,
         events::{self, Entry},
+        places::{self, Place},
         sessions::{self, CreateError, NewSession},
         transition::{Ended, Move, Mover, transition_in},
         values::{self, Request},
@@ -156,7 +157,12 @@ async fn begin_one(
         Err(failure) => Err(failure),
     };
     match created {
-        Ok(key) => adopt(&mut tx, due, attempt, node, key).await?,
+        Ok((key, place)) => {
+            adopt(&mut tx, due, attempt, node, key).await?;
+            if let Some(place) = place {
+                enter(&mut tx, place).await?;
+            }
+        }
         Err(failure) => {
             let end = failed(due.task, attempt, due.failures, node, failure);
             let mut moved = transition_in(&mut tx, Mover::Control, &[end], &[], None).await?;
@@ -168,6 +174,15 @@ async fn begin_one(
     store.hints.send(Hint::Undecided);
     store.hints.send(Hint::Event(due.task.session.id));
     Ok(true)
+}
+
+/// Asks for the place that a child needs. What stands above it may have one under the same name: the
+/// child works in that, because otherwise it would wait for what waits for it.
+async fn enter(tx: &mut PgConnection, place: Place) -> sqlx::Result<()> {
+    if places::is_shared_above(tx, &place).await? {
+        return places::admit(tx, &[place.session]).await;
+    }
+    places::enter_all(tx, &[], &[place]).await.map(|_| ())
 }
 
 /// Counts the attempt and returns its number; `None` when the row waits no longer.
@@ -277,7 +292,7 @@ async fn leave(store: &Store) -> sqlx::Result<usize> {
         };
         let key = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.child_id) };
         let body = json!({ "reason": "its parent does not wait for it", "parent": row.parent_id });
-        if sessions::end_at_once(&store.pool, key, to, None, Some(body)).await? {
+        if sessions::end_one_at_once(store, key, to, None, Some(body)).await? {
             store.hints.send(Hint::Ended(key.id));
             store.hints.send(Hint::Undecided);
             store.hints.send(Hint::Event(key.id));

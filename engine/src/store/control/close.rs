@@ -15,7 +15,7 @@ use crate::{
     plan::Plan,
     session::{self, SessionState},
     store::{
-        Hint, SessionInfo, Store, blobs, flags,
+        Hint, SessionInfo, Store, blobs, flags, places,
         values::{self, Request},
     },
     task::TaskState,
@@ -30,6 +30,8 @@ struct Candidate {
     result: Option<SessionState>,
     bad: i32,
     allowed: i32,
+    /// It leaves a place.
+    limited: bool,
 }
 
 /// What a session comes to.
@@ -52,6 +54,7 @@ pub(super) async fn close(store: &Store) -> sqlx::Result<usize> {
                 result: row.result.and_then(SessionState::from_code),
                 bad: row.bad,
                 allowed: row.allowed,
+                limited: row.limited,
             })
         })
         .collect();
@@ -69,7 +72,8 @@ pub(super) async fn close(store: &Store) -> sqlx::Result<usize> {
         match closing::next(candidate.phase, result.state, left) {
             Some(Phase::Compensation) => compensate(store, candidate, plan, &result).await?,
             Some(_) => begin_finally(store, candidate, plan, &result).await?,
-            None => end(store, candidate, &result).await?,
+            None if candidate.limited => leave(store, candidate, &result).await?,
+            None => end(&store.pool, candidate, &result).await.map(|_| ())?,
         }
         store.hints.send(Hint::Event(candidate.key.id));
     }
@@ -254,7 +258,24 @@ fn error(result: &Result) -> Option<Value> {
     Some(blobs::without_nul(value))
 }
 
-async fn end(store: &Store, candidate: &Candidate, result: &Result) -> sqlx::Result<()> {
+/// Ends a session that has a place, and lets the next one have it.
+async fn leave(store: &Store, candidate: &Candidate, result: &Result) -> sqlx::Result<()> {
+    let mut tx = store.pool.begin().await?;
+    if end(&mut *tx, candidate, result).await? {
+        places::leave(&mut tx, candidate.key).await?;
+    }
+    tx.commit().await?;
+    store.hints.send(Hint::Ready);
+    store.hints.send(Hint::Undecided);
+    Ok(())
+}
+
+/// False when somebody else did.
+async fn end(
+    db: impl sqlx::PgExecutor<'_>,
+    candidate: &Candidate,
+    result: &Result,
+) -> sqlx::Result<bool> {
     let key = candidate.key;
     let outputs = result.outputs.as_ref().map(blobs::to_jsonb_text);
     sqlx::query!(
@@ -288,9 +309,9 @@ async fn end(store: &Store, candidate: &Candidate, result: &Result) -> sqlx::Res
         candidate.phase.code(),
         candidate.result.map(SessionState::code),
     )
-    .execute(&store.pool)
+    .execute(db)
     .await
-    .map(|_| ())
+    .map(|done| done.rows_affected() > 0)
 }
 
 /// Asks a session that has not ended to end with `result`: what is open of it is cancelled, what

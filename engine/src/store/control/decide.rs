@@ -287,7 +287,7 @@ fn wait_for_locks(candidate: &Candidate, plan: &Plan, locks: Locks, batch: &mut 
     };
     let locks: Vec<&String> = names.iter().map(|(name, _)| name).collect();
     wait.body = Some(json!({ "reason": Reason::Lock, "locks": locks }));
-    let wanted = Wanted { task: candidate.task, kind: tickets::Kind::Lock, names, starts };
+    let wanted = Wanted { task: candidate.task, kind: tickets::Kind::Lock, names, starts, ousts: false };
     batch.wishes.push((batch.moves.len(), Wish::Locks(wanted)));
     batch.moves.push(wait);
 }

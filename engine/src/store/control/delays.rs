@@ -12,7 +12,7 @@ use crate::{
     outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
-        Hint, Store, approvals, flags,
+        Hint, Store, approvals, flags, places,
         transition::{Move, Mover, transition},
     },
     task::{Reason, TaskState},
@@ -105,17 +105,26 @@ fn in_vain(task: TaskKey, attempt: i32, why: &str) -> Move {
 
 /// Ends sessions whose deadline has passed; returns how many.
 pub(super) async fn end_overdue(store: &Store) -> sqlx::Result<usize> {
-    let ended = sqlx::query_file_scalar!(
+    let mut tx = store.pool.begin().await?;
+    let ended = sqlx::query_file!(
         "src/store/sql/overdue.sql",
         SessionState::Timeout.code(),
         EventKind::SessionTimeout.code(),
         SessionState::Failed.code(),
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *tx)
     .await?;
-    for id in &ended {
-        store.hints.send(Hint::Ended(SessionId(*id)));
-        store.hints.send(Hint::Event(SessionId(*id)));
+    let key = |tenant, id| SessionKey { tenant: TenantId(tenant), id: SessionId(id) };
+    let leaving = ended.iter().filter(|row| row.leaves);
+    let left: Vec<SessionKey> = leaving.map(|row| key(row.tenant_id, row.session_id)).collect();
+    places::enter_all(&mut tx, &left, &[]).await?;
+    tx.commit().await?;
+    for row in &ended {
+        store.hints.send(Hint::Ended(SessionId(row.session_id)));
+        store.hints.send(Hint::Event(SessionId(row.session_id)));
+    }
+    if !left.is_empty() {
+        store.hints.send(Hint::Ready);
     }
     Ok(ended.len())
 }

@@ -17,9 +17,9 @@ use crate::{
     schedule::{self, Due, Rule, ScheduleId, Standing, Then},
     session::SessionState,
     store::{
-        Hint, Store, Version,
+        Hint, Store, Version, places,
         schedule_rows::{self, FireKind, FireState, Fires, Locked},
-        sessions,
+        sessions::{self, EndedAtOnce},
     },
 };
 
@@ -66,7 +66,11 @@ pub(super) async fn fire(store: &Store) -> sqlx::Result<usize> {
     }
     fires.write(&mut tx).await?;
     schedule_rows::write(&mut tx, &schedules).await?;
+    let leaving = cancelled.iter().filter(|(_, ended)| ended.leaves);
+    let left: Vec<SessionKey> = leaving.map(|(key, _)| *key).collect();
+    places::enter_all(&mut tx, &left, fires.places()).await?;
     tx.commit().await?;
+    let cancelled: Vec<SessionId> = cancelled.into_iter().map(|(key, _)| key.id).collect();
     tell(store, &fires, &cancelled);
     Ok(settled + schedules.len())
 }
@@ -219,7 +223,7 @@ impl Row {
 }
 
 /// Cancels what the schedule has running, in the same transaction.
-async fn cancel_open(tx: &mut PgConnection, schedule: &Locked) -> sqlx::Result<Vec<SessionId>> {
+async fn cancel_open(tx: &mut PgConnection, schedule: &Locked) -> sqlx::Result<Vec<(SessionKey, EndedAtOnce)>> {
     let open = sqlx::query_scalar!(
         r#"select session_id as "session_id!"
              from schedule_fires
@@ -236,8 +240,8 @@ async fn cancel_open(tx: &mut PgConnection, schedule: &Locked) -> sqlx::Result<V
         let key = SessionKey { tenant: schedule.tenant, id };
         let body = json!({ "reason": "a later fire of its schedule took its place" });
         let to = SessionState::Cancelled;
-        if sessions::end_at_once(&mut *tx, key, to, Some(&actor), Some(body)).await? {
-            cancelled.push(id);
+        if let Some(ended) = sessions::end_at_once(tx, key, to, Some(&actor), Some(body)).await? {
+            cancelled.push((key, ended));
         }
     }
     Ok(cancelled)

@@ -1,9 +1,14 @@
 //! Limits of which somebody has to look again who is next, because a grant met a row that was held; and
 //! tickets whose rows have gone, of which there should be none.
 
-use crate::store::{
-    Hint, Store,
-    tickets::{self, Granted, LimitKey},
+use serde_json::json;
+
+use crate::{
+    session::SessionState,
+    store::{
+        Hint, Store, places, sessions,
+        tickets::{self, Granted, LimitKey},
+    },
 };
 
 /// Looks again at limits that were left, and returns how many rows were let go.
@@ -17,7 +22,23 @@ pub(super) async fn tend(store: &Store) -> sqlx::Result<usize> {
     )
     .fetch_all(&store.pool)
     .await?;
-    look(store, &due).await
+    Ok(look(store, &due).await? + oust(store).await?)
+}
+
+/// Cancels those whose places are wanted by sessions that do not wait.
+async fn oust(store: &Store) -> sqlx::Result<usize> {
+    let mut ousted = 0;
+    for key in places::ousted(store).await? {
+        let body = json!({ "reason": "a later session took its place" });
+        let to = SessionState::Cancelled;
+        if sessions::end_one_at_once(store, key, to, None, Some(body)).await? {
+            store.hints.send(Hint::Ended(key.id));
+            store.hints.send(Hint::Undecided);
+            store.hints.send(Hint::Event(key.id));
+            ousted += 1;
+        }
+    }
+    Ok(ousted)
 }
 
 /// Looks at limits whose tickets may have been left behind.

@@ -22,7 +22,7 @@ with due as materialized (
                                      else 'the session ran out of time' end))
       from due
      where p.tenant_id = due.tenant_id and p.session_id = due.session_id
-    returning p.tenant_id, p.session_id, p.next_event - 1 as number, p.finished_at, p.epilogue
+    returning p.tenant_id, p.session_id, p.next_event - 1 as number, p.finished_at, p.epilogue, p.limited
 ), logged as (
     insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks,
                         attempts, ats)
@@ -31,4 +31,4 @@ with due as materialized (
       from moved
      where not epilogue
 )
-select session_id from moved
+select tenant_id, session_id, limited and not epilogue as "leaves!" from moved

@@ -1,12 +1,12 @@
 -- Gives tickets to rows. Their limits are locked, and have the capacity from here on that the newest
 -- definition says.
 -- per ticket: $1 tenant, $2 session, $3 seq, $4 kind, $5 name, $6 capacity, $7 whether its row starts
--- with it
+-- with it, $8 whether it has the oldest holder cancelled
 with input as materialized (
     select i.*, s.rank, v.name as workflow, v.created_at as defined_at, clock() as at
       from unnest($1::uuid[], $2::uuid[], $3::int[], $4::smallint[], $5::text[], $6::int[],
-                  $7::bool[]) with ordinality
-           as i (tenant_id, session_id, seq, kind, name, capacity, starts, n)
+                  $7::bool[], $8::bool[]) with ordinality
+           as i (tenant_id, session_id, seq, kind, name, capacity, starts, ousts, n)
      cross join lateral (
            select s.version_id, s.created_at + priority_offset(s.priority) as rank
              from sessions s
@@ -24,9 +24,9 @@ with input as materialized (
              order by min(n)) a
 ), issued as (
     insert into tickets (tenant_id, session_id, seq, kind, name, rank, number, total, starts, since,
-                         parked)
+                         ousts, parked)
     select i.tenant_id, i.session_id, i.seq, i.kind, i.name, i.rank, a.number, a.total, i.starts,
-           i.at,
+           i.at, i.ousts,
            (select p.state = 3 from session_progress p
              where p.tenant_id = i.tenant_id and p.session_id = i.session_id)
       from input i

@@ -6,6 +6,7 @@ mod finally;
 mod foresight;
 mod kinds;
 mod limits;
+mod locks;
 mod loops;
 mod names;
 mod needs;

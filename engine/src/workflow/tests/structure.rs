@@ -176,7 +176,7 @@ fn what_comes_later_is_said_so() {
     insta::assert_snapshot!(problems("
 version: 1
 name: later
-concurrency: { key: a, limit: 1 }
+x-concurrency: brought
 x-finally: brought
 x-start_timeout: brought
 x-finally_timeout: brought
@@ -194,7 +194,7 @@ tasks:
     run: ls
     x-start_timeout: brought
     x-estimate: brought
-    lock: x
+    x-lock: brought
     x-compensate: brought
     verify: ls
     on_verify_fail: retry
@@ -206,13 +206,11 @@ tasks:
   c: { agent: { runtime: acp, prompt: x } }
   d: { agent: { runtime: scripted, script: x, session: fresh, permissions: {} } }
 "), @r"
-    3:1 `concurrency` is not supported yet
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
     15:18 `builtin/merge-train` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
-    21:5 `lock` is not supported yet
     23:5 `verify` is not supported yet
     24:5 `on_verify_fail` is not supported yet
     25:5 `artifacts` is not supported yet
