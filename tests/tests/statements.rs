@@ -18,10 +18,11 @@ const FILL: &str = include_str!("statements/fill.sql");
 const EXECUTIONS: &str = include_str!("statements/executions.sql");
 
 /// Tables that grow with use.
-const LARGE: [&str; 13] = [
+const LARGE: [&str; 15] = [
     "blobs",
     "events",
     "expansions",
+    "limits",
     "log_chunks",
     "plan_tasks",
     "receipts",
@@ -30,6 +31,7 @@ const LARGE: [&str; 13] = [
     "session_progress",
     "sessions",
     "tasks",
+    "tickets",
     "workers",
     "workflow_versions",
 ];

@@ -117,9 +117,10 @@ pub(super) async fn park(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result
     if seqs.is_empty() {
         return Ok(Granted::default());
     }
-    let rows: Vec<TaskKey> = seqs.into_iter().map(|seq| TaskKey { session: key, seq }).collect();
+    let row = |seq: &i32| TaskKey { session: key, seq: *seq };
+    let rows: Vec<TaskKey> = seqs.iter().map(row).collect();
     let limits = lock(tx, &Columns::default(), &rows).await?;
-    sqlx::query_file!("src/store/sql/tickets_park.sql", key.tenant.0, key.id.0)
+    sqlx::query_file!("src/store/sql/tickets_park.sql", key.tenant.0, key.id.0, &seqs)
         .execute(&mut *tx)
         .await?;
     grant(tx, &limits).await

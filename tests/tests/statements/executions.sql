@@ -58,6 +58,12 @@ execute held_rows (tenants(10), same(session(9901), 10), numbers(51, 60), worker
 
 execute held_sessions (tenants(10), sessions(9901, 9910), worker(1));
 
+-- Ten limits that are known and ten that are new, and what ten rows hold.
+execute limits_lock (tenants(20), same(0::smallint, 20), limit_names(4991, 5010), same(1, 20),
+                     sessions(9801, 9820), tenants(10), sessions(11, 101, 10), same(1, 10));
+
+execute locks_grant (tenants(20), limit_names(1, 20), 17);
+
 execute moving;
 
 execute next_due;
@@ -68,6 +74,10 @@ execute note_starts (tenants(10), sessions(9901, 9910), slots(10, 10), numbers(5
 execute open_rows (tenant(), session(9951), 0, 1000, 512);
 
 execute overdue (8, 8, 7);
+
+execute places_admit (tenants(10), sessions(9801, 9810), 38::smallint);
+
+execute places_grant (tenants(20), limit_names(1, 20));
 
 execute promote (1000, 2);
 
@@ -112,6 +122,15 @@ execute start_sessions (tenants(100), sessions(9801, 9900));
 execute sweeping;
 
 execute task_view (tenant(), session(9952), 4000, null, 101);
+
+execute tickets_issue (tenants(20), sessions(9801, 9820), same(1, 20), same(0::smallint, 20),
+                       limit_names(1, 20), same(2, 20), same(true, 20), same(false, 20));
+
+execute tickets_park (tenant(), session(21), '{2,3}');
+
+execute tickets_release (tenants(10), sessions(11, 20), same(1, 10));
+
+execute tickets_stray (tenants(5), same(0::smallint, 5), limit_names(1, 5), 17);
 
 -- A worker ends a hundred attempts in ten sessions and takes fifty of what that makes ready.
 execute transition (tenants(10), sessions(9901, 9910), same(-1, 10), slots(10, 10),

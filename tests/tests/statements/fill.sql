@@ -134,3 +134,15 @@ insert into schedule_fires (tenant_id, schedule_id, fire_time, kind, state, sess
 select tenant(), 'workflow/s' || n, at - f * interval '1 day', 0, case when f = 1 and n <= 50 then 1 else 3 end,
        case when f = 1 and n <= 50 then session(9700 + n) end, f = 1 and n <= 50, at
   from (select clock() as at) c, generate_series(1, 2000) n, generate_series(1, 100) f;
+
+-- 5 000 locks and 5 000 concurrency keys, each held once with 9 in line.
+insert into limits (tenant_id, kind, name, capacity, ceiling, held, workflow, defined_at)
+select tenant(), k, 'limit-' || lpad(n::text, 5, '0'), 1, 1, 1, 'history', at
+  from (select clock() as at) c, generate_series(0, 1) k, generate_series(1, 5000) n;
+insert into tickets (tenant_id, session_id, seq, kind, name, rank, number, total, starts, since, held,
+                     held_since)
+select tenant(), session(1 + (n * 10 + w) % 9800), case when k = 0 then 1 + w else 0 end, k,
+       'limit-' || lpad(n::text, 5, '0'), at + w * interval '1 second', n * 10 + w, 1, true, at,
+       w = 0, case when w = 0 then at end
+  from (select clock() as at) c, generate_series(0, 1) k, generate_series(1, 5000) n,
+       generate_series(0, 9) w;

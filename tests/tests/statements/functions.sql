@@ -31,6 +31,9 @@ $$;
 create function capabilities(first bigint, last bigint) returns text[] language sql as $$
     select array_agg('capability-' || n) from generate_series(first, last) n
 $$;
+create function limit_names(first bigint, last bigint) returns text[] language sql as $$
+    select array_agg('limit-' || lpad(n::text, 5, '0') order by n) from generate_series(first, last) n
+$$;
 create function same(value anyelement, count bigint) returns anyarray language sql
 as $$ select array_fill(value, array[count::int]) $$;
 
@@ -44,3 +47,5 @@ alter table events set (autovacuum_enabled = off);
 alter table blobs set (autovacuum_enabled = off);
 alter table plan_tasks set (autovacuum_enabled = off);
 alter table workflow_versions set (autovacuum_enabled = off);
+alter table limits set (autovacuum_enabled = off);
+alter table tickets set (autovacuum_enabled = off);

@@ -2,10 +2,10 @@
 -- Nothing is waited for here: a row that somebody holds is left to the control loop.
 -- $1 tenants, $2 names of the limits, $3 the reason of rows that wait for locks
 with open as materialized (
-    select l.tenant_id, l.name, greatest(l.capacity - l.held, 0) as room
+    select l.tenant_id, l.name, greatest(l.capacity - l.held, 0) as room, l.due
       from unnest($1::uuid[], $2::text[]) as k (tenant_id, name)
      cross join lateral (
-           select l.tenant_id, l.name, l.capacity, l.held from limits l
+           select l.tenant_id, l.name, l.capacity, l.held, l.due from limits l
             where l.tenant_id = k.tenant_id and l.kind = 0 and l.name = k.name
             limit 1) l
 ), firsts as materialized (
@@ -54,22 +54,24 @@ with open as materialized (
                                 and not exists (select from open o
                                                  where o.tenant_id = x.tenant_id
                                                    and o.name = x.name)) end
+), outcome as materialized (
+    select o.tenant_id, o.name, o.due as was_due,
+           (select count(*)::int from held h
+             where h.tenant_id = o.tenant_id and h.name = o.name) as taken,
+           exists (select from firsts f
+                     join left_over x on x.tenant_id = f.tenant_id
+                                     and x.session_id = f.session_id and x.seq = f.seq
+                    where f.tenant_id = o.tenant_id and f.name = o.name)
+           or (o.room > 64 and (select count(*) from firsts f
+                                 where f.tenant_id = o.tenant_id
+                                   and f.name = o.name) = 64) as due
+      from open o
 ), counted as (
     update limits l
        set held = l.held + n.taken, due = n.due
-      from (select o.tenant_id, o.name,
-                   (select count(*)::int from held h
-                     where h.tenant_id = o.tenant_id and h.name = o.name) as taken,
-                   exists (select from firsts f
-                             join left_over x on x.tenant_id = f.tenant_id
-                                             and x.session_id = f.session_id and x.seq = f.seq
-                            where f.tenant_id = o.tenant_id and f.name = o.name)
-                   or (o.room > 64 and (select count(*) from firsts f
-                                         where f.tenant_id = o.tenant_id
-                                           and f.name = o.name) = 64) as due
-              from open o) n
+      from outcome n
      where l.tenant_id = n.tenant_id and l.kind = 0 and l.name = n.name
-       and (n.taken > 0 or l.due <> n.due)
+       and (n.taken > 0 or n.was_due <> n.due)
     returning l.due
 ), moved as (
     update tasks t

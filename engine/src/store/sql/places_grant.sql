@@ -2,10 +2,10 @@
 -- waited for here: a session that somebody holds is left to the control loop.
 -- $1 tenants, $2 names of the limits
 with open as materialized (
-    select l.tenant_id, l.name, greatest(l.capacity - l.held, 0) as room
+    select l.tenant_id, l.name, greatest(l.capacity - l.held, 0) as room, l.due
       from unnest($1::uuid[], $2::text[]) as k (tenant_id, name)
      cross join lateral (
-           select l.tenant_id, l.name, l.capacity, l.held from limits l
+           select l.tenant_id, l.name, l.capacity, l.held, l.due from limits l
             where l.tenant_id = k.tenant_id and l.kind = 1 and l.name = k.name
             limit 1) l
 ), firsts as materialized (
@@ -31,21 +31,23 @@ with open as materialized (
       from granted g
      where t.tenant_id = g.tenant_id and t.session_id = g.session_id and t.seq = 0
        and t.kind = 1
+), outcome as materialized (
+    select o.tenant_id, o.name, o.due as was_due,
+           (select count(*)::int from granted g
+             where g.tenant_id = o.tenant_id and g.name = o.name) as taken,
+           (select count(*) from firsts f
+             where f.tenant_id = o.tenant_id and f.name = o.name)
+           > (select count(*) from granted g
+               where g.tenant_id = o.tenant_id and g.name = o.name)
+           or (o.room > 64 and (select count(*) from firsts f
+                                 where f.tenant_id = o.tenant_id
+                                   and f.name = o.name) = 64) as due
+      from open o
 ), counted as (
     update limits l
        set held = l.held + n.taken, due = n.due
-      from (select o.tenant_id, o.name,
-                   (select count(*)::int from granted g
-                     where g.tenant_id = o.tenant_id and g.name = o.name) as taken,
-                   (select count(*) from firsts f
-                     where f.tenant_id = o.tenant_id and f.name = o.name)
-                   > (select count(*) from granted g
-                       where g.tenant_id = o.tenant_id and g.name = o.name)
-                   or (o.room > 64 and (select count(*) from firsts f
-                                         where f.tenant_id = o.tenant_id
-                                           and f.name = o.name) = 64) as due
-              from open o) n
+      from outcome n
      where l.tenant_id = n.tenant_id and l.kind = 1 and l.name = n.name
-       and (n.taken > 0 or l.due <> n.due)
+       and (n.taken > 0 or n.was_due <> n.due)
 )
 select tenant_id, session_id from granted
