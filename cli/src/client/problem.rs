@@ -50,9 +50,7 @@ pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
     match (exit, problem.code.as_deref()) {
         (Exit::Auth, _) if status == 401 => failure.hint(server.token_advice()),
         (Exit::Temporary, _) => failure.hint("try again in a moment; the server's log says more"),
-        (Exit::Conflict, Some("no_place")) => {
-            failure.hint("try again when one of them has ended")
-        }
+        (Exit::Conflict, Some("no_place")) => failure.hint("try again when one of them has ended"),
         (Exit::NotFound, Some(code)) if code.contains("approval") => {
             failure.hint("`jobshop inbox` shows what is open")
         }

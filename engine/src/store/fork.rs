@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -49,24 +50,14 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     let infos = store.infos.load(store, &[origin]).await?;
     let info = infos.get(&origin).ok_or(SteerError::NotFound(origin.id))?;
     let plan = &info.version.plan;
-    let session = sqlx::query!(
-        r#"select s.title, coalesce(p.inputs, s.inputs) as "inputs!"
-             from sessions s
-             join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
-            where s.tenant_id = $1 and s.id = $2"#,
-        origin.tenant.0,
-        origin.id.0
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let mut inputs = session.inputs.as_object().cloned().unwrap_or_default();
+    let (title, mut inputs) = named(&mut tx, origin).await?;
     inputs.extend(new.inputs);
     let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
     let rows = session_retry::ended_rows(&mut tx, origin).await?;
     let reopening = reopen::fork(&rows.rows, new.at);
     let copies = Copies::of(plan, &rows, &reopening);
     let id = Uuid::now_v7();
-    let title = new.title.unwrap_or_else(|| title(session.title, origin.id, id));
+    let title = new.title.unwrap_or_else(|| retitled(title, origin.id, id));
     let forked = SessionKey { tenant: origin.tenant, id: SessionId(id) };
     let place = Place::of(&info.version, forked, &title, &inputs)
         .map_err(|failure| SteerError::Inputs(vec![failure.message]))?;
@@ -111,6 +102,24 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     Ok(key)
 }
 
+/// The title and the inputs that a session has by now.
+async fn named(
+    tx: &mut PgConnection,
+    key: SessionKey,
+) -> sqlx::Result<(String, Map<String, Value>)> {
+    let session = sqlx::query!(
+        r#"select s.title, coalesce(p.inputs, s.inputs) as "inputs!"
+             from sessions s
+             join session_progress p on p.tenant_id = s.tenant_id and p.session_id = s.id
+            where s.tenant_id = $1 and s.id = $2"#,
+        key.tenant.0,
+        key.id.0
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok((session.title, session.inputs.as_object().cloned().unwrap_or_default()))
+}
+
 /// The rows of the fork, as columns.
 #[derive(Default)]
 struct Copies {
@@ -151,7 +160,7 @@ impl Copies {
 }
 
 /// The origin's title, unless nobody gave it one.
-fn title(title: String, origin: SessionId, id: Uuid) -> String {
+fn retitled(title: String, origin: SessionId, id: Uuid) -> String {
     let default = |id: Uuid| format!("IND-{}", &id.simple().to_string()[24..]);
     if title == default(origin.0) { default(id) } else { title }
 }

@@ -107,10 +107,7 @@ pub(super) async fn change(
 }
 
 /// The same where a refusal undoes all of it: the caller does not commit then.
-pub(super) async fn enter(
-    tx: &mut PgConnection,
-    place: &Place,
-) -> Result<Granted, EnterError> {
+pub(super) async fn enter(tx: &mut PgConnection, place: &Place) -> Result<Granted, EnterError> {
     let entered = change(&mut *tx, &[], std::slice::from_ref(place)).await?;
     match entered.refused.first() {
         Some(place) => Err(EnterError::Full(full(tx, place).await?)),
@@ -162,10 +159,7 @@ async fn full(tx: &mut PgConnection, place: &Place) -> sqlx::Result<Full> {
     )
     .fetch_all(tx)
     .await?;
-    Ok(Full {
-        name: place.name.clone(),
-        holders: holders.into_iter().map(SessionId).collect(),
-    })
+    Ok(Full { name: place.name.clone(), holders: holders.into_iter().map(SessionId).collect() })
 }
 
 /// Ends a session that found no place: its ticket was the last, so nobody else is next by that.

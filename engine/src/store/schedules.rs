@@ -9,10 +9,10 @@ use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 
 use super::{
-    Hint, Store, Version,
+    Hint, Store, Version, places,
     schedule_rows::{self, FireKind, FireState, Fires, Locked},
     sessions::CreateError,
-    places, workflows,
+    workflows,
 };
 use crate::{
     id::{SessionId, TenantId},

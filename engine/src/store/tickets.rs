@@ -185,8 +185,7 @@ async fn grant(tx: &mut PgConnection, limits: &[LimitKey]) -> sqlx::Result<Grant
             .fetch_all(&mut *tx)
             .await?;
         let key = |tenant, id| SessionKey { tenant: TenantId(tenant), id: SessionId(id) };
-        granted.admitted =
-            rows.into_iter().map(|row| key(row.tenant_id, row.session_id)).collect();
+        granted.admitted = rows.into_iter().map(|row| key(row.tenant_id, row.session_id)).collect();
         places::admit(tx, &granted.admitted).await?;
     }
     Ok(granted)

@@ -96,7 +96,9 @@ async fn the_older_session_is_first_and_then_who_came_first() {
 async fn a_task_takes_all_its_locks_at_once_or_none() {
     let stage = Stage::new().await;
     let taking = |locks: &str| {
-        format!("{{ version: 1, name: some, tasks: {{ a: {{ lock: {locks}, uses: builtin/noop }} }} }}")
+        format!(
+            "{{ version: 1, name: some, tasks: {{ a: {{ lock: {locks}, uses: builtin/noop }} }} }}"
+        )
     };
     let a = stage.submit(&taking("a")).await;
     stage.db.advance(Duration::from_secs(1)).await;
@@ -196,8 +198,16 @@ async fn each_item_of_a_fan_out_takes_its_own_lock() {
     assert_eq!(
         stage.states(session).await,
         [
-            T::Blocked, T::Blocked, T::Ready, T::Pending, T::Blocked, T::Ready, T::Pending,
-            T::Blocked, T::Pending, T::Pending
+            T::Blocked,
+            T::Blocked,
+            T::Ready,
+            T::Pending,
+            T::Blocked,
+            T::Ready,
+            T::Pending,
+            T::Blocked,
+            T::Pending,
+            T::Pending
         ]
     );
     truth::check(stage.db.pool()).await;
@@ -345,11 +355,13 @@ async fn a_ticket_that_was_left_behind_is_found() {
     let sessions = stage.submit_many(ONE, 2).await;
     stage.settle().await;
     // As if somebody had ended the row without saying so.
-    sqlx::query("update tasks set state = 6, queued = false, finished_at = clock() where session_id = $1")
-        .bind(sessions[0].id.0)
-        .execute(stage.db.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "update tasks set state = 6, queued = false, finished_at = clock() where session_id = $1",
+    )
+    .bind(sessions[0].id.0)
+    .execute(stage.db.pool())
+    .await
+    .unwrap();
     control::find_left_tickets(&stage.store).await.unwrap();
     assert_eq!(line(&stage, "prod").await.holds, [(sessions[1], 1)]);
 }

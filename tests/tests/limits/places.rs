@@ -7,6 +7,7 @@ use jobshop_engine::{
     plan::OnFull,
     session::SessionState as S,
     store::{
+        applying,
         sessions::{self, CreateError, NewSession, SteerError},
         steer, workflows,
     },
@@ -243,7 +244,7 @@ async fn a_child_works_in_the_place_of_what_stands_above_it() {
     let stage = Stage::new().await;
     let child = "{ version: 1, name: inner, concurrency: { key: shared, limit: 1 },
                    tasks: { a: { uses: builtin/noop } } }";
-    workflows::apply(&stage.store, TenantId::DEFAULT, child).await.unwrap();
+    applying::apply(&stage.store, TenantId::DEFAULT, child, None).await.unwrap();
     let parent = "{ version: 1, name: outer, concurrency: { key: shared, limit: 1 },
                     tasks: { c: { uses: inner } } }";
     let first = stage.submit(parent).await;

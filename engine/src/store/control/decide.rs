@@ -14,10 +14,10 @@ use super::{
     go_on, loops, never_begun,
 };
 use crate::{
+    expression::values::Values,
     flow::{self, Decision, Needs},
     id::{SessionId, SessionKey, TaskKey, TenantId},
     outcome::Failure,
-    expression::values::Values,
     plan::{self, Group, Join, Kind, NodeIndex, Plan},
     store::{
         SessionInfo, Store, flags,
@@ -287,7 +287,8 @@ fn wait_for_locks(candidate: &Candidate, plan: &Plan, locks: Locks, batch: &mut 
     };
     let locks: Vec<&String> = names.iter().map(|(name, _)| name).collect();
     wait.body = Some(json!({ "reason": Reason::Lock, "locks": locks }));
-    let wanted = Wanted { task: candidate.task, kind: tickets::Kind::Lock, names, starts, ousts: false };
+    let wanted =
+        Wanted { task: candidate.task, kind: tickets::Kind::Lock, names, starts, ousts: false };
     batch.wishes.push((batch.moves.len(), Wish::Locks(wanted)));
     batch.moves.push(wait);
 }

@@ -223,7 +223,10 @@ impl Row {
 }
 
 /// Cancels what the schedule has running, in the same transaction.
-async fn cancel_open(tx: &mut PgConnection, schedule: &Locked) -> sqlx::Result<Vec<(SessionKey, EndedAtOnce)>> {
+async fn cancel_open(
+    tx: &mut PgConnection,
+    schedule: &Locked,
+) -> sqlx::Result<Vec<(SessionKey, EndedAtOnce)>> {
     let open = sqlx::query_scalar!(
         r#"select session_id as "session_id!"
              from schedule_fires

@@ -11,7 +11,7 @@ use crate::{
     outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
-        Hint, Store,
+        Hint, Store, places,
         transition::{Move, Mover, transition},
     },
     task::TaskState,
@@ -47,6 +47,7 @@ async fn fail_tasks(store: &Store) -> sqlx::Result<usize> {
 /// The end of a ready task that nobody began.
 fn failed(task: TaskKey, attempt: i32, limit: Span) -> Move {
     let mut failed = Move::new(task, attempt, TaskState::Ready, TaskState::Failed);
+    failed.locks = true;
     let why = format!("it was ready for {limit} and no agent started it (`start_timeout`)");
     let failure = Failure::new(ErrorClass::Timeout, why);
     failed.body = Some(json!({ "class": failure.class, "message": failure.message }));
@@ -84,29 +85,36 @@ async fn end_session(store: &Store, key: SessionKey) -> sqlx::Result<bool> {
     let infos = store.infos.load(store, &[key]).await?;
     let limit = infos.get(&key).and_then(|info| info.version.plan.start_timeout);
     let mut tx = store.pool.begin().await?;
-    let waits = sqlx::query_scalar!(
+    let late = sqlx::query!(
         r#"update session_progress p
             set start_by = null
-           from (select tenant_id, session_id, state, start_by, started_at from session_progress
+           from (select tenant_id, session_id, state, sweep, start_by, started_at
+                   from session_progress
                   where tenant_id = $1 and session_id = $2
                     for no key update) old
           where p.tenant_id = old.tenant_id and p.session_id = old.session_id
             and old.start_by <= clock()
-         returning old.state between 1 and 4 and old.started_at is null as "waits!""#,
+         returning old.state between 1 and 4 and old.started_at is null as "waits!",
+                   old.sweep = -1 as "waits_for_place!""#,
         key.tenant.0,
         key.id.0
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let waits = waits.unwrap_or(false);
-    if waits {
-        let limit = limit.map(|limit| format!(" within {limit}")).unwrap_or_default();
-        let why = format!("the session did not begin{limit} (`start_timeout`)");
-        let failure = Failure::new(ErrorClass::Timeout, why);
-        close::ask_to_end(&mut tx, key, SessionState::Timeout, &failure).await?;
+    let Some(late) = late.filter(|late| late.waits) else {
+        tx.commit().await?;
+        return Ok(false);
+    };
+    let limit = limit.map(|limit| format!(" within {limit}")).unwrap_or_default();
+    let why = format!("the session did not begin{limit} (`start_timeout`)");
+    let failure = Failure::new(ErrorClass::Timeout, why);
+    close::ask_to_end(&mut tx, key, SessionState::Timeout, &failure).await?;
+    if late.waits_for_place {
+        // What follows its result needs none.
+        places::leave(&mut tx, key).await?;
     }
     tx.commit().await?;
-    Ok(waits)
+    Ok(true)
 }
 
 /// Begins to watch a session that is let go later than it was made. The caller holds its row.

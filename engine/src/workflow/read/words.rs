@@ -91,15 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &[
-        "decompose",
-        "verify",
-        "on_verify_fail",
-        "artifacts",
-        "prefers",
-        "budget",
-        "context",
-    ],
+    later: &["decompose", "verify", "on_verify_fail", "artifacts", "prefers", "budget", "context"],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (
