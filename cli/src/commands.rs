@@ -16,6 +16,7 @@ mod schedule;
 mod schema;
 mod serve;
 mod session;
+mod simulate;
 mod tenant;
 mod up;
 mod validate;
@@ -79,6 +80,8 @@ enum Command {
     Validate(validate::Validate),
     /// Draw the graph of a workflow file
     Graph(graph::Graph),
+    /// Play a workflow file with made-up outcomes: order, waits, critical path, duration
+    Simulate(simulate::Simulate),
     /// Print the JSON Schema of the workflow language
     Schema,
     /// Sessions: submit, list, show, watch, explain, cancel, retry
@@ -152,6 +155,7 @@ impl Command {
             | Self::Prompt(_)
             | Self::Validate(_)
             | Self::Graph(_)
+            | Self::Simulate(_)
             | Self::Schema
             | Self::Session(_)
             | Self::Submit(_)
@@ -178,6 +182,7 @@ impl Command {
             Self::Worker(command) => run(command.execute(app)),
             Self::Validate(command) => command.execute(app),
             Self::Graph(command) => command.execute(app),
+            Self::Simulate(command) => command.execute(app),
             Self::Schema => schema::execute(app),
             Self::Completion(command) => command.execute(app),
             Self::Session(command) => run(command.execute(app)),

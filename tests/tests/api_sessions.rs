@@ -76,7 +76,7 @@ async fn a_new_session_has_every_field_and_its_default_title() {
                 "skipped": 0,
             },
             "parent_id": null, "schedule_id": null,
-            "forked_from": null, "retry": 0, "health": null,
+            "forked_from": null, "retry": 0, "health": 1.0,
         })
     );
     assert_eq!(app.get(&format!("/api/v1/sessions/{id}")).await.json, session);

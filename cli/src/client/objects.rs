@@ -28,6 +28,8 @@ pub struct Session {
     pub finished_at: Option<DateTime<Utc>>,
     pub counts: Counts,
     #[serde(default)]
+    pub health: Option<f64>,
+    #[serde(default)]
     pub tags: Vec<String>,
 }
 

@@ -89,7 +89,7 @@ impl InputArgs {
     }
 }
 
-fn refuse(problems: &[String]) -> Failure {
+pub(super) fn refuse(problems: &[String]) -> Failure {
     Failure::usage(problems.join("\n       ")).hint("give inputs with -i NAME=VALUE")
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     closing::Phase,
+    health::{self, Facts, Time},
     id::{SessionId, SessionKey},
     outcome::{ErrorClass, Failure},
     plan::SessionType,
@@ -69,9 +70,8 @@ pub struct SessionObject {
     pub forked_from: Option<Fork>,
     /// How often it was retried.
     pub retry: i32,
-    /// Always null so far.
-    #[schema(required, value_type = Option<Object>)]
-    pub health: Option<Value>,
+    /// How well it is, from 0 to 1; docs/operations.md says how it is computed.
+    pub health: f64,
 }
 
 /// Where a session was forked off.
@@ -328,6 +328,8 @@ struct SessionRow {
     error: Option<Json<Failure>>,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
+    timeout_ms: Option<i64>,
+    now: DateTime<Utc>,
     total: i32,
     completed: i32,
     failed: i32,
@@ -376,6 +378,16 @@ impl SessionRow {
             .error
             .map(|Json(failure)| failure)
             .or_else(|| (status == SessionState::Timeout).then(timeout));
+        let health = health::health(&Facts {
+            state: status,
+            total: self.total,
+            failed: self.failed + self.cancelled,
+            is_lost: self.bad > 0,
+            time: self.started_at.zip(self.timeout_ms).map(|(since, limit_ms)| Time {
+                elapsed_ms: (self.now - since).num_milliseconds(),
+                limit_ms,
+            }),
+        });
         Ok(SessionObject {
             id: SessionId(self.id),
             title: self.title,
@@ -405,7 +417,7 @@ impl SessionRow {
                 .zip(self.forked_at)
                 .map(|(session_id, task)| Fork { session_id, task }),
             retry: self.retry,
-            health: None,
+            health,
         })
     }
 }

@@ -37,6 +37,7 @@ fn facts(session: &Session) -> Vec<(&'static str, String)> {
         ("title", plain(&session.title)),
         ("workflow", workflow.map_or_else(String::new, |it| format!("{}@{}", it.name, it.version))),
         ("status", format!("{}{}", session.status, reason.unwrap_or_default())),
+        ("health", session.health.map(|it| format!("{it:.2}")).unwrap_or_default()),
         ("priority", session.priority.clone()),
         ("tags", tags.join(" ")),
         ("tasks", session.counts.to_string()),

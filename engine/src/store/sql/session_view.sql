@@ -4,7 +4,7 @@ select s.id, s.title, s.type as kind, s.priority, s.prompt, s.description, s.tag
        v.name, v.version,
        p.state, p.sweep, p.hold, p.phase, p.retry, p.bad,
        p.error as "error: sqlx::types::Json<Failure>",
-       p.started_at, p.finished_at,
+       p.started_at, p.finished_at, p.timeout_ms, clock() as "now!",
        p.total, p.completed, p.failed, p.cancelled, p.skipped,
        (p.total <= $3 or p.total = p.completed + p.failed + p.cancelled + p.skipped) as "is_counted!",
        live.ready as "ready!",

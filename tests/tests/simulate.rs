@@ -1,0 +1,152 @@
+//! A simulation tells what really happens: random workflows are played on the virtual clock and run
+//! through the store, and come to the same ends.
+
+use std::collections::BTreeMap;
+
+use jobshop_engine::{
+    simulate::{Stubs, simulate},
+    workflow,
+};
+use jobshop_tests::{
+    CommandLine,
+    model::{
+        flow::{Ending, Flow, INPUTS, Kind, Steering, Verdict, input},
+        generate::Wildness,
+        lane::{Lane, Report},
+        trial,
+    },
+};
+use proptest::strategy::ValueTree as _;
+use serde_json::{Map, Value, json};
+
+const CASES: usize = 150;
+const BATCH: usize = 50;
+/// More attempts than any task has.
+const ATTEMPTS: usize = 30;
+
+/// The stub of one row: what its attempts came to.
+fn stub(kind: &Kind, key: &str) -> Option<Value> {
+    match kind {
+        Kind::Work(work) => {
+            let endings = work.endings_of(key, false);
+            let mut failures = Vec::new();
+            let mut stub = json!({});
+            for ending in endings.iter().chain(std::iter::repeat(endings.last()?)).take(ATTEMPTS) {
+                match ending {
+                    Ending::Succeeds(output) => {
+                        stub["outputs"] = Value::Object(output.json());
+                        break;
+                    }
+                    Ending::Fails(class) => failures.push(class.as_str()),
+                    Ending::Crashes => failures.push("crash"),
+                }
+            }
+            stub["failures"] = json!(failures);
+            Some(stub)
+        }
+        Kind::Ask(Verdict::Approved) => Some(json!({ "decision": "approve" })),
+        Kind::Ask(Verdict::Rejected | Verdict::Overruled) => Some(json!({ "decision": "reject" })),
+        Kind::Sleep(_) | Kind::Wait(_) | Kind::Group(_) | Kind::Each(_) => None,
+    }
+}
+
+/// What is different in the simulation.
+fn differences(flow: &Flow, report: &Report) -> Vec<String> {
+    let Some(real) = report.rounds.first() else { return Vec::new() };
+    let mut tasks = Map::new();
+    for key in real.rows.keys() {
+        let id = key.rsplit('.').next().unwrap_or_default();
+        let found = flow.task(id).and_then(|task| stub(&task.kind, key));
+        tasks.extend(found.map(|stub| (key.clone(), stub)));
+    }
+    let stubs = Stubs::parse(&json!({ "tasks": tasks }).to_string()).expect("stubs");
+    let plan = workflow::compile(&flow.to_string()).expect("a workflow");
+    let given = INPUTS.iter().filter(|name| plan.inputs.iter().any(|(known, _)| known == *name));
+    let given = given.map(|name| ((*name).to_owned(), input(name))).collect();
+    let inputs = workflow::check_inputs(&plan, given).expect("inputs");
+    let played = simulate(&plan, inputs, &stubs, None);
+    let mut found = Vec::new();
+    if played.status != Some(real.state) {
+        found.push(format!("the session is {}, played {:?}", real.state, played.status));
+    }
+    if played.outputs != real.outputs && played.error.is_none() {
+        found.push(format!("outputs {:?}, played {:?}", real.outputs, played.outputs));
+    }
+    let steps: BTreeMap<&str, _> =
+        played.steps.iter().map(|step| (step.task.as_str(), (step.status, step.reason))).collect();
+    for (key, row) in &real.rows {
+        let is = Some((row.state, row.reason));
+        if steps.get(key.as_str()).copied() != is {
+            found.push(format!("{key} is {is:?}, played {:?}", steps.get(key.as_str())));
+        }
+    }
+    found.extend(
+        steps.keys().filter(|key| !real.rows.contains_key(**key)).map(|key| format!("+{key}")),
+    );
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_workflows_end_as_they_were_played() {
+    let lane = Lane::new().await;
+    let known = |flow: &Flow| {
+        let is_known = |kind: &Kind| {
+            matches!(
+                kind,
+                Kind::Work(_)
+                    | Kind::Sleep(_)
+                    | Kind::Ask(_)
+                    | Kind::Wait(_)
+                    | Kind::Group(_)
+                    | Kind::Each(_)
+            )
+        };
+        // What is cut off depends on who is faster.
+        !flow.fail_fast && flow.all_tasks().iter().all(|task| is_known(&task.kind))
+    };
+    let cases = trial::cases(Wildness::Decided, 7).map(|tree| tree.current());
+    let flows: Vec<Flow> = cases
+        .filter(|flow| known(flow))
+        .map(|flow| Flow { steering: Steering::LeftAlone, ..flow })
+        .take(CASES)
+        .collect();
+    for (flows, seed) in flows.chunks(BATCH).zip(0..) {
+        for (flow, report) in flows.iter().zip(lane.run(flows, seed).await) {
+            let found = differences(flow, &report);
+            assert!(found.is_empty(), "{flow}\n{}", found.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn a_person_plays_a_workflow_without_a_server() {
+    let user = CommandLine::new(env!("CARGO_BIN_EXE_jobshop-cli"));
+    user.write(
+        "ship.yaml",
+        "
+version: 1
+name: ship
+inputs: { goal: { required: true } }
+tasks:
+  plan: { run: ls, estimate: { optimistic: 5m, likely: 10m, pessimistic: 15m } }
+  build: { needs: [plan], for_each: [api, web], key: '${{ item }}', tasks: { make: { run: make } } }
+  fix: { needs: [plan], when: inputs.goal == 'fix', run: ls }
+",
+    );
+    user.write("stubs.yaml", "tasks: { 'build[*].make': { duration: 1h } }");
+    let play = ["simulate", "ship.yaml", "-i", "goal=ship", "--stubs", "stubs.yaml"];
+    let told = user.run(&play).expect(1).stdout;
+    assert!(told.contains("the session would be: completed"), "{told}");
+    assert!(told.contains("it would last: 1h 10m ± 1m 40s (one standard deviation)"), "{told}");
+    assert!(told.contains("critical path: plan → build[") && told.contains("].make\n"), "{told}");
+    assert!(told.contains("fix never runs: its `when` is false"), "{told}");
+    let report = user.run(&[&play[..], &["--workers", "1", "--json"]].concat()).expect(1).json();
+    assert_eq!(report["duration_ms"], 7_800_000);
+    assert_eq!(report["never_runs"][0]["task"], "fix");
+    user.write("stubs.yaml", "tasks: {}\nexpect_skipped: [fix]\n");
+    user.run(&play).expect(0);
+    user.run(&["simulate", "ship.yaml"]).expect(2);
+    user.write("stubs.yaml", "tasks: { plan: { outptus: {} } }");
+    let told = user.run(&play).expect(2).stderr;
+    assert!(told.contains("stubs.yaml: the stub of `plan`: unknown field `outptus`"), "{told}");
+}
