@@ -100,6 +100,19 @@ impl Lane {
     /// Runs the sessions of some flows beside each other to their ends; returns what was found wrong
     /// with each.
     pub async fn run(&self, flows: &[Flow], seed: u64) -> Vec<Vec<String>> {
+        self.play(flows, seed).await.into_iter().map(Trial::problems).collect()
+    }
+
+    /// Runs them all and tells how each stands at the end.
+    pub async fn observed(&self, flows: &[Flow], seed: u64) -> Vec<Observed> {
+        let mut observed = Vec::with_capacity(flows.len());
+        for trial in self.play(flows, seed).await {
+            observed.push(self.observe(&trial).await);
+        }
+        observed
+    }
+
+    async fn play<'f>(&self, flows: &'f [Flow], seed: u64) -> Vec<Trial<'f>> {
         let mut trials = Vec::with_capacity(flows.len());
         for flow in flows {
             trials.push(self.submit(flow).await);
@@ -115,7 +128,7 @@ impl Lane {
             }
         }
         crew.finish_all().await;
-        crew.trials.into_iter().map(Trial::problems).collect()
+        crew.trials
     }
 
     async fn submit<'f>(&self, flow: &'f Flow) -> Trial<'f> {
