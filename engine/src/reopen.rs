@@ -401,8 +401,11 @@ fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) ->
     }
     let blockers = waits.open_needs + i32::from(waits_for_group);
     let goes = blockers == 0 || (row.join == Join::Any && waits.any_good);
-    let state = if goes && row.plain { TaskState::Ready } else { TaskState::Pending };
-    Reopened { seq, state, blockers, undecided: goes && !row.plain, was }
+    // It may run by itself only if what it needs lets it.
+    let is_refused = row.join == Join::Any && waits.needs > 0 && !waits.any_good;
+    let runs = row.plain && !is_refused;
+    let state = if goes && runs { TaskState::Ready } else { TaskState::Pending };
+    Reopened { seq, state, blockers, undecided: goes && !runs, was }
 }
 
 #[cfg(test)]

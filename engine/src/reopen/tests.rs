@@ -115,6 +115,20 @@ fn a_group_goes_on_without_what_is_skipped_in_it() {
 }
 
 #[test]
+fn a_task_for_which_no_need_completed_is_decided_again_not_run() {
+    let mut need = row(1, TaskState::Skipped, &[2]);
+    need.reason = Some(Reason::When);
+    let mut any = row(2, TaskState::Skipped, &[]);
+    (any.join, any.reason) = (Join::Any, Some(Reason::NoNeedCompleted));
+    let asked = Asked { from: vec![2], ..Asked::default() };
+    let opened = reopen(&[need, any], &asked).unwrap().opened;
+    assert_eq!(
+        (opened[0].seq, opened[0].state, opened[0].undecided),
+        (2, TaskState::Pending, true)
+    );
+}
+
+#[test]
 fn what_contradicts_itself_is_refused() {
     let asked = |completed: &[i32], skipped: &[i32], from: &[i32]| Asked {
         from: from.to_vec(),
