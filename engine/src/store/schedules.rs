@@ -347,6 +347,9 @@ pub async fn backfill(
 
 /// Removes a schedule and the record of its fires; its sessions stay.
 pub async fn delete(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()> {
+    let mut tx = store.pool.begin().await?;
+    // Whether it is there is told by the same moment as whose it is.
+    lock(&mut tx, tenant, id).await?;
     let done = sqlx::query!(
         "with gone as (
              delete from schedules
@@ -362,14 +365,13 @@ pub async fn delete(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()
         id.as_str(),
         Source::Hand.code()
     )
-    .fetch_optional(&store.pool)
+    .fetch_optional(&mut *tx)
     .await?;
-    if done.is_some() {
-        return Ok(());
+    if done.is_none() {
+        return Err(ScheduleError::OfWorkflow(id.clone()));
     }
-    let mut tx = store.pool.begin().await?;
-    lock(&mut tx, tenant, id).await?;
-    Err(ScheduleError::OfWorkflow(id.clone()))
+    tx.commit().await?;
+    Ok(())
 }
 
 /// The rule of a schedule, and the database's clock.
