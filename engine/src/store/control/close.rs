@@ -289,6 +289,7 @@ async fn end(
                 and retry = $6 and phase = $7 and state between 1 and 4
                 -- Somebody may have said meanwhile how it ends.
                 and result is not distinct from $8::smallint
+                and (state <> 3 or result is not null)
              returning next_event - 1 as number, finished_at
          ), kept as (
              update sessions s set outputs = $4::text::jsonb

@@ -8,6 +8,8 @@ with locked as materialized (
      where p.tenant_id = $1 and p.session_id = $2 and p.retry = $3 and p.phase = $4
        and p.undecided and p.open = 0 and p.state between 1 and 4
        and p.result is not distinct from $14::smallint
+       -- Paused meanwhile it goes on when it is resumed; but who ended it does not wait for that.
+       and (p.state <> 3 or p.result is not null)
        for no key update
 ), book as materialized (
     -- Not admitted so far, it is running from here on.
