@@ -9,3 +9,4 @@ mod degraded;
 mod race;
 mod stand;
 mod tables;
+mod why;

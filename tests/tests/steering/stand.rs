@@ -27,11 +27,13 @@ tasks:
 pub(crate) struct Stand {
     pub(crate) app: TestApp,
     pub(crate) player: Option<Player>,
+    /// What the worker runs, where a test keeps it here.
+    pub(crate) held: Option<Held>,
 }
 
 impl Stand {
     pub(crate) async fn new() -> Self {
-        Self { app: TestApp::new().await, player: None }
+        Self { app: TestApp::new().await, player: None, held: None }
     }
 
     pub(crate) async fn submit(&self, definition: &str) -> String {

@@ -221,6 +221,10 @@ impl Trial<'_> {
                 self.pause = Some(Pause { what, running, since: step });
             }
             (What::Resume(_), Ok(()) | Err(SteerError::IllegalMove(_))) => self.pause = None,
+            // With the group around it, which never began.
+            (What::Resume(_), Err(SteerError::TaskNotPaused(now))) if now.is_final() => {
+                self.pause = None;
+            }
             (What::Resume(_), Err(SteerError::NotPaused(_) | SteerError::TaskNotPaused(_)))
                 if self.ended.is_some() || self.failing_since.is_some() =>
             {
