@@ -148,9 +148,9 @@ impl Feed {
         let mut pings = tokio::time::interval(PING_EVERY);
         pings.reset();
         loop {
-            // Asked before the events are read: what is final then writes no more of them.
-            let is_final = match self.caller.views.is_final(self.session).await {
-                Ok(is_final) => is_final,
+            // Asked before the events are read: what is over then writes no more of them.
+            let is_over = match self.caller.views.is_over(self.session).await {
+                Ok(is_over) => is_over,
                 Err(error) => return failed(&error),
             };
             let sent = match self.send_page(sender).await {
@@ -160,7 +160,7 @@ impl Feed {
             if sent > 0 {
                 continue;
             }
-            if is_final {
+            if is_over {
                 return End::Complete;
             }
             tokio::select! {

@@ -100,6 +100,29 @@ async fn every_event_comes_once_and_in_order_while_the_session_runs() {
 }
 
 #[tokio::test]
+async fn a_feed_goes_on_after_a_cancel_until_everything_has_ended() {
+    let mut app = TestApp::new().await;
+    let id = app.submit(FAN).await["id"].as_str().unwrap().to_owned();
+    let mut socket = open(&app, &id, 0).await;
+    app.post(&format!("/api/v1/sessions/{id}/cancel"), &json!({})).await;
+    assert_eq!(next(&mut socket).await.unwrap()["kind"], "session.queued");
+    assert_eq!(next(&mut socket).await.unwrap()["kind"], "session.cancelled");
+    // Nothing sweeps the tasks yet: a second look finds no event, and must not be the last.
+    wait::until("a look that finds nothing", wait::LIMIT, async || {
+        let nothing = timeout(Duration::from_millis(1_500), socket.next()).await;
+        nothing.is_err().then_some(())
+    })
+    .await;
+    app.start();
+    let (events, close) = rest(&mut socket).await;
+    assert_eq!(events.last().unwrap()["kind"], "task.cancelled");
+    assert_eq!(close.code, CloseCode::Normal);
+    let listed = app.get(&format!("/api/v1/sessions/{id}/events?after=2&limit=1000")).await.json;
+    assert_eq!(listed["items"], Value::Array(events));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_feed_is_resumed_from_any_event() {
     let mut app = TestApp::new().await;
     app.start();

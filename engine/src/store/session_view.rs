@@ -107,17 +107,29 @@ impl Views {
         found.pop().ok_or_else(|| ReadError::NoSession(key.id.to_string()))
     }
 
-    /// Whether the session has ended; without a retry it writes no more events then.
+    /// Whether the session has ended. What was open in it may still be ending.
     pub async fn is_final(&self, key: SessionKey) -> Result<bool, ReadError> {
-        let state = sqlx::query_scalar!(
-            "select state from session_progress where tenant_id = $1 and session_id = $2",
+        Ok(self.how_far(key).await?.0)
+    }
+
+    /// Whether the session has ended, and everything in it: without a retry it writes no more
+    /// events then.
+    pub async fn is_over(&self, key: SessionKey) -> Result<bool, ReadError> {
+        Ok(self.how_far(key).await?.1)
+    }
+
+    async fn how_far(&self, key: SessionKey) -> Result<(bool, bool), ReadError> {
+        let row = sqlx::query!(
+            "select state, sweep, open from session_progress
+              where tenant_id = $1 and session_id = $2",
             key.tenant.0,
             key.id.0
         )
         .fetch_optional(&self.db)
         .await?
         .ok_or_else(|| ReadError::NoSession(key.id.to_string()))?;
-        Ok(SessionState::from_code(state).is_some_and(SessionState::is_final))
+        let is_final = SessionState::from_code(row.state).is_some_and(SessionState::is_final);
+        Ok((is_final, is_final && row.sweep == 0 && row.open == 0))
     }
 
     /// Sessions, newest first.

@@ -66,14 +66,17 @@ pub(super) async fn reserve(
     let count = i32::try_from(fan_out.list.len()).expect("a fan-out is limited");
     let most = fan_out.most;
     let mut tx = store.pool.begin().await?;
+    // Of a session that has ended meanwhile, nothing is swept any more: the move that follows is
+    // refused, and nothing may be left behind.
     let next = sqlx::query_scalar!(
         "select next_seq from session_progress
-          where tenant_id = $1 and session_id = $2 for no key update",
+          where tenant_id = $1 and session_id = $2 and state < 5 for no key update",
         task.session.tenant.0,
         task.session.id.0
     )
-    .fetch_one(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
+    let Some(next) = next else { return Ok(Ok(count)) };
     if is_reserved(&mut tx, task, count).await? {
         return Ok(Ok(count));
     }

@@ -58,7 +58,9 @@ async fn decisions(store: &Store, stop: &CancellationToken) {
             Ok(_) => continue,
             Err(error) => {
                 tracing::warn!(%error, "the control loop could not read or write; it goes on");
-                PAUSE_AFTER_ERROR
+                // Hints do not help a database that is away.
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                continue;
             }
         };
         tokio::select! {
