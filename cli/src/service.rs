@@ -12,6 +12,7 @@ use jobshop_engine::store::{Store, control};
 use jobshop_workers::execute::{Executor, ExecutorConfig};
 use jobshop_workers::{Worker, WorkerConfig};
 use secrecy::SecretString;
+use sqlx::migrate::MigrateError;
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -21,6 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::signals::Signals;
 
 pub use database::Database;
+use database::{BACK_WITHIN, Patience};
 use part::Part;
 
 /// A running process; [`Service::stop`] ends it in order.
@@ -36,7 +38,23 @@ pub struct Service {
 impl Service {
     /// Brings the schema up to date and runs the control loop.
     pub async fn start(database: Database, store: Store) -> Result<Self, Failure> {
-        store.migrate().await.context("cannot bring the database up to date")?;
+        let mut patience = Patience::new(BACK_WITHIN);
+        while let Err(error) = store.migrate().await {
+            let cause = if let MigrateError::Execute(cause)
+            | MigrateError::ExecuteMigration(cause, _) = &error
+            {
+                Some(cause)
+            } else {
+                None
+            };
+            let is_worth_it = match cause {
+                Some(cause) => patience.waits(cause).await,
+                None => false,
+            };
+            if !is_worth_it {
+                return Err(error).context("cannot bring the database up to date")?;
+            }
+        }
         let mut upkeep = Part::new("the control loop");
         let stop = upkeep.stop.clone();
         let sharing = store.clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobshop_tests::command_line::shipped;
-use jobshop_tests::{CommandLine, TestDb, wait};
+use jobshop_tests::{CommandLine, Proxy, TestDb, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -320,6 +320,31 @@ async fn a_fleet_shares_one_database() {
         worker.send(Signal::SIGTERM);
         assert_eq!(worker.end().await, Some(0), "{}", worker.output());
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_while_the_database_is_away_waits_for_it() {
+    let db = TestDb::new().await;
+    let way = Proxy::start(db.url()).await;
+    let (port, url) = (way.port(), way.url().to_owned());
+    drop(way);
+    wait::until("the port to be free", LIMIT, async || {
+        std::net::TcpListener::bind(("127.0.0.1", port)).ok().map(drop)
+    })
+    .await;
+    let user = user().with("DATABASE_URL", &url);
+    let mut worker = user.start(&["worker"]);
+    wait::until("that it waits", LIMIT, async || {
+        assert!(worker.is_running(), "{}", worker.output());
+        worker.output().contains("waiting for the database").then_some(())
+    })
+    .await;
+    let _way = Proxy::start_on(port, db.url()).await;
+    wait::until("the worker", LIMIT, async || {
+        assert!(worker.is_running(), "{}", worker.output());
+        worker.output().contains("the worker is registered").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

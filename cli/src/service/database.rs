@@ -3,7 +3,7 @@
 
 use std::future::pending;
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jobshop_engine::store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
@@ -17,7 +17,10 @@ use crate::exec;
 use crate::exit::{Exit, Failure};
 
 /// How long a first answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the parts of a fleet wait, at their start, for a database that is away.
+pub(super) const BACK_WITHIN: Duration = Duration::from_mins(1);
+const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// A database, and who stops it.
 #[derive(Debug)]
@@ -51,7 +54,12 @@ impl Database {
             )
             .hint("set DATABASE_URL to a Postgres that all processes share"));
         };
-        reach(&config).await?;
+        let mut patience = Patience::new(BACK_WITHIN);
+        while let Err(error) = connect(&config).await {
+            if !patience.waits(&error).await {
+                return Err(unreached(&error));
+            }
+        }
         Ok((Self::External, store(app, config)?))
     }
 
@@ -95,21 +103,61 @@ fn external(app: &App) -> Option<StoreConfig> {
     Some(StoreConfig { direct_url, ..StoreConfig::new(url) })
 }
 
-/// Connects once: a pool would try in silence until its time is over.
+/// Asks once whether it answers.
 async fn reach(config: &StoreConfig) -> Result<(), Failure> {
-    let options = PgConnectOptions::from_str(&config.url)
-        .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))?;
-    match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
-        Ok(Ok(connection)) => {
-            // It answered; how it says goodbye does not matter.
-            let _ = connection.close().await;
-            Ok(())
-        }
-        Ok(Err(error)) => {
-            Err(Failure::temporary(format!("cannot reach the database of DATABASE_URL: {error}")))
-        }
-        Err(_) => Err(Failure::temporary("the database of DATABASE_URL does not answer")),
+    connect(config).await.map_err(|error| unreached(&error))
+}
+
+/// Connects once: a pool would try in silence until its time is over.
+async fn connect(config: &StoreConfig) -> sqlx::Result<()> {
+    let options = PgConnectOptions::from_str(&config.url)?;
+    let connection = tokio::time::timeout(ANSWER_WITHIN, PgConnection::connect_with(&options));
+    let connection = connection.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    // It answered; how it says goodbye does not matter.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+fn unreached(error: &sqlx::Error) -> Failure {
+    if matches!(error, sqlx::Error::Configuration(_)) {
+        Failure::usage("DATABASE_URL: this is no URL of a Postgres database")
+    } else if matches!(error, sqlx::Error::PoolTimedOut) {
+        Failure::temporary("the database of DATABASE_URL does not answer")
+    } else {
+        Failure::temporary(format!("cannot reach the database of DATABASE_URL: {error}"))
     }
+}
+
+/// How long a database is waited for that restarts, fails over or is full.
+pub(super) struct Patience {
+    until: Instant,
+    was_told: bool,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { until: Instant::now() + limit, was_told: false }
+    }
+
+    /// Waits a little, if it is worth it: with this error, and within the limit.
+    pub(super) async fn waits(&mut self, error: &sqlx::Error) -> bool {
+        if !is_away(error) || Instant::now() >= self.until {
+            return false;
+        }
+        if !std::mem::replace(&mut self.was_told, true) {
+            tracing::warn!(%error, "waiting for the database");
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+        true
+    }
+}
+
+/// Whether the same may succeed a moment later.
+fn is_away(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    // Class 57: stopping, crashed, starting. 53300: every connection is taken.
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
+        || code.is_some_and(|code| code.starts_with("57P0") || code == "53300")
 }
 
 fn store(app: &App, config: StoreConfig) -> Result<Store, Failure> {
