@@ -1,7 +1,7 @@
 # Every way to build, check and run Jobshop. `make` alone lists them; the work stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench
+.PHONY: help setup demo up test check bench chaos
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,3 +23,6 @@ check: setup ## Formats, lints, licences, spelling, migrations, offline SQL data
 
 bench: setup ## Measure this installation through the public path (release build)
 	@scripts/bench.sh
+
+chaos: setup ## Kill, freeze and cut off everything under load, and compare three witnesses (5 minutes)
+	@scripts/chaos.sh

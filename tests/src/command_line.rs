@@ -5,7 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -162,7 +162,12 @@ impl Answer {
 
 impl Staying {
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("our child").is_none()
+        self.status().is_none()
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child")
     }
 
     pub fn send(&self, signal: Signal) {
@@ -172,6 +177,11 @@ impl Staying {
     /// To all of its group, which only [`CommandLine::with_own_groups`] makes.
     pub fn send_to_group(&self, signal: Signal) {
         killpg(self.pid(), signal).expect("the group is there");
+    }
+
+    /// Waits for the end of what was killed.
+    pub fn reap(&mut self) {
+        self.child.wait().expect("our child");
     }
 
     fn pid(&self) -> Pid {

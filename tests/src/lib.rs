@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod caller;
+pub mod chaos;
 pub mod command_line;
 pub mod database;
 pub mod fleet;
