@@ -19,7 +19,8 @@ pub enum Detail {
 /// Begins to write log lines. A second call changes nothing.
 pub fn start(config: &Config, output: Output, detail: Detail) -> Result<(), Failure> {
     let usual = match detail {
-        Detail::Transitions => "info,sqlx=warn,sqlx::query=error,hyper=warn,apalis=warn",
+        // What sqlx warns of, whoever asked says too; and it repeats whole statements.
+        Detail::Transitions => "info,sqlx=error,hyper=warn,apalis=warn",
         Detail::Warnings => "warn,sqlx=error,postgres=error",
     };
     let text = config.values.log.as_deref().unwrap_or(usual);
