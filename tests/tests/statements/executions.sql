@@ -5,10 +5,10 @@ execute all_skipped (same(tenant(), 100), same(session(9952), 100), numbers(2, 4
 
 -- Half of the tasks of a session are undone.
 execute begin_compensation (tenant(), session(9930), 0, 0, 7, null, null, numbers(0, 99),
-                            numbers(0, 99), 0, 1, 33, '{}');
+                            numbers(0, 99), 0, 1, 33, '{}', null);
 
 execute begin_finally (tenant(), session(9930), 0, 0, 7, null, null, 3, '{98,99,100}', 600000, 2,
-                       33, '{}');
+                       33, '{}', null);
 
 execute children_due (11);
 
