@@ -274,6 +274,7 @@ fn of_tenant(error: &TenantError) -> (StatusCode, &'static str) {
         TenantError::NotFound(_) => (StatusCode::NOT_FOUND, "tenant_not_found"),
         TenantError::Exists(_) => (StatusCode::CONFLICT, "tenant_exists"),
         TenantError::BadName(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
+        TenantError::BadWeight(_) => (StatusCode::BAD_REQUEST, "invalid_weight"),
         TenantError::Database(error) => database(error),
     }
 }

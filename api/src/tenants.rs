@@ -39,6 +39,13 @@ async fn list(
 struct NewTenantBody {
     /// Lower-case letters, digits and dashes.
     name: String,
+    /// How often it has its turn where several tenants have work, 1 to 100; 1 unless given.
+    #[serde(default = "usual_weight")]
+    weight: i16,
+}
+
+const fn usual_weight() -> i16 {
+    1
 }
 
 /// Makes a tenant. It has no keys yet: make one with its name as `tenant`.
@@ -53,7 +60,7 @@ async fn create(
     if !caller.is_of_installation() {
         return Err(ApiError::ForbiddenTenant);
     }
-    let tenant = tenants::create(&caller.store.pool, &body.name).await?;
+    let tenant = tenants::create(&caller.store.pool, &body.name, body.weight).await?;
     tracing::info!(tenant.name = body.name, actor = caller.name(), "a tenant was made");
     Ok((StatusCode::CREATED, Json(tenant)))
 }

@@ -235,7 +235,7 @@ async fn backlog(stage: &mut Stage) -> Result<Run, Failure> {
     stage.apply(&definition).await?;
     let worker = stage.register().await?;
     let routes = workers::routes(&stage.store.pool, &[capability.to_owned()]).await?;
-    let ask = Ask { worker, routes: &routes, limit: CLAIM_LIMIT, session: None };
+    let ask = Ask { worker, routes: &routes, shares: &[], limit: CLAIM_LIMIT, session: None };
     let mut medians = Vec::new();
     let mut keys: Vec<SessionKey> = Vec::new();
     let mut last = Vec::new();

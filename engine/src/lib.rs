@@ -27,4 +27,5 @@ pub mod signal;
 pub mod simulate;
 pub mod store;
 pub mod task;
+pub mod turns;
 pub mod workflow;

@@ -227,7 +227,7 @@ pub async fn tasks(db: &PgPool, session: SessionKey) -> Vec<Task> {
 impl Player {
     /// Claims up to `limit` tasks.
     pub async fn claim(&self, limit: i32) -> Vec<Held> {
-        let ask = Ask { worker: self.id, routes: &self.routes, limit, session: None };
+        let ask = Ask { worker: self.id, routes: &self.routes, shares: &[], limit, session: None };
         claim::claim(&self.store.pool, ask).await.expect("a claim").tasks
     }
 

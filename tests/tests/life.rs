@@ -42,7 +42,7 @@ async fn claim_unheard(fleet: &Fleet, worker: WorkerId) -> Vec<Held> {
         .fetch_all(fleet.db.pool())
         .await
         .expect("the routes");
-    let ask = Ask { worker, routes: &routes, limit: 100, session: None };
+    let ask = Ask { worker, routes: &routes, shares: &[], limit: 100, session: None };
     claim::claim(&fleet.store.pool, ask).await.expect("a claim").tasks
 }
 

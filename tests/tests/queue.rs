@@ -122,7 +122,13 @@ async fn a_worker_of_one_session_takes_nothing_else() {
     let stage = Stage::new().await;
     let [_, mine, _] = stage.submit_many(&independent(3), 3).await[..] else { unreachable!() };
     let player = stage.player("player").await;
-    let ask = Ask { worker: player.id, routes: &player.routes, limit: 10, session: Some(mine.id) };
+    let ask = Ask {
+        worker: player.id,
+        routes: &player.routes,
+        shares: &[],
+        limit: 10,
+        session: Some(mine.id),
+    };
     let taken = claim::claim(&stage.store.pool, ask).await.unwrap().tasks;
     assert_eq!(taken.len(), 3);
     assert!(taken.iter().all(|held| held.fence.task.session == mine));

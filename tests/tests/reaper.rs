@@ -170,7 +170,13 @@ async fn receipts_go_when_nothing_they_name_is_held() {
     let player = stage.player("player").await;
     let mut receipts = Vec::new();
     for _ in 0..3 {
-        let ask = claim::Ask { worker: player.id, routes: &player.routes, limit: 1, session: None };
+        let ask = claim::Ask {
+            worker: player.id,
+            routes: &player.routes,
+            shares: &[],
+            limit: 1,
+            session: None,
+        };
         receipts.extend(claim::claim(&stage.store.pool, ask).await.unwrap().receipt);
     }
     assert_eq!(stage.receipts().await, 3);

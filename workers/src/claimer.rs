@@ -1,14 +1,19 @@
 //! Claims: takes ready tasks whenever there is room and reason to.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use jobshop_engine::store::{
-    self, Hint,
-    claim::{self, Ask, Held},
-    workers,
+use jobshop_engine::{
+    id::TenantId,
+    store::{
+        self, Hint,
+        claim::{self, Ask, Held},
+        workers,
+    },
+    turns::{Lane, Turns, Visit},
 };
 use rand::Rng as _;
 use tokio::sync::{
@@ -28,12 +33,12 @@ const LIMIT: usize = 500;
 pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
     let mut hints = life.store.hints.subscribe();
     refresh_routes(&life).await;
-    let mut rotation = 0;
+    let mut line = Line::default();
     while !life.stopping.is_cancelled() {
         if drain(&mut hints) {
             refresh_routes(&life).await;
         }
-        match claim_once(&life, &mut rotation, &held).await {
+        match claim_once(&life, &mut line, &held).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => {
@@ -52,10 +57,37 @@ pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
     }
 }
 
+/// Which routes have their turn.
+#[derive(Default)]
+struct Line {
+    rotation: usize,
+    turns: Turns,
+    /// Where the next look for live routes goes on, where one does not find all.
+    looked_to: i32,
+}
+
+impl Line {
+    /// What the next claim visits. With one tenant each route has its turn; with several the tenants
+    /// have, and those routes are visited that have something ready.
+    async fn next(&mut self, life: &Life, lanes: &[Lane], room: i32) -> store::Result<Vec<Visit>> {
+        let [only] = lanes else {
+            let (live, last) = workers::live_routes(&life.claims, self.looked_to).await?;
+            self.looked_to = last.unwrap_or_default();
+            return Ok(self.turns.next(lanes, &live.into_iter().collect(), room));
+        };
+        let mut routes = only.routes.clone();
+        // The first route is served first.
+        self.rotation = (self.rotation + 1) % routes.len().max(1);
+        routes.rotate_left(self.rotation);
+        let visit = |route| Visit { tenant: only.tenant, route, share: room };
+        Ok(routes.into_iter().map(visit).collect())
+    }
+}
+
 /// One claim; true when another should follow at once.
 async fn claim_once(
     life: &Life,
-    rotation: &mut usize,
+    line: &mut Line,
     held: &UnboundedSender<Vec<Held>>,
 ) -> store::Result<bool> {
     let _taking = life.taking.read().await;
@@ -65,18 +97,24 @@ async fn claim_once(
         life.claim_was(true);
         return Ok(life.room() > 0);
     }
-    let mut routes = life.routes();
-    if routes.is_empty() {
+    let lanes = life.lanes();
+    let limit = i32::try_from(room).expect("the window is small");
+    let visits = line.next(life, &lanes, limit).await?;
+    if visits.is_empty() {
+        life.claim_was(false);
         return Ok(false);
     }
-    // The first route is served first: each has its turn.
-    *rotation = (*rotation + 1) % routes.len();
-    routes.rotate_left(*rotation);
-    let limit = i32::try_from(room).expect("the window is small");
+    let (routes, shares): (Vec<i32>, Vec<i32>) =
+        visits.iter().map(|visit| (visit.route, visit.share)).unzip();
     let session = life.config.session;
-    let ask = Ask { worker: life.id, routes: &routes, limit, session };
+    let ask = Ask { worker: life.id, routes: &routes, shares: &shares, limit, session };
     let mut claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
     life.handed_in_row.store(0, Ordering::Relaxed);
+    let mut taken: HashMap<TenantId, usize> = HashMap::new();
+    for task in &claimed.tasks {
+        *taken.entry(task.fence.task.session.tenant).or_default() += 1;
+    }
+    line.turns.took(&lanes, &visits, &taken, limit);
     if claimed.tasks.is_empty() {
         life.claim_was(false);
         return Ok(false);
@@ -89,12 +127,13 @@ async fn claim_once(
     claimed.tasks.retain(|task| life.take(task.fence));
     // The dispatcher ends only when every sender is gone.
     let _ = held.send(claimed.tasks);
-    Ok(was_full)
+    // A part of the room was kept for tenants that had less.
+    Ok(was_full || lanes.len() > 1)
 }
 
 async fn refresh_routes(life: &Life) {
-    match workers::routes(&life.claims, &life.config.capabilities).await {
-        Ok(routes) => life.set_routes(routes),
+    match workers::lanes(&life.claims, &life.config.capabilities).await {
+        Ok(lanes) => life.set_lanes(lanes),
         Err(error) => tracing::warn!(%error, "the routes could not be read"),
     }
 }

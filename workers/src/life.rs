@@ -12,6 +12,7 @@ use jobshop_engine::{
     id::{Fence, SessionKey, WorkerId},
     outcome::Outcome,
     store::{self, Pool, Store, claim::Held},
+    turns::Lane,
 };
 use tokio::{
     sync::{Notify, RwLock},
@@ -42,6 +43,8 @@ pub(crate) struct Life {
     pub(crate) held: HeldAttempts,
     pub(crate) receipts: Receipts,
     pub(crate) routes: Mutex<Vec<i32>>,
+    /// The same by tenants.
+    lanes: Mutex<Arc<Vec<Lane>>>,
     /// Read from before a statement that takes tasks until they are in `held`: whoever writes sees
     /// either both or none.
     pub(crate) taking: RwLock<()>,
@@ -88,6 +91,7 @@ impl Life {
             held: HeldAttempts::default(),
             receipts: Receipts::default(),
             routes: Mutex::default(),
+            lanes: Mutex::default(),
             taking: RwLock::default(),
             handed_in_row: AtomicUsize::new(0),
             doubtful: Mutex::default(),
@@ -214,8 +218,15 @@ impl Life {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_routes(&self, routes: Vec<i32>) {
+    pub(crate) fn lanes(&self) -> Arc<Vec<Lane>> {
+        Arc::clone(&self.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_lanes(&self, lanes: Vec<Lane>) {
+        let mut routes: Vec<i32> = lanes.iter().flat_map(|lane| lane.routes.clone()).collect();
+        routes.sort_unstable();
         *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(lanes);
     }
 
     /// The lease was renewed by a request sent at `asked`.

@@ -11,7 +11,12 @@ use crate::table::{Rows, Text};
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantCommand {
     /// Make a tenant; `key create NAME --tenant TENANT` makes keys for it
-    Create { name: String },
+    Create {
+        name: String,
+        /// How often it has its turn where several tenants have work, 1 to 100
+        #[arg(long, default_value_t = 1)]
+        weight: i16,
+    },
     /// List the tenants
     List,
 }
@@ -20,8 +25,9 @@ impl TenantCommand {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;
         match self {
-            Self::Create { name } => {
-                let made = client.post(&["tenants"], &json!({ "name": name }), None).await?;
+            Self::Create { name, weight } => {
+                let body = json!({ "name": name, "weight": weight });
+                let made = client.post(&["tenants"], &body, None).await?;
                 if app.output.is_json() {
                     app.output.json(&made)?;
                 } else {
@@ -38,10 +44,11 @@ impl TenantCommand {
                     app.output.json(&Value::Array(tenants))?;
                     return Ok(Exit::Done);
                 }
-                let mut rows = Rows::new(app.output, &["name", "created_at"]);
+                let mut rows = Rows::new(app.output, &["name", "weight", "created_at"]);
                 for tenant in &tenants {
                     let text = |key: &str| Text::Plain(tenant[key].as_str().unwrap_or_default());
-                    rows.push([text("name"), text("created_at")]);
+                    let weight = tenant["weight"].to_string();
+                    rows.push([text("name"), Text::Plain(&weight), text("created_at")]);
                 }
                 app.output.line(&rows.render())?;
             }

@@ -36,6 +36,8 @@ pub struct Ask<'a> {
     pub worker: WorkerId,
     /// In the order in which they are served.
     pub routes: &'a [i32],
+    /// How much is taken of each route at most; without any of each as much as of all together.
+    pub shares: &'a [i32],
     pub limit: i32,
     /// The one session that is served, where it is only one.
     pub session: Option<SessionId>,
@@ -58,11 +60,12 @@ pub(super) async fn claim_once(
     db: impl sqlx::PgExecutor<'_>,
     ask: Ask<'_>,
 ) -> sqlx::Result<(Claimed, i32)> {
-    let Ask { worker, routes, limit, session } = ask;
+    let Ask { worker, routes, shares, limit, session } = ask;
     let session = session.map(|session| session.0);
-    let row = sqlx::query_file!("src/store/sql/claim.sql", routes, limit, worker.0, session as _)
-        .fetch_one(db)
-        .await?;
+    let row =
+        sqlx::query_file!("src/store/sql/claim.sql", routes, limit, worker.0, session as _, shares)
+            .fetch_one(db)
+            .await?;
     let tasks = (0..row.seqs.len())
         .map(|n| Held {
             fence: Fence {

@@ -1,7 +1,8 @@
 //! The only place with SQL. A statement a function, in the file of its table; whoever begins a
 //! transaction commits it in the same function, and nothing slow happens inside one.
 //!
-//! Lock order everywhere: session rows first, by (tenant, id), then tasks by number.
+//! Lock order everywhere: session rows first, by (tenant, id), then tasks by number, then limits by
+//! name (`tickets`).
 
 pub mod applying;
 mod approval_rows;

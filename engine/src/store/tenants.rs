@@ -15,6 +15,8 @@ use crate::{id::TenantId, role};
 pub struct TenantObject {
     pub id: Uuid,
     pub name: String,
+    /// How often it has its turn where several have work, 1 to 100.
+    pub weight: i16,
     pub created_at: DateTime<Utc>,
 }
 
@@ -24,6 +26,8 @@ pub enum TenantError {
         "`{0}` cannot be the name of a tenant: use 1 to 64 lower-case letters, digits and dashes, the first no dash"
     )]
     BadName(String),
+    #[error("the weight of a tenant is 1 to 100, not {0}")]
+    BadWeight(i16),
     #[error("there is a tenant `{0}` already")]
     Exists(String),
     #[error("there is no tenant `{0}`")]
@@ -32,17 +36,21 @@ pub enum TenantError {
     Database(#[from] sqlx::Error),
 }
 
-pub async fn create(db: &PgPool, name: &str) -> Result<TenantObject, TenantError> {
+pub async fn create(db: &PgPool, name: &str, weight: i16) -> Result<TenantObject, TenantError> {
     if !role::is_tenant_name(name) {
         return Err(TenantError::BadName(name.to_owned()));
     }
+    if !(1..=100).contains(&weight) {
+        return Err(TenantError::BadWeight(weight));
+    }
     let created = sqlx::query_as!(
         TenantObject,
-        "insert into tenants (tenant_id, name) values ($1, $2)
+        "insert into tenants (tenant_id, name, weight) values ($1, $2, $3)
              on conflict on constraint tenants_name do nothing
-         returning tenant_id as id, name, created_at",
+         returning tenant_id as id, name, weight, created_at",
         Uuid::now_v7(),
-        name
+        name,
+        weight
     )
     .fetch_optional(db)
     .await?;
@@ -67,7 +75,7 @@ impl Views {
         let read = rows_to_read(limit);
         let mut items = sqlx::query_as!(
             TenantObject,
-            "select tenant_id as id, name, created_at
+            "select tenant_id as id, name, weight, created_at
                from tenants
               where tenant_id > $1
               order by tenant_id

@@ -31,6 +31,8 @@ pub enum Ended {
 pub struct Move {
     pub task: TaskKey,
     pub from: TaskState,
+    /// The reason the row must have, where its state does not say enough.
+    pub from_reason: Option<Reason>,
     /// The attempt the row must be at.
     pub attempt: i32,
     pub to: TaskState,
@@ -59,6 +61,7 @@ impl Move {
         Self {
             task,
             from,
+            from_reason: None,
             attempt,
             to,
             reason: None,
@@ -155,6 +158,7 @@ struct Columns {
     events: Vec<i16>,
     bodies: Vec<Option<String>>,
     quiet: Vec<bool>,
+    from_reasons: Vec<i16>,
     receipted: Vec<bool>,
     /// Outputs that are too large for their row; stored before the rows that name them.
     bodies_of_blobs: Vec<(TenantId, blobs::Blob)>,
@@ -254,6 +258,7 @@ pub(super) async fn transition_in(
         actor as _,
         Reason::SessionPaused.code(),
         Reason::Lock.code(),
+        &columns.from_reasons,
     )
     .fetch_one(conn)
     .await?;
@@ -350,6 +355,7 @@ impl Columns {
         self.events.push(m.event.map_or(-1, EventKind::code));
         self.bodies.push(m.body.as_ref().map(to_text));
         self.quiet.push(m.quiet);
+        self.from_reasons.push(m.from_reason.map_or(-1, Reason::code));
     }
 }
 

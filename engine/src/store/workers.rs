@@ -1,9 +1,14 @@
 //! Workers: their rows, leases and routes. Only the database's clock decides about a lease.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::id::{Fence, WorkerId};
+use crate::{
+    id::{Fence, TenantId, WorkerId},
+    turns::Lane,
+};
 
 /// What a worker says of itself when it registers.
 #[derive(Debug, Clone)]
@@ -87,6 +92,35 @@ pub async fn forget_ended(db: &PgPool) -> sqlx::Result<u64> {
 /// The routes that a worker with these capabilities can serve; `*` among them serves all.
 pub async fn routes(db: &PgPool, capabilities: &[String]) -> sqlx::Result<Vec<i32>> {
     sqlx::query_file_scalar!("src/store/sql/routes.sql", capabilities).fetch_all(db).await
+}
+
+/// The same by the tenants whose routes they are.
+pub async fn lanes(db: &PgPool, capabilities: &[String]) -> sqlx::Result<Vec<Lane>> {
+    let rows = sqlx::query_file!("src/store/sql/lanes.sql", capabilities).fetch_all(db).await?;
+    let mut lanes: BTreeMap<Uuid, Lane> = BTreeMap::new();
+    for row in rows {
+        let lane = lanes.entry(row.tenant_id).or_insert_with(|| Lane {
+            tenant: TenantId(row.tenant_id),
+            weight: row.weight,
+            routes: Vec::new(),
+        });
+        lane.routes.push(row.id);
+    }
+    Ok(lanes.into_values().collect())
+}
+
+/// Routes that one look for live ones finds at most.
+const LIVE_MAX: i32 = 1_000;
+
+/// The routes that have something ready, from the one after `after` on; where there are more than one
+/// look finds, another goes on after the last of them.
+pub async fn live_routes(db: &PgPool, after: i32) -> sqlx::Result<(Vec<i32>, Option<i32>)> {
+    let routes = sqlx::query_file_scalar!("src/store/sql/live_routes.sql", after, LIVE_MAX)
+        .fetch_all(db)
+        .await?;
+    let is_cut = i32::try_from(routes.len()).is_ok_and(|count| count == LIVE_MAX);
+    let last = routes.last().copied().filter(|_| is_cut);
+    Ok((routes, last))
 }
 
 /// How a fence stands.

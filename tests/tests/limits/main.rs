@@ -6,3 +6,5 @@
 mod line;
 mod locks;
 mod places;
+mod storm;
+mod turns;

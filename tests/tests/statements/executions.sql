@@ -16,7 +16,7 @@ execute children_left (11, 16);
 
 execute children_over (11);
 
-execute claim ('{1,2,3,4,5,6}', 500, worker(1), null);
+execute claim ('{1,2,3,4,5,6}', 500, worker(1), null, '{}');
 
 execute closing;
 
@@ -58,9 +58,13 @@ execute held_rows (tenants(10), same(session(9901), 10), numbers(51, 60), worker
 
 execute held_sessions (tenants(10), sessions(9901, 9910), worker(1));
 
+execute lanes (capabilities(1, 50));
+
 -- Ten limits that are known and ten that are new, and what ten rows hold.
 execute limits_lock (tenants(20), same(0::smallint, 20), limit_names(4991, 5010), same(1, 20),
                      sessions(9801, 9820), tenants(10), sessions(11, 101, 10), same(1, 10));
+
+execute live_routes (0, 1000);
 
 execute locks_grant (tenants(20), limit_names(1, 20), 17);
 
@@ -139,7 +143,8 @@ execute transition (tenants(10), sessions(9901, 9910), same(-1, 10), slots(10, 1
                     same(null::bytea, 100), same(null::text, 100), same(-1::bigint, 100),
                     same(3, 100), same(1::smallint, 100), same(-1, 100), same(null::text, 100),
                     same(18::smallint, 100), same(null::text, 100), same(false, 100),
-                    worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null, 10::smallint, 17::smallint);
+                    worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null, 10::smallint, 17::smallint,
+                    same((-1)::smallint, 100));
 
 execute undecided (500);
 

@@ -80,6 +80,8 @@ impl Candidate {
     pub(super) fn to(&self, state: TaskState) -> Move {
         let mut to = Move::new(self.task, self.attempt, self.state, state);
         to.locks = self.is(flags::LOCK);
+        // Two that decide it at once: what it becomes may be blocked too.
+        to.from_reason = self.has_locks.then_some(Reason::Lock);
         to
     }
 

@@ -1,12 +1,12 @@
 -- $1 routes int[] (rotated on every call: arms are read in this order), $2 limit, $3 worker uuid,
--- $4 the one session that is served, or null
+-- $4 the one session that is served, or null, $5 int[] at most so many of each route (none: $2)
 -- Run with synchronous_commit = off: a claim lost in a crash is a task that is still ready.
 with picked as materialized (
     -- An array made by an init plan: the limit cannot mislead the planner. No sort above the arms:
     -- they stop when the batch is full, and nothing is locked in vain.
     select array(
                select x.ctid
-                 from unnest($1::int[]) as r (route)
+                 from unnest($1::int[], $5::int[]) as r (route, share)
                 cross join lateral (
                       select q.ctid
                         from tasks q
@@ -16,7 +16,7 @@ with picked as materialized (
                                 from session_progress p
                                where p.tenant_id = q.tenant_id and p.session_id = q.session_id)
                        order by q.rank
-                       limit $2::int
+                       limit coalesce(r.share, $2::int)
                          for update of q skip locked) x
                 limit $2::int) as ctids
 ), claimed as (

@@ -15,7 +15,7 @@
 -- $24 routes int[], $25 room int: how many freed tasks the worker takes at once
 -- $26 receipted bool[] by slot: a receipt of the worker already names the session; $27 actor text
 -- $28 the reason of rows that would be ready if their session were not paused, $29 of those that wait
---   for locks: they have not begun
+--   for locks: they have not begun; $30 smallint[] per row: the reason it must have (-1: any)
 with locked as materialized (
     -- Lock order: sessions first. The row read here is the newest, whatever the snapshot.
     select k.slot, p.next_event, p.open, p.bad, p.allowed, p.state, p.sweep, p.closing,
@@ -46,10 +46,10 @@ with locked as materialized (
       from unnest($4::int[], $5::int[], $6::smallint[], $7::int[], $8::smallint[], $9::smallint[],
                   $10::text[], $11::bytea[], $12::text[], $13::bigint[], $14::int[],
                   $15::smallint[], $16::int[], $17::text[], $18::smallint[], $19::text[],
-                  $20::bool[])
+                  $20::bool[], $30::smallint[])
            with ordinality as i (slot, seq, from_state, attempt, to_state, reason, output,
                                  output_blob, error, delay_ms, started_ms, outcome, children,
-                                 opened, event, body, quiet, ord)
+                                 opened, event, body, quiet, from_reason, ord)
 ), done as (
     -- The fence. What it does not hold for changes nothing and is answered as lost.
     update tasks t
@@ -91,6 +91,7 @@ with locked as materialized (
      where b.leased and b.n = cardinality($2::uuid[]) and b.alive[i.slot]
        and t.tenant_id = i.tenant_id and t.session_id = i.session_id and t.seq = i.seq
        and t.state = i.from_state and t.attempt = i.attempt
+       and (i.from_reason < 0 or t.reason = i.from_reason)
        and (i.from_state <> 3 or $21::uuid is null or t.worker = $21)
     returning i.slot, t.seq, t.attempt, t.state, t.reason, t.flags, t.parent, t.dependents,
               t.started_at, i.ord::int as ord, i.event, i.body, i.quiet, i.opened,

@@ -116,7 +116,13 @@ impl Hand {
         match deed {
             Deed::Nothing => Done::Nothing,
             Deed::Claim(limit) => {
-                let ask = Ask { worker: self.id, routes: &self.routes, limit, session: None };
+                let ask = Ask {
+                    worker: self.id,
+                    routes: &self.routes,
+                    shares: &[],
+                    limit,
+                    session: None,
+                };
                 let claimed = claim::claim(&lane.claims, ask).await.expect("a claim is answered");
                 if claimed.tasks.is_empty() { Done::Nothing } else { Done::Claimed(claimed) }
             }
