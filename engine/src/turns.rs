@@ -82,7 +82,8 @@ impl Turns {
         let is_full = i32::try_from(all).is_ok_and(|all| all >= room);
         let visited: HashSet<TenantId> = visits.iter().map(|visit| visit.tenant).collect();
         for lane in lanes.iter().filter(|lane| visited.contains(&lane.tenant)) {
-            let count = taken.get(&lane.tenant).copied().unwrap_or(usize::from(!is_full));
+            let none = usize::from(!is_full);
+            let count = taken.get(&lane.tenant).copied().unwrap_or(none);
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             let pass = self.passes.entry(lane.tenant).or_insert(self.now);
             *pass += f64::from(count) / f64::from(lane.weight.max(1));

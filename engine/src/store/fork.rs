@@ -61,11 +61,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     let forked = SessionKey { tenant: origin.tenant, id: SessionId(id) };
     let place = Place::of(&info.version, forked, &title, &inputs)
         .map_err(|failure| SteerError::Inputs(vec![failure.message]))?;
-    let mut told = Map::from_iter([
-        ("forked_from".to_owned(), json!(origin.id)),
-        ("at".to_owned(), json!(new.task)),
-    ]);
-    told.extend(new.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
+    let told = told(&new.task, origin.id, new.reason);
     sqlx::query_file!(
         "src/store/sql/fork.sql",
         origin.tenant.0,
@@ -92,14 +88,19 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     .execute(&mut *tx)
     .await?;
     let key = SessionKey { tenant: origin.tenant, id: SessionId(id) };
-    if let Some(place) = place {
-        places::hold_back(&mut tx, key).await?;
-        places::enter(&mut tx, &place).await?;
-    }
+    places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
     Ok(key)
+}
+
+/// What the event says of the fork.
+fn told(task: &str, origin: SessionId, reason: Option<String>) -> Map<String, Value> {
+    let mut told =
+        Map::from_iter([("forked_from".to_owned(), json!(origin)), ("at".to_owned(), json!(task))]);
+    told.extend(reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
+    told
 }
 
 /// The title and the inputs that a session has by now.

@@ -200,9 +200,18 @@ pub(super) async fn wait(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result
     .map(|_| ())
 }
 
-/// A session that was let go before waits for its place from here on: nothing of it goes on. Its row is
-/// locked.
-pub(super) async fn hold_back(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<()> {
+/// A session that was let go before asks for its place, if it needs one. Its row is locked.
+pub(super) async fn ask_again(
+    tx: &mut PgConnection,
+    place: Option<&Place>,
+) -> Result<(), EnterError> {
+    let Some(place) = place else { return Ok(()) };
+    hold_back(tx, place.session).await?;
+    enter(tx, place).await.map(|_| ())
+}
+
+/// Nothing of a session that was let go goes on before it has its place.
+async fn hold_back(tx: &mut PgConnection, key: SessionKey) -> sqlx::Result<()> {
     sqlx::query!(
         "with held as (
              update session_progress

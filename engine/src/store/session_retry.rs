@@ -92,10 +92,7 @@ pub async fn retry(
     told.extend(wish.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
     let written = Written { reopening: &reopening, timeouts: &timeouts, inputs, told };
     write(&mut tx, key, actor, version.plan.fail_fast, written).await?;
-    if let Some(place) = place {
-        places::hold_back(&mut tx, key).await?;
-        places::enter(&mut tx, &place).await?;
-    }
+    places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);

@@ -51,7 +51,7 @@ async fn it_is_kept_through_back_off_and_goes_back_with_the_last_attempt() {
     stage.settle().await;
     let player = stage.player("player").await;
     let held = player.claim_one().await;
-    assert!(player.ends(retried(held.fence, Duration::from_secs(60))).await);
+    assert!(player.ends(retried(held.fence, Duration::from_mins(1))).await);
     stage.settle().await;
     assert!(waits_for_lock(&stage, second, 1).await, "another try follows");
     assert!(player.claim(10).await.is_empty());

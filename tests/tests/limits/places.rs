@@ -1,6 +1,6 @@
 //! Places of sessions: who runs, who waits for whom, and that places are left whatever way a session ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jobshop_engine::{
     id::{SessionKey, TenantId},
@@ -158,7 +158,7 @@ async fn a_session_that_does_not_wait_is_refused_with_the_holders() {
         workflows::version_of(&stage.store, TenantId::DEFAULT, &limited(1, OnFull::Reject))
             .await
             .unwrap();
-    let new = || NewSession::new(version.clone());
+    let new = || NewSession::new(Arc::clone(&version));
     let first = sessions::create(&stage.store, new()).await.unwrap().key;
     let refused = sessions::create(&stage.store, new()).await;
     let Err(CreateError::Full(full)) = refused else { panic!("{refused:?}") };

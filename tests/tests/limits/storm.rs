@@ -26,7 +26,7 @@ use crate::line::tickets;
 
 const CLIENTS: u64 = 32;
 /// For what 32 of them do on one machine.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Six tasks, each with three of five locks, some of them in items that take one more name.
 const WORKFLOW: &str = "{ version: 1, name: storm, concurrency: { key: storm, limit: 8 }, tasks: {
