@@ -229,6 +229,31 @@ outputs: { it: '${{ tasks.b.outputs.x }}' }
 }
 
 #[tokio::test]
+async fn an_allowed_failure_does_not_take_back_that_somebody_completed_the_session() {
+    let definition = "
+version: 1
+name: nearly
+tasks:
+  a: { uses: builtin/noop, continue_on_failure: true }
+  b: { needs: [a], uses: builtin/noop }
+finally:
+  last: { uses: builtin/noop }
+";
+    let mut stand = Stand::new().await;
+    let id = stand.submit(definition).await;
+    stand.settle().await;
+    let a = stand.claim_one().await;
+    assert!(stand.ends(failed(a.fence)).await);
+    stand.acts(&id, "complete").await;
+    stand.settle().await;
+    let last = stand.claim_one().await;
+    assert!(stand.ends(succeeded(last.fence)).await);
+    stand.settle().await;
+    assert_eq!(stand.status(&id).await, "completed");
+    assert_eq!(stand.tasks(&id).await, ["a failed", "b cancelled", "last completed"]);
+}
+
+#[tokio::test]
 async fn finally_runs_after_a_stop_and_compensation_before_it() {
     let definition = "
 version: 1

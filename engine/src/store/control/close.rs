@@ -90,7 +90,9 @@ async fn result(
     if candidate.phase > Phase::Tasks {
         let decided = candidate.result.unwrap_or(SessionState::Failed);
         let failed = has_failed(store, candidate.key, &info.version.plan).await?;
-        let state = closing::after(decided, failed, candidate.allowed > 0);
+        // What somebody completed by hand may have had failures before.
+        let allowed = candidate.allowed > 0 && has_allowed(store, candidate.key).await?;
+        let state = closing::after(decided, failed, allowed);
         return Ok(Result { state, outputs: None, failure: None });
     }
     let decided = || session::result(candidate.bad, candidate.allowed);
@@ -149,6 +151,25 @@ async fn has_failed(store: &Store, key: SessionKey, plan: &Plan) -> sqlx::Result
         TaskState::Cancelled.code(),
         plan.compensations().next().is_some(),
         flags::COMPENSATION,
+    )
+    .fetch_one(&store.pool)
+    .await
+}
+
+/// Whether something that ran after the result was decided had an allowed failure.
+async fn has_allowed(store: &Store, key: SessionKey) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from tasks
+                           where tenant_id = $1 and session_id = $2 and flags & $3 <> 0
+                             and ((state = $4 and flags & $5 <> 0)
+                                  or (state = $6 and flags & $7 <> 0))) as "allowed!""#,
+        key.tenant.0,
+        key.id.0,
+        flags::FINALLY | flags::COMPENSATION,
+        TaskState::Failed.code(),
+        flags::ALLOWED,
+        TaskState::Cancelled.code(),
+        flags::ALLOWED_BY_GROUP,
     )
     .fetch_one(&store.pool)
     .await
