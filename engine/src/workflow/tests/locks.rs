@@ -111,12 +111,22 @@ name: wrong
 concurrency: { key: '${{ tasks.a.outputs.x }}-${{ input.x }}', cancel-in-progress: true }
 tasks:
   a: { run: ls }
-"), @"");
+"), @r"
+    3:26 `a` is a task, and this is for every task
+         put it on the tasks that need it
+    3:51 `input` is undefined
+         write `inputs`
+    3:64 unknown key `cancel-in-progress` in `concurrency`
+         use `on_full: queue`, `reject` or `cancel_oldest`
+    ");
     insta::assert_snapshot!(problems("
 version: 1
 name: wrong
 concurrency: 2
 tasks:
   a: { run: ls }
-"), @"");
+"), @r#"
+    3:14 `concurrency` must be a map, not a number
+         write { key: "repo-${{ inputs.repo }}", limit: 2 }
+    "#);
 }
