@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
@@ -11,13 +11,13 @@ use jobshop_engine::{
     schedule::{CatchUp, Cron, CronError, Overlap, Rule, ScheduleId, zone_from_name},
     store::{
         schedule_view::{FireObject, ScheduleObject},
-        schedules::{self, ScheduleError},
+        schedules::{self, Asked, ScheduleError},
         session_view::SessionObject,
         view::Page,
     },
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -25,7 +25,7 @@ use crate::{
     app::Shared,
     auth::{Admin, Caller},
     error::{ApiError, Problem},
-    extract::{Body, OptionalBody, PageQuery, Path, Query, page_limit},
+    extract::{Body, OptionalBody, PageQuery, Path, Query, idempotency, page_limit},
 };
 
 /// Times that are previewed at most, and unless something else is asked for.
@@ -175,7 +175,8 @@ async fn show(caller: Caller, path: SchedulePath) -> Result<Json<ScheduleObject>
     responses((status = NO_CONTENT), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem)))]
 async fn delete(Admin(caller): Admin, path: SchedulePath) -> Result<StatusCode, ApiError> {
-    schedules::delete(&caller.store, caller.tenant(), &id_of(path)?).await?;
+    let id = id_of(path)?;
+    schedules::delete(&caller.store, caller.tenant(), &id, Some(caller.name())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -196,7 +197,8 @@ async fn pause(
     OptionalBody(body): OptionalBody<PauseBody>,
 ) -> Result<Json<ScheduleObject>, ApiError> {
     let id = id_of(path)?;
-    schedules::pause(&caller.store, caller.tenant(), &id, body.reason.as_deref()).await?;
+    let (reason, actor) = (body.reason.as_deref(), Some(caller.name()));
+    schedules::pause(&caller.store, caller.tenant(), &id, reason, actor).await?;
     Ok(Json(caller.views.schedule(&id).await?))
 }
 
@@ -207,7 +209,7 @@ async fn pause(
               (status = CONFLICT, body = Problem)))]
 async fn resume(caller: Caller, path: SchedulePath) -> Result<Json<ScheduleObject>, ApiError> {
     let id = id_of(path)?;
-    schedules::resume(&caller.store, caller.tenant(), &id).await?;
+    schedules::resume(&caller.store, caller.tenant(), &id, Some(caller.name())).await?;
     Ok(Json(caller.views.schedule(&id).await?))
 }
 
@@ -219,22 +221,32 @@ struct TriggerBody {
     inputs: Map<String, Value>,
 }
 
-/// Starts a session of the schedule now, whatever else runs and even while it is paused.
+/// Starts a session of the schedule now, whatever else runs and even while it is paused. With the
+/// header `idempotency-key` the same request sent again answers with the same session.
 #[utoipa::path(post, path = "/api/v1/schedules/{workflow}/{name}/trigger", tag = "schedules", operation_id = "trigger_schedule",
-    params(("workflow" = String, Path), ("name" = String, Path)), request_body = Option<TriggerBody>,
-    responses((status = CREATED, body = SessionObject), (status = NOT_FOUND, body = Problem),
+    params(("workflow" = String, Path), ("name" = String, Path),
+           ("idempotency-key" = Option<String>, Header,
+            description = "Makes the request safe to send again")),
+    request_body = Option<TriggerBody>,
+    responses((status = CREATED, body = SessionObject),
+              (status = OK, body = SessionObject, description = "It was started before"),
+              (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem),
               (status = CONFLICT, body = Problem), (status = UNPROCESSABLE_ENTITY, body = Problem)))]
 async fn trigger(
     caller: Caller,
     path: SchedulePath,
+    headers: HeaderMap,
     OptionalBody(body): OptionalBody<TriggerBody>,
 ) -> Result<Response, ApiError> {
     let (id, tenant) = (id_of(path)?, caller.tenant());
-    let session = schedules::trigger(&caller.store, tenant, &id, body.inputs).await?;
-    let key = jobshop_engine::id::SessionKey { tenant, id: session };
-    let location = format!("/api/v1/sessions/{session}");
-    let session = caller.views.session(key).await?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(session)).into_response())
+    let request = json!({ "schedule": id, "inputs": body.inputs });
+    let idempotency = idempotency(&headers, &request)?;
+    let asked = Asked { by: Some(caller.name()), idempotency };
+    let started = schedules::trigger(&caller.store, tenant, &id, body.inputs, asked).await?;
+    let location = format!("/api/v1/sessions/{}", started.key.id);
+    let session = caller.views.session(started.key).await?;
+    let status = if started.existing { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, [(header::LOCATION, location)], Json(session)).into_response())
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -272,7 +284,8 @@ async fn backfill(
     Body(body): Body<BackfillBody>,
 ) -> Result<Json<Backfill>, ApiError> {
     let (id, tenant) = (id_of(path)?, caller.tenant());
-    let done = schedules::backfill(&caller.store, tenant, &id, (body.from, body.to)).await?;
+    let (span, actor) = ((body.from, body.to), Some(caller.name()));
+    let done = schedules::backfill(&caller.store, tenant, &id, span, actor).await?;
     let items = done.into_iter().map(|time| BackfilledTime {
         fire_time: time.fire_time,
         status: time.state.as_str(),

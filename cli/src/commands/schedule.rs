@@ -5,6 +5,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::request::InputArgs;
 use crate::app::App;
@@ -42,6 +43,9 @@ pub(super) enum ScheduleCommand {
         name: ScheduleName,
         #[command(flatten)]
         inputs: InputArgs,
+        /// Triggering again with the same key answers with the same session
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
     },
     /// Make up for past times that nothing was decided for
     Backfill(Backfill),
@@ -97,7 +101,9 @@ impl ScheduleCommand {
             Self::Resume(name) => {
                 tell(app, &client.post(&name.path(&["resume"]), &json!({}), None).await?)
             }
-            Self::Trigger { name, inputs } => trigger(app, &client, &name, &inputs).await,
+            Self::Trigger { name, inputs, idempotency_key } => {
+                trigger(app, &client, (&name, &inputs), idempotency_key).await
+            }
             Self::Backfill(command) => command.execute(app, &client).await,
             Self::Next(command) => command.execute(app, &client).await,
             Self::Delete(name) => {
@@ -176,12 +182,13 @@ async fn list(app: &App, client: &Client, workflow: Option<&str>) -> Result<Exit
 async fn trigger(
     app: &App,
     client: &Client,
-    name: &ScheduleName,
-    inputs: &InputArgs,
+    (name, inputs): (&ScheduleName, &InputArgs),
+    key: Option<String>,
 ) -> Result<Exit, Failure> {
     let plan = super::request::Source::Workflow(name.id.0.clone()).plan(client).await?;
     let body = json!({ "inputs": inputs.given(&plan)? });
-    let object = client.post(&name.path(&["trigger"]), &body, None).await?;
+    let key = key.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let object = client.post(&name.path(&["trigger"]), &body, Some(&key)).await?;
     if app.output.is_json() {
         app.output.json(&object)?;
         return Ok(Exit::Done);

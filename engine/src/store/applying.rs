@@ -149,7 +149,7 @@ pub async fn apply_all(
         stand_for(&mut tx, tenant, change, applying.actor).await?;
         let definition = set.named(&change.name);
         let triggers = definition.map(|it| it.plan.schedules.as_slice()).unwrap_or_default();
-        schedules::sync(&mut tx, tenant, &change.name, triggers).await?;
+        schedules::sync(&mut tx, tenant, &change.name, triggers, applying.actor).await?;
     }
     tx.commit().await?;
     store.hints.send(Hint::Undecided);

@@ -12,7 +12,7 @@ use super::{
     sessions::{CreateError, NewSession, Rows},
 };
 use crate::{
-    id::{SessionId, TenantId},
+    id::{SessionId, SessionKey, TenantId},
     schedule::{Due, Rule, ScheduleId},
 };
 use std::sync::Arc;
@@ -26,6 +26,17 @@ pub enum FireKind {
     Hand,
     /// Somebody wanted a session for a time that is past.
     Backfill,
+}
+
+/// Why a fire came, and who asked for it where that was not the clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause<'a> {
+    pub(super) kind: FireKind,
+    pub(super) by: Option<&'a str>,
+}
+
+impl Cause<'_> {
+    pub(super) const CLOCK: Self = Self { kind: FireKind::Clock, by: None };
 }
 
 /// What became of a fire.
@@ -147,6 +158,7 @@ pub(super) struct Fires {
     states: Vec<i16>,
     session_ids: Vec<Option<Uuid>>,
     reasons: Vec<Option<String>>,
+    asked_by: Vec<Option<String>>,
 }
 
 impl Fires {
@@ -155,7 +167,7 @@ impl Fires {
         &mut self,
         schedule: &Locked,
         time: DateTime<Utc>,
-        kind: FireKind,
+        cause: Cause<'_>,
         version: &Arc<Version>,
     ) -> Result<SessionId, CreateError> {
         let fire_time = time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
@@ -163,12 +175,15 @@ impl Fires {
         let new = NewSession {
             inputs: schedule.rule.with.clone(),
             metadata: metadata.as_object().cloned().unwrap_or_default(),
-            created_by: Some(format!("schedule:{}", schedule.id)),
+            created_by: Some(match cause.by {
+                Some(person) => person.to_owned(),
+                None => format!("schedule:{}", schedule.id),
+            }),
             schedule: Some(schedule.id.clone()),
             ..NewSession::new(Arc::clone(version))
         };
         let session = self.sessions.push(&new)?;
-        self.push(schedule, time, (kind, FireState::Started), Some(session.0), None);
+        self.push(schedule, time, (cause, FireState::Started), Some(session.0), None);
         Ok(session)
     }
 
@@ -177,7 +192,7 @@ impl Fires {
         &mut self,
         schedule: &Locked,
         time: DateTime<Utc>,
-        what: (FireKind, FireState),
+        what: (Cause<'_>, FireState),
         reason: Option<String>,
     ) {
         self.push(schedule, time, what, None, reason);
@@ -187,14 +202,15 @@ impl Fires {
         &mut self,
         schedule: &Locked,
         time: DateTime<Utc>,
-        (kind, state): (FireKind, FireState),
+        (cause, state): (Cause<'_>, FireState),
         session: Option<Uuid>,
         reason: Option<String>,
     ) {
         self.tenants.push(schedule.tenant.0);
         self.schedules.push(schedule.id.to_string());
         self.times.push(time);
-        self.kinds.push(kind.code());
+        self.kinds.push(cause.kind.code());
+        self.asked_by.push(cause.by.map(str::to_owned));
         self.states.push(state.code());
         self.session_ids.push(session);
         self.reasons.push(reason);
@@ -229,7 +245,8 @@ impl Fires {
             &self.kinds,
             &self.states,
             &self.session_ids as _,
-            &self.reasons as _
+            &self.reasons as _,
+            &self.asked_by as _
         )
         .execute(&mut *tx)
         .await?
@@ -261,4 +278,42 @@ pub(super) async fn known(
     .fetch_all(tx)
     .await?;
     Ok(known.into_iter().map(|row| (row.tenant_id, row.schedule_id, row.fire_time)).collect())
+}
+
+/// Locks the schedule that started a session, before the session: whoever fires locks them in that
+/// order.
+pub(super) async fn lock_of(tx: &mut PgConnection, session: SessionKey) -> sqlx::Result<()> {
+    sqlx::query!(
+        "select s.id
+           from sessions x
+           join schedules s on s.tenant_id = x.tenant_id and s.id = x.schedule_id
+          where x.tenant_id = $1 and x.id = $2
+            for no key update of s",
+        session.tenant.0,
+        session.id.0
+    )
+    .fetch_optional(tx)
+    .await
+    .map(|_| ())
+}
+
+/// Counts a session that was opened again among those that its schedule has running, under the lock
+/// of [`lock_of`]. One whose end the schedule has not noticed yet is counted still.
+pub(super) async fn count_again(tx: &mut PgConnection, session: SessionKey) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with again as (
+             update schedule_fires set open = true
+              where tenant_id = $1 and session_id = $2 and state = $3 and not open
+             returning tenant_id, schedule_id
+         )
+         update schedules s set open = s.open + 1
+           from again a
+          where s.tenant_id = a.tenant_id and s.id = a.schedule_id",
+        session.tenant.0,
+        session.id.0,
+        FireState::Started.code()
+    )
+    .execute(tx)
+    .await
+    .map(|_| ())
 }

@@ -60,6 +60,9 @@ pub struct ScheduleObject {
     pub queued: i32,
     #[schema(required)]
     pub created_by: Option<String>,
+    /// Who made it, paused it, resumed it or applied its workflow last.
+    #[schema(required)]
+    pub updated_by: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -97,6 +100,9 @@ pub struct FireObject {
     pub session_id: Option<Uuid>,
     #[schema(required)]
     pub reason: Option<String>,
+    /// Who asked for it; null where the clock did.
+    #[schema(required)]
+    pub created_by: Option<String>,
     pub decided_at: DateTime<Utc>,
 }
 
@@ -114,7 +120,7 @@ impl Views {
             ScheduleRow,
             r#"select id, workflow, source, rule as "rule: Json<Rule>", next_fire, last_fire, runs,
                       failures, open, queued, paused_at, pause_reason, removed_at, created_by,
-                      created_at, updated_at
+                      updated_by, created_at, updated_at
                  from schedules
                 where tenant_id = $1 and id > $2 and ($3::text is null or workflow = $3)
                 order by id
@@ -137,7 +143,7 @@ impl Views {
             ScheduleRow,
             r#"select id, workflow, source, rule as "rule: Json<Rule>", next_fire, last_fire, runs,
                       failures, open, queued, paused_at, pause_reason, removed_at, created_by,
-                      created_at, updated_at
+                      updated_by, created_at, updated_at
                  from schedules
                 where tenant_id = $1 and id = $2"#,
             self.tenant.0,
@@ -162,7 +168,7 @@ impl Views {
         let before = Some(before).filter(|before| *before < DateTime::<Utc>::MAX_UTC);
         let read = rows_to_read(limit);
         let rows = sqlx::query!(
-            "select fire_time, kind, state, session_id, reason, decided_at
+            "select fire_time, kind, state, session_id, reason, created_by, decided_at
                from schedule_fires
               where tenant_id = $1 and schedule_id = $2
                 and fire_time < coalesce($3, 'infinity'::timestamptz)
@@ -188,6 +194,7 @@ impl Views {
                 status: name(&states, row.state),
                 session_id: row.session_id,
                 reason: row.reason,
+                created_by: row.created_by,
                 decided_at: row.decided_at,
             })
             .collect();
@@ -212,6 +219,7 @@ struct ScheduleRow {
     pause_reason: Option<String>,
     removed_at: Option<DateTime<Utc>>,
     created_by: Option<String>,
+    updated_by: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -258,6 +266,7 @@ impl ScheduleRow {
             open: self.open,
             queued: self.queued,
             created_by: self.created_by,
+            updated_by: self.updated_by,
             created_at: self.created_at,
             updated_at: self.updated_at,
         }

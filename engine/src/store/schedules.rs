@@ -10,12 +10,12 @@ use thiserror::Error;
 
 use super::{
     Hint, Store, Version, places,
-    schedule_rows::{self, FireKind, FireState, Fires, Locked},
-    sessions::CreateError,
+    schedule_rows::{self, Cause, FireKind, FireState, Fires, Locked},
+    sessions::{self, CreateError, Created, Idempotency},
     workflows,
 };
 use crate::{
-    id::{SessionId, TenantId},
+    id::{SessionId, SessionKey, TenantId},
     plan::Trigger,
     schedule::{Due, Overlap, Rule, ScheduleId},
     workflow::check_inputs,
@@ -56,6 +56,7 @@ pub(super) async fn sync(
     tenant: TenantId,
     workflow: &str,
     triggers: &[Trigger],
+    actor: Option<&str>,
 ) -> sqlx::Result<()> {
     let known = sqlx::query!(
         r#"select id, source, rule, since, next_fire, due_at, runs, paused_at, removed_at, clock() as "now!"
@@ -74,7 +75,7 @@ pub(super) async fn sync(
         let Some(row) = known.iter().find(|row| row.id == id.as_str()) else {
             let now = clock(tx).await?;
             let due = trigger.rule.first_due(&id, now);
-            insert(tx, tenant, &id, Source::Workflow, (&trigger.rule, due, now), None).await?;
+            insert(tx, tenant, &id, (&trigger.rule, due, now), (Source::Workflow, actor)).await?;
             continue;
         };
         let old: Option<Rule> = serde_json::from_value(row.rule.clone()).ok();
@@ -90,11 +91,11 @@ pub(super) async fn sync(
         let due = kept.or_else(|| trigger.rule.first_due(&id, row.now));
         let due = due.filter(|_| row.paused_at.is_none() && !is_over);
         let since = if has_same_times && kept.is_some() { row.since } else { row.now };
-        replace(tx, tenant, &id, (&trigger.rule, due, since)).await?;
+        replace(tx, tenant, &id, (&trigger.rule, due, since), actor).await?;
     }
     let kept: Vec<String> =
         triggers.iter().map(|trigger| format!("{workflow}/{}", trigger.name)).collect();
-    remove(tx, tenant, workflow, &kept).await
+    remove(tx, tenant, workflow, &kept, actor).await
 }
 
 /// Where a schedule comes from.
@@ -117,14 +118,13 @@ async fn insert(
     tx: &mut PgConnection,
     tenant: TenantId,
     id: &ScheduleId,
-    source: Source,
     (rule, due, now): Told<'_>,
-    created_by: Option<&str>,
+    (source, actor): (Source, Option<&str>),
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "insert into schedules (tenant_id, id, workflow, source, rule, since, next_fire, due_at,
-                                created_by, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $6, $6)
+                                created_by, updated_by, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $6, $6)
              on conflict do nothing",
         tenant.0,
         id.as_str(),
@@ -134,7 +134,9 @@ async fn insert(
         now,
         due.map(|due| due.fire),
         due.map(|due| due.at),
-        created_by
+        // The other ones are the workflow's.
+        actor.filter(|_| source == Source::Hand),
+        actor
     )
     .execute(tx)
     .await?;
@@ -146,11 +148,12 @@ async fn replace(
     tenant: TenantId,
     id: &ScheduleId,
     (rule, due, since): Told<'_>,
+    actor: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update schedules
             set source = $3, rule = $4, since = $5, next_fire = $6, due_at = $7, removed_at = null,
-                updated_at = clock()
+                updated_at = clock(), updated_by = $8
           where tenant_id = $1 and id = $2",
         tenant.0,
         id.as_str(),
@@ -158,7 +161,8 @@ async fn replace(
         sqlx::types::Json(rule) as _,
         since,
         due.map(|due| due.fire),
-        due.map(|due| due.at)
+        due.map(|due| due.at),
+        actor
     )
     .execute(tx)
     .await
@@ -171,11 +175,12 @@ async fn remove(
     tenant: TenantId,
     workflow: &str,
     kept: &[String],
+    actor: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "with removed as (
              update schedules
-                set removed_at = clock(), updated_at = clock(), next_fire = null, due_at = null,
+                set removed_at = clock(), updated_at = clock(), updated_by = $6, next_fire = null, due_at = null,
                     queued = 0
               where tenant_id = $1 and workflow = $2 and source = $3 and removed_at is null
                 and id <> all ($4)
@@ -189,7 +194,8 @@ async fn remove(
         workflow,
         Source::Workflow.code(),
         kept,
-        FireState::Skipped.code()
+        FireState::Skipped.code(),
+        actor
     )
     .execute(tx)
     .await
@@ -211,7 +217,7 @@ pub async fn create(
     let Some(due) = rule.first_due(id, now) else {
         return Err(ScheduleError::Invalid("the schedule would never fire: it is over".to_owned()));
     };
-    if !insert(&mut tx, tenant, id, Source::Hand, (rule, Some(due), now), created_by).await? {
+    if !insert(&mut tx, tenant, id, (rule, Some(due), now), (Source::Hand, created_by)).await? {
         return Err(ScheduleError::Exists(id.clone()));
     }
     tx.commit().await?;
@@ -225,15 +231,17 @@ pub async fn pause(
     tenant: TenantId,
     id: &ScheduleId,
     reason: Option<&str>,
+    actor: Option<&str>,
 ) -> Done<()> {
     let done = sqlx::query!(
         "update schedules
             set paused_at = clock(), pause_reason = $3, next_fire = null, due_at = null,
-                updated_at = clock()
+                updated_at = clock(), updated_by = $4
           where tenant_id = $1 and id = $2 and paused_at is null and removed_at is null",
         tenant.0,
         id.as_str(),
-        reason
+        reason,
+        actor
     )
     .execute(&store.pool)
     .await?;
@@ -245,7 +253,12 @@ pub async fn pause(
 }
 
 /// Lets a schedule fire again, from now on: what it would have fired meanwhile is not made up for.
-pub async fn resume(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()> {
+pub async fn resume(
+    store: &Store,
+    tenant: TenantId,
+    id: &ScheduleId,
+    actor: Option<&str>,
+) -> Done<()> {
     let mut tx = store.pool.begin().await?;
     let found = refuse_disabled(lock(&mut tx, tenant, id).await?)?;
     if !found.is_paused {
@@ -257,13 +270,14 @@ pub async fn resume(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()
     sqlx::query!(
         "update schedules
             set paused_at = null, pause_reason = null, failures = 0, since = $3, next_fire = $4,
-                due_at = $5, updated_at = $3
+                due_at = $5, updated_at = $3, updated_by = $6
           where tenant_id = $1 and id = $2",
         tenant.0,
         id.as_str(),
         found.now,
         due.map(|due| due.fire),
-        due.map(|due| due.at)
+        due.map(|due| due.at),
+        actor
     )
     .execute(&mut *tx)
     .await?;
@@ -272,23 +286,44 @@ pub async fn resume(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()
     Ok(())
 }
 
+/// Who asks for a session now, and the key of the request.
+#[derive(Debug, Clone, Default)]
+pub struct Asked<'a> {
+    pub by: Option<&'a str>,
+    pub idempotency: Option<Idempotency>,
+}
+
 /// Starts a session now, whatever else runs and whether the schedule is paused. `inputs` are laid
-/// over those of the schedule.
+/// over those of the schedule. The same request with the same key starts nothing more.
 pub async fn trigger(
     store: &Store,
     tenant: TenantId,
     id: &ScheduleId,
     inputs: Map<String, Value>,
-) -> Done<SessionId> {
-    let version = version_of(store, tenant, id).await?;
+    asked: Asked<'_>,
+) -> Done<Created> {
+    let existing = |session| Created { key: SessionKey { tenant, id: session }, existing: true };
     let mut tx = store.pool.begin().await?;
+    if let Some(idempotency) = &asked.idempotency
+        && let Some(first) = sessions::known_by(&mut tx, tenant, idempotency).await?
+    {
+        return Ok(existing(first));
+    }
+    let version = version_of(store, tenant, id).await?;
     let mut found = refuse_disabled(lock(&mut tx, tenant, id).await?)?;
     found.schedule.rule.with.extend(inputs);
     let mut fires = Fires::default();
-    let session = fires.start(&found.schedule, found.now, FireKind::Hand, &version)?;
+    let cause = Cause { kind: FireKind::Hand, by: asked.by };
+    let session = fires.start(&found.schedule, found.now, cause, &version)?;
+    let key = SessionKey { tenant, id: session };
+    if let Some(idempotency) = &asked.idempotency
+        && let Some(first) = sessions::first_with_key(&mut tx, key, idempotency).await?
+    {
+        return Ok(existing(first));
+    }
     found.schedule.open += 1;
     commit(store, tx, fires, found.schedule).await?;
-    Ok(session)
+    Ok(Created { key, existing: false })
 }
 
 /// What became of a time that was to be made up for.
@@ -306,6 +341,7 @@ pub async fn backfill(
     tenant: TenantId,
     id: &ScheduleId,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
+    actor: Option<&str>,
 ) -> Done<Vec<Backfilled>> {
     let version = version_of(store, tenant, id).await?;
     let mut tx = store.pool.begin().await?;
@@ -326,17 +362,18 @@ pub async fn backfill(
     }
     let known = schedule_rows::known(&mut tx, &[(schedule, from)]).await?;
     let mut fires = Fires::default();
+    let cause = Cause { kind: FireKind::Backfill, by: actor };
     let mut done = Vec::new();
     for fire_time in times {
         if known.contains(&(tenant.0, id.to_string(), fire_time)) {
             continue;
         }
         if schedule.rule.overlap == Overlap::Allow {
-            let session = fires.start(schedule, fire_time, FireKind::Backfill, &version)?;
+            let session = fires.start(schedule, fire_time, cause, &version)?;
             schedule.open += 1;
             done.push(Backfilled { fire_time, state: FireState::Started, session: Some(session) });
         } else {
-            fires.note(schedule, fire_time, (FireKind::Backfill, FireState::Queued), None);
+            fires.note(schedule, fire_time, (cause, FireState::Queued), None);
             schedule.queued += 1;
             done.push(Backfilled { fire_time, state: FireState::Queued, session: None });
         }
@@ -346,7 +383,12 @@ pub async fn backfill(
 }
 
 /// Removes a schedule and the record of its fires; its sessions stay.
-pub async fn delete(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()> {
+pub async fn delete(
+    store: &Store,
+    tenant: TenantId,
+    id: &ScheduleId,
+    actor: Option<&str>,
+) -> Done<()> {
     let mut tx = store.pool.begin().await?;
     // Whether it is there is told by the same moment as whose it is.
     lock(&mut tx, tenant, id).await?;
@@ -371,6 +413,7 @@ pub async fn delete(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<()
         return Err(ScheduleError::OfWorkflow(id.clone()));
     }
     tx.commit().await?;
+    tracing::info!(tenant.id = %tenant.0, schedule.id = %id, actor, "a schedule was deleted");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::{
     Hint, Store, Version, blobs,
     events::{self, Entry},
-    flags, places,
+    flags, places, schedule_rows,
     sessions::SteerError,
     steer,
 };
@@ -48,6 +48,7 @@ pub async fn retry(
     actor: Option<&str>,
 ) -> Result<usize, SteerError> {
     let mut tx = store.pool.begin().await?;
+    schedule_rows::lock_of(&mut tx, key).await?;
     let session = sqlx::query!(
         "select state, sweep from session_progress
           where tenant_id = $1 and session_id = $2 for update",
@@ -92,6 +93,7 @@ pub async fn retry(
     told.extend(wish.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
     let written = Written { reopening: &reopening, timeouts: &timeouts, inputs, told };
     write(&mut tx, key, actor, version.plan.fail_fast, written).await?;
+    schedule_rows::count_again(&mut tx, key).await?;
     places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);

@@ -13,7 +13,7 @@ use super::{
     places::{self, EnterError, Place},
 };
 use crate::{
-    id::{SessionId, SessionKey},
+    id::{SessionId, SessionKey, TenantId},
     plan::{BlockIndex, NodeIndex},
     priority::Priority,
     reopen,
@@ -166,8 +166,27 @@ fn tell(store: &Store, undecided: bool) {
     }
 }
 
+/// The session that a request with this key created before.
+pub(super) async fn known_by(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    idempotency: &Idempotency,
+) -> Result<Option<SessionId>, CreateError> {
+    let first = sqlx::query!(
+        "select session_id, request from idempotency_keys where tenant_id = $1 and key = $2",
+        tenant.0,
+        idempotency.key
+    )
+    .fetch_optional(tx)
+    .await?;
+    match first {
+        Some(first) if first.request != idempotency.request => Err(CreateError::KeyReused),
+        first => Ok(first.map(|first| SessionId(first.session_id))),
+    }
+}
+
 /// Takes the key for this session, or finds the session that has it.
-async fn first_with_key(
+pub(super) async fn first_with_key(
     tx: &mut PgConnection,
     key: SessionKey,
     idempotency: &Idempotency,
@@ -186,18 +205,8 @@ async fn first_with_key(
     if taken.rows_affected() == 1 {
         return Ok(None);
     }
-    let first = sqlx::query!(
-        "select session_id, request from idempotency_keys where tenant_id = $1 and key = $2",
-        key.tenant.0,
-        idempotency.key
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if first.request == idempotency.request {
-        Ok(Some(SessionId(first.session_id)))
-    } else {
-        Err(CreateError::KeyReused)
-    }
+    let first = known_by(tx, key.tenant, idempotency).await?;
+    first.map(Some).ok_or(CreateError::Database(sqlx::Error::RowNotFound))
 }
 
 /// New sessions as columns.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const DEFINITION: &str = r#"
+pub(crate) const DEFINITION: &str = r#"
 version: 1
 name: ship
 inputs: { goal: { required: true } }
@@ -16,7 +16,7 @@ triggers:
     - { id: nightly, cron: "30 2 * * *", timezone: Europe/Amsterdam, with: { goal: debt }, jitter: 5m }
 "#;
 
-async fn app() -> TestApp {
+pub(crate) async fn app() -> TestApp {
     let app = TestApp::new().await;
     app.db.freeze_clock(at("2026-03-27T12:00:00Z")).await;
     let applied = app.post("/api/v1/workflows", &json!({ "definition": DEFINITION })).await;
@@ -36,7 +36,7 @@ async fn a_workflow_brings_its_schedules() {
         "pause_after": null, "max_runs": null, "start": null, "until": null,
         "next_fire": "2026-03-28T01:30:00Z", "last_fire": null,
         "runs": 0, "failures": 0, "open": 0, "queued": 0, "created_by": null,
-        "created_at": "2026-03-27T12:00:00Z", "updated_at": "2026-03-27T12:00:00Z",
+        "updated_by": "admin", "created_at": "2026-03-27T12:00:00Z", "updated_at": "2026-03-27T12:00:00Z",
     });
     assert_eq!(list, json!({"items": [wanted], "next": null}));
     assert_eq!(app.get("/api/v1/schedules/ship/nightly").await.json, wanted);

@@ -1,5 +1,8 @@
 //! What becomes of a fire: overlap, catch-up, bounds, failures, edits.
 
+use serde_json::json;
+use uuid::Uuid;
+
 use super::*;
 
 const HOURLY: &str = "{ id: it, cron: \"0 * * * *\" }";
@@ -136,7 +139,7 @@ async fn failures_in_a_row_pause_a_schedule() {
     // It goes on from now, with a clean slate.
     let store = &it.stage.store;
     let id = "nap/it".parse().unwrap();
-    jobshop_engine::store::schedules::resume(store, TenantId::DEFAULT, &id).await.unwrap();
+    jobshop_engine::store::schedules::resume(store, TenantId::DEFAULT, &id, None).await.unwrap();
     it.after(HOUR).await;
     assert_eq!(it.told().await.len(), 3);
     assert_eq!(it.schedule().await.failures, 1);
@@ -191,7 +194,9 @@ async fn a_schedule_stays_paused_when_its_trigger_goes_and_comes_back() {
     let it = Clockwork::new(HOURLY).await;
     it.after(30 * MINUTE).await;
     let (store, tenant, id) = (&it.stage.store, TenantId::DEFAULT, "nap/it".parse().unwrap());
-    jobshop_engine::store::schedules::pause(store, tenant, &id, Some("holidays")).await.unwrap();
+    jobshop_engine::store::schedules::pause(store, tenant, &id, Some("holidays"), None)
+        .await
+        .unwrap();
     it.apply(&[]).await;
     assert_eq!(format!("{:?}", it.schedule().await.status), "Disabled");
     it.apply(&[&hourly("overlap: allow")]).await;
@@ -200,7 +205,79 @@ async fn a_schedule_stays_paused_when_its_trigger_goes_and_comes_back() {
     assert_eq!((schedule.status_reason.as_deref(), schedule.runs), (Some("holidays"), 1));
     it.after(5 * HOUR).await;
     assert_eq!(it.told().await, ["started 10:00"]);
-    jobshop_engine::store::schedules::resume(store, tenant, &id).await.unwrap();
+    jobshop_engine::store::schedules::resume(store, tenant, &id, None).await.unwrap();
     it.after(HOUR).await;
     assert_eq!(it.told().await, ["started 10:00", "started 16:00"]);
+}
+
+/// Runs a session of the schedule again, with a nap that it takes.
+async fn retry(it: &Clockwork, session: Uuid) -> Result<usize, sessions::SteerError> {
+    let key = SessionKey { tenant: TenantId::DEFAULT, id: SessionId(session) };
+    let inputs = json!({ "nap": "90m" }).as_object().cloned().unwrap();
+    let wish = sessions::Wish { inputs, ..sessions::Wish::default() };
+    sessions::retry(&it.stage.store, key, wish, Some("somebody")).await
+}
+
+#[tokio::test]
+async fn a_session_that_is_retried_stands_in_the_way_again() {
+    let it = Clockwork::new(&hourly("overlap: skip, catch_up: all, with: { nap: never }")).await;
+    it.after(30 * MINUTE).await;
+    let session = it.fires().await[0].session_id.unwrap();
+    assert_eq!((it.sessions().await, it.schedule().await.open), (vec!["failed".to_owned()], 0));
+    retry(&it, session).await.unwrap();
+    assert_eq!(it.schedule().await.open, 1);
+    it.stage.settle().await;
+    it.after(HOUR).await;
+    assert_eq!(it.told().await, ["started 10:00", "skipped 11:00"]);
+    it.after(30 * MINUTE).await;
+    assert_eq!((it.sessions().await, it.schedule().await.open), (vec!["completed".to_owned()], 0));
+    it.after(30 * MINUTE).await;
+    assert_eq!(it.told().await[2..], ["started 12:00"]);
+}
+
+#[tokio::test]
+async fn a_session_whose_end_nobody_noticed_is_not_counted_twice() {
+    let it = Clockwork::new(&hourly("overlap: queue, with: { nap: never }")).await;
+    it.stage.db.advance(30 * MINUTE).await;
+    control::tick(&it.stage.store).await.unwrap();
+    let session = it.fires().await[0].session_id.unwrap();
+    // Somebody holds the schedule while its session fails.
+    let mut holder = it.stage.db.pool().begin().await.unwrap();
+    sqlx::query("select from schedules for update").execute(&mut *holder).await.unwrap();
+    it.stage.settle().await;
+    assert_eq!((it.sessions().await, it.schedule().await.open), (vec!["failed".to_owned()], 1));
+    holder.rollback().await.unwrap();
+    retry(&it, session).await.unwrap();
+    assert_eq!((it.schedule().await.open, it.schedule().await.failures), (1, 0));
+    it.stage.settle().await;
+    it.after(HOUR).await;
+    assert_eq!(it.told().await, ["started 10:00", "queued 11:00"]);
+    it.after(30 * MINUTE).await;
+    assert_eq!(it.sessions().await, ["completed", "failed"]);
+    assert_eq!((it.schedule().await.open, it.schedule().await.failures), (0, 1));
+}
+
+#[tokio::test]
+async fn retries_beside_the_clock_leave_the_count_right() {
+    let rule = "{ id: it, cron: \"*/5 * * * *\", overlap: cancel, with: { nap: never } }";
+    let it = Clockwork::new(rule).await;
+    let others: Vec<Store> = (0..3).map(|_| it.stage.another_store()).collect();
+    for _ in 0..30 {
+        it.stage.db.advance(5 * MINUTE).await;
+        let known: Vec<Uuid> = it.fires().await.iter().filter_map(|fire| fire.session_id).collect();
+        let firing = futures::future::join_all(others.iter().map(settle));
+        let retrying = async {
+            for session in known.iter().rev().take(3) {
+                // What has not ended, or has ended well, is refused.
+                let retried = retry(&it, *session).await;
+                assert!(!matches!(retried, Err(sessions::SteerError::Database(_))), "{retried:?}");
+            }
+        };
+        tokio::join!(firing, retrying);
+    }
+    it.stage.settle().await;
+    let sessions = it.sessions().await;
+    let open = sessions.iter().filter(|state| !["failed", "cancelled"].contains(&state.as_str()));
+    let open = i32::try_from(open.filter(|state| *state != "completed").count()).unwrap();
+    assert_eq!(it.schedule().await.open, open, "{sessions:?}");
 }

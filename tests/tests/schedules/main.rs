@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a failed test")]
 
+mod actors;
 mod api;
 mod decisions;
+mod frozen;
 mod many;
 mod person;
 

@@ -173,7 +173,8 @@ async fn backfills_and_triggers_beside_the_clock_lose_and_double_nothing() {
         it.stage.db.advance(15 * MINUTE).await;
         now += 15 * MINUTE;
         let firing = join_all(others.iter().map(settle));
-        let filling = schedules::backfill(&it.stage.store, TenantId::DEFAULT, &id, (begin, now));
+        let filling =
+            schedules::backfill(&it.stage.store, TenantId::DEFAULT, &id, (begin, now), None);
         let (_, filled) = tokio::join!(firing, filling);
         filled.unwrap();
     }

@@ -46,8 +46,13 @@ async fn a_person_sees_and_steers_schedules() {
     assert!(paused.contains("ship/nightly is paused"), "{paused}");
     let session = run(&["trigger", "ship/nightly", "-i", "goal=now", "--json"]).expect(0).json();
     assert_eq!(session["schedule_id"], "ship/nightly");
+    let once = ["trigger", "ship/nightly", "-i", "goal=now", "--idempotency-key", "k", "--json"];
+    assert_eq!(run(&once).expect(0).json()["id"], run(&once).expect(0).json()["id"]);
     let shown = run(&["show", "ship/nightly"]).expect(0).stdout;
-    assert!(shown.contains("holidays") && shown.contains("trigger"), "{shown}");
+    assert!(
+        shown.contains("holidays") && shown.contains("trigger") && shown.contains("admin"),
+        "{shown}"
+    );
     assert_eq!(run(&["show", "ship/nightly", "--json"]).expect(0).json()["status"], "paused");
     assert_eq!(run(&["resume", "ship/nightly", "--json"]).expect(0).json()["status"], "active");
     let span = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-03T00:00:00Z"];

@@ -100,7 +100,7 @@ execute routes (capabilities(1, 50));
 
 execute schedule_fires_write (tenants(50), schedules(1, 50), same(clock(), 50),
                               same(0::smallint, 50), same(2::smallint, 50), same(null::uuid, 50),
-                              same(null::text, 50));
+                              same(null::text, 50), same(null::text, 50));
 
 execute schedules_ended (tenants(50), schedules(1, 50));
 

@@ -12,7 +12,7 @@ use crate::table::{Rows, Text};
 /// How many of its last times are shown.
 const FIRES: u32 = 10;
 
-const FACTS: [&str; 18] = [
+const FACTS: [&str; 20] = [
     "id",
     "status",
     "status_reason",
@@ -31,6 +31,8 @@ const FACTS: [&str; 18] = [
     "next_fire",
     "last_fire",
     "runs",
+    "created_by",
+    "updated_by",
 ];
 
 pub(super) async fn execute(
@@ -55,7 +57,7 @@ pub(super) async fn execute(
     }
     let fires = client.list(&name.path(&["fires"]), &[], Some(FIRES)).await?;
     if !fires.is_empty() {
-        let columns = ["fire_time", "kind", "status", "session_id", "reason"];
+        let columns = ["fire_time", "kind", "status", "session_id", "created_by", "reason"];
         let mut rows = Rows::new(app.output, &columns);
         for fire in &fires {
             rows.push(columns.iter().map(|column| Text::Plain(moment(&fire[*column]))));

@@ -18,7 +18,7 @@ use crate::{
     session::SessionState,
     store::{
         Hint, Store, Version, places,
-        schedule_rows::{self, FireKind, FireState, Fires, Locked},
+        schedule_rows::{self, Cause, FireState, Fires, Locked},
         sessions::{self, EndedAtOnce},
     },
 };
@@ -93,6 +93,8 @@ struct Row {
     schedule: Locked,
     since: DateTime<Utc>,
     queued_fire: Option<DateTime<Utc>>,
+    /// Who asked for it.
+    queued_by: Option<String>,
     /// What its workflow's name stands for.
     version: Option<Arc<Version>>,
     now: DateTime<Utc>,
@@ -136,7 +138,8 @@ async fn lock(
             pause,
         };
         let (since, now) = (row.since, row.now);
-        locked.push(Row { schedule, since, queued_fire: row.queued_fire, version, now });
+        let (queued_fire, queued_by) = (row.queued_fire, row.queued_by);
+        locked.push(Row { schedule, since, queued_fire, queued_by, version, now });
     }
     Ok(locked)
 }
@@ -154,7 +157,8 @@ impl Row {
             return;
         };
         schedule.queued -= 1;
-        self.start(time, FireKind::Clock, fires);
+        let by = self.queued_by.take();
+        self.start(time, Cause { by: by.as_deref(), ..Cause::CLOCK }, fires);
     }
 
     /// Does what is due; returns whether sessions that run are to be cancelled.
@@ -183,13 +187,13 @@ impl Row {
             }
             let note = |fires: &mut Fires, schedule: &Locked, state, reason: Option<&str>| {
                 let reason = reason.map(str::to_owned);
-                fires.note(schedule, fire.time, (FireKind::Clock, state), reason);
+                fires.note(schedule, fire.time, (Cause::CLOCK, state), reason);
             };
             match fire.then {
                 Then::Start => {
                     self.schedule.runs += 1;
                     self.schedule.last_fire = Some(fire.time);
-                    started |= self.start(fire.time, FireKind::Clock, fires);
+                    started |= self.start(fire.time, Cause::CLOCK, fires);
                 }
                 Then::Queue => {
                     self.schedule.runs += 1;
@@ -205,10 +209,10 @@ impl Row {
     }
 
     /// Starts a session, or records why that was not possible.
-    fn start(&mut self, time: DateTime<Utc>, kind: FireKind, fires: &mut Fires) -> bool {
+    fn start(&mut self, time: DateTime<Utc>, cause: Cause<'_>, fires: &mut Fires) -> bool {
         let why = match &self.version {
             None => format!("the workflow `{}` is not applied", self.schedule.id.workflow()),
-            Some(version) => match fires.start(&self.schedule, time, kind, version) {
+            Some(version) => match fires.start(&self.schedule, time, cause, version) {
                 Ok(_) => {
                     self.schedule.open += 1;
                     return true;
@@ -217,7 +221,7 @@ impl Row {
             },
         };
         self.schedule.count_failure(&why);
-        fires.note(&self.schedule, time, (kind, FireState::Failed), Some(why));
+        fires.note(&self.schedule, time, (cause, FireState::Failed), Some(why));
         false
     }
 }

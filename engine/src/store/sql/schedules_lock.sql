@@ -12,6 +12,11 @@ select s.tenant_id, s.id, s.rule, s.since, s.next_fire, s.due_at, s.runs, s.fail
        (select min(f.fire_time)
           from schedule_fires f
          where f.tenant_id = s.tenant_id and f.schedule_id = s.id and f.state = 0) as queued_fire,
+       (select f.created_by
+          from schedule_fires f
+         where f.tenant_id = s.tenant_id and f.schedule_id = s.id and f.state = 0
+         order by f.fire_time
+         limit 1) as queued_by,
        clock() as "now!"
   from unnest($1::uuid[], $2::text[]) as k (tenant_id, id)
   join schedules s on s.tenant_id = k.tenant_id and s.id = k.id
