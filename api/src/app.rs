@@ -84,8 +84,12 @@ impl Shared {
             ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("http://{host}:{port}")),
         );
         let token = Sha256::digest(app.token.expose_secret()).into();
-        let owner =
-            Arc::new(Holder { tenant: app.tenant, name: "admin".to_owned(), role: Role::Admin });
+        let owner = Arc::new(Holder {
+            tenant: app.tenant,
+            name: "admin".to_owned(),
+            role: Role::Admin,
+            key: None,
+        });
         Self {
             views: Views::new(&app.store, app.tenant),
             store: app.store,

@@ -3,7 +3,7 @@
 //! socket or the viewer of the description, so those take the token as a parameter too; the viewer
 //! keeps it in a cookie that is good for nothing else.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -25,6 +25,8 @@ use crate::{app::Shared, error::ApiError};
 
 const OPEN: [&str; 3] = ["/health", "/live", "/ready"];
 const DOCS_COOKIE: &str = "jobshop_docs";
+/// How often it is asked whether the key of an open connection still holds.
+const KEY_LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 /// What keys begin with, so that they are found where they should not be.
 pub(crate) const KEY_PREFIX: &str = "jsk_";
 
@@ -55,6 +57,20 @@ impl Caller {
 
     pub(crate) fn role(&self) -> Role {
         self.holder.role
+    }
+
+    /// Returns once its key is revoked, a few seconds later at most; never for the server's own token.
+    /// A database that does not answer revokes nothing.
+    pub(crate) async fn revoked(&self) {
+        if self.holder.key.is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(KEY_LOOKED_AT_EVERY).await;
+            if let Ok(true) = keys::is_revoked(&self.store.pool, &self.holder).await {
+                return;
+            }
+        }
     }
 
     /// Whether it belongs to the installation's own tenant.

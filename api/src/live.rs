@@ -46,6 +46,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Close codes of RFC 6455 and its registry.
 const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
 const INTERNAL: u16 = 1011;
 const TRY_AGAIN_LATER: u16 = 1013;
 
@@ -67,7 +68,7 @@ struct LiveQuery {
 
 /// A WebSocket with the events of a session after a number, one JSON text each. Closes with 1000
 /// after the last event of a session that has ended; with 1013 and `{code, after}` as its reason
-/// when the client is too slow.
+/// when the client is too slow; with 1008 when its key is revoked.
 #[utoipa::path(get, path = "/ws/sessions/{id}", tag = "live", operation_id = "follow_session",
     params(("id" = String, Path), LiveQuery),
     responses((status = SWITCHING_PROTOCOLS, description = "Events follow"),
@@ -109,6 +110,8 @@ enum End {
     Gone,
     TooSlow,
     Stopping,
+    /// The key it was opened with holds no more.
+    Revoked,
     Failed,
 }
 
@@ -124,16 +127,19 @@ impl Feed {
         // Subscribed before the first look, so that nothing falls between.
         let hints = self.caller.store.hints.subscribe_events();
         let stop = self.caller.shared.stop.clone();
+        let caller = self.caller.clone();
         let end = tokio::select! {
             end = self.send_all(&mut sender, hints) => end,
             () = read_until_closed(receiver) => End::Gone,
             () = stop.cancelled() => End::Stopping,
+            () = caller.revoked() => End::Revoked,
         };
         let (code, reason) = match end {
             End::Gone => (None, "gone"),
             End::Complete => (Some(NORMAL), "complete"),
             End::TooSlow => (Some(TRY_AGAIN_LATER), "slow_reader"),
             End::Stopping => (Some(GOING_AWAY), "stopping"),
+            End::Revoked => (Some(POLICY), "revoked"),
             End::Failed => (Some(INTERNAL), "database"),
         };
         metrics::counter!("jobshop_sockets_closed_total", "reason" => reason).increment(1);

@@ -169,6 +169,27 @@ async fn who_may_open_a_socket() {
 }
 
 #[tokio::test]
+async fn a_revoked_key_closes_the_sockets_that_it_opened() {
+    let app = TestApp::new().await;
+    let id = app.submit(FAN).await["id"].as_str().unwrap().to_owned();
+    let made = app.post("/api/v1/keys", &json!({ "name": "v", "role": "viewer" })).await.json;
+    let path = format!("/ws/sessions/{id}?token={}", made["key"].as_str().unwrap());
+    let mut own = open(&app, &id, 0).await;
+    let mut socket = connect(&app, &path, &[]).await.unwrap();
+    for socket in [&mut own, &mut socket] {
+        assert_eq!(next(socket).await.unwrap()["kind"], "session.queued");
+    }
+    app.post("/api/v1/keys/v/revoke", &json!({})).await;
+    let (events, close) = rest(&mut socket).await;
+    assert_eq!((events.len(), close.code), (0, CloseCode::Policy));
+    assert_eq!(close.reason.as_str(), r#"{"code":"revoked","after":1}"#);
+    assert_eq!(connect(&app, &path, &[]).await.unwrap_err(), 401);
+    // Everybody else's stay open.
+    app.post(&format!("/api/v1/sessions/{id}/cancel"), &json!({})).await;
+    assert_eq!(next(&mut own).await.unwrap()["kind"], "session.cancelled");
+}
+
+#[tokio::test]
 async fn a_socket_is_told_when_the_server_stops_and_where_to_go_on() {
     let app = TestApp::new().await;
     let id = app.submit(FAN).await["id"].as_str().unwrap().to_owned();

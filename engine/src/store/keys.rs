@@ -22,6 +22,8 @@ pub struct Holder {
     pub tenant: TenantId,
     pub name: String,
     pub role: Role,
+    /// The key it came in with; none for the server's own token.
+    pub key: Option<Uuid>,
 }
 
 /// A key, without the key itself.
@@ -90,16 +92,30 @@ impl KeyRow {
 /// Who holds the key with this hash; `None` for an unknown or revoked one.
 pub async fn holder(db: &PgPool, hash: &[u8]) -> sqlx::Result<Option<Holder>> {
     let row = sqlx::query!(
-        "select tenant_id, name, role from keys where hash = $1 and revoked_at is null limit 1",
+        "select tenant_id, id, name, role from keys where hash = $1 and revoked_at is null limit 1",
         hash
     )
     .fetch_optional(db)
     .await?;
     row.map(|row| {
         let role = Role::from_code(row.role).ok_or_else(|| unknown_code("role", row.role))?;
-        Ok(Holder { tenant: TenantId(row.tenant_id), name: row.name, role })
+        Ok(Holder { tenant: TenantId(row.tenant_id), name: row.name, role, key: Some(row.id) })
     })
     .transpose()
+}
+
+/// Whether what somebody came in with has been revoked since.
+pub async fn is_revoked(db: &PgPool, holder: &Holder) -> sqlx::Result<bool> {
+    let Some(key) = holder.key else { return Ok(false) };
+    let holds = sqlx::query_scalar!(
+        r#"select exists (select from keys
+                           where tenant_id = $1 and id = $2 and revoked_at is null) as "holds!""#,
+        holder.tenant.0,
+        key
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(!holds)
 }
 
 pub async fn create(db: &PgPool, tenant: TenantId, new: NewKey<'_>) -> Result<KeyObject, KeyError> {
