@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobshop_engine::{session::SessionState, store::control};
+use jobshop_engine::{session::SessionState, store::control, task::TaskState};
 use jobshop_tests::stage::{failed, succeeded};
 use serde_json::json;
 
@@ -231,4 +231,129 @@ tasks:
     stand.settle().await;
     stand.act(&id, "tasks/ready/pause").await.problem(409, "illegal_move");
     assert_eq!(stand.task(&id, "ready").await["status"], "cancelled");
+}
+
+/// A running session whose tasks are called as what they are, except the one that runs.
+async fn one_of_each(stand: &mut Stand) -> String {
+    let definition = "
+version: 1
+name: all
+tasks:
+  ready: { uses: builtin/noop }
+  in_progress: { uses: builtin/noop }
+  completed: { uses: builtin/noop }
+  failed: { uses: builtin/noop, continue_on_failure: true }
+  paused: { uses: builtin/noop }
+  blocked: { sleep: 1h }
+  pending: { needs: [blocked], uses: builtin/noop }
+  skipped: { when: 'false', uses: builtin/noop }
+";
+    stand.player = None;
+    let id = stand.submit(definition).await;
+    stand.settle().await;
+    stand.acts(&id, "tasks/paused/pause").await;
+    for held in stand.claim().await {
+        let fence = held.fence;
+        let end = match fence.task.seq {
+            1 => jobshop_tests::stage::released(fence),
+            3 => succeeded(fence),
+            4 => failed(fence),
+            _ => continue,
+        };
+        assert!(stand.ends(end).await);
+    }
+    stand.settle().await;
+    for task in stand.tasks(&id).await {
+        let (key, status) = task.split_once(' ').unwrap();
+        assert_eq!(key, status);
+    }
+    id
+}
+
+/// What a retry says of a task, as the flags of the command line do.
+fn flags(task: &str) -> [(&'static str, serde_json::Value); 3] {
+    [
+        ("from", json!({ "from": [task] })),
+        ("skip", json!({ "skip": [task] })),
+        ("set_output", json!({ "set_output": { task: {} } })),
+    ]
+}
+
+#[tokio::test]
+async fn every_act_on_a_task_is_refused_where_the_table_has_no_such_move() {
+    let mut stand = Stand::new().await;
+    for state in TaskState::ALL {
+        // Nobody is given a task that is not in progress at once.
+        if matches!(state, TaskState::Assigned | TaskState::Cancelled) {
+            continue;
+        }
+        let id = one_of_each(&mut stand).await;
+        let resumed = stand.act(&id, &format!("tasks/{state}/resume")).await;
+        if state == TaskState::Paused {
+            assert_eq!(resumed.json["status"], "ready", "{}", resumed.text);
+            stand.acts(&id, "tasks/paused/pause").await;
+        } else {
+            let says = format!("the task is {state}, not paused");
+            assert_eq!(resumed.problem(409, "task_not_paused"), says);
+        }
+        for (flag, body) in flags(state.as_str()) {
+            let says = "a running session cannot become pending";
+            let answer = stand.post(&id, "retry", body).await;
+            assert_eq!(answer.problem(409, "illegal_move"), says, "{flag}");
+        }
+        let paused = stand.act(&id, &format!("tasks/{state}/pause")).await;
+        if state.successors().contains(&TaskState::Paused) {
+            assert_eq!(paused.json["status"], "paused", "{}", paused.text);
+        } else {
+            let says = format!("a task that is {state} cannot become paused");
+            assert_eq!(paused.problem(409, "illegal_move"), says);
+            assert_eq!(stand.task(&id, state.as_str()).await["status"], state.as_str());
+        }
+        stand.acts(&id, "cancel").await;
+        stand.settle().await;
+    }
+    jobshop_tests::truth::check(stand.app.db.pool()).await;
+}
+
+#[tokio::test]
+async fn what_a_retry_says_of_a_task_is_done_or_refused_by_the_state_it_ended_in() {
+    let mut stand = Stand::new().await;
+    for (task, state) in [
+        ("completed", "completed"),
+        ("failed", "failed"),
+        ("ready", "cancelled"),
+        ("skipped", "skipped"),
+    ] {
+        for (flag, body) in flags(task) {
+            let id = one_of_each(&mut stand).await;
+            stand.acts(&id, "fail").await;
+            stand.settle().await;
+            assert_eq!(stand.task(&id, task).await["status"], state);
+            for act in ["pause", "resume"] {
+                let says = "a failed session cannot become paused";
+                let refused = stand.act(&id, &format!("tasks/{task}/{act}")).await;
+                assert_eq!(refused.problem(409, "illegal_move"), says, "{act} {state}");
+            }
+            let answer = stand.post(&id, "retry", body).await;
+            if (flag, state) == ("skip", "completed") {
+                let says = "a task that has completed cannot be skipped";
+                assert_eq!(answer.problem(409, "not_possible"), says);
+                assert_eq!(stand.status(&id).await, "failed");
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{flag} {state}: {}", answer.text);
+            stand.settle().await;
+            let now = stand.task(&id, task).await["status"].clone();
+            let becomes = match flag {
+                "skip" => "skipped",
+                "set_output" => "completed",
+                _ if state == "skipped" => "skipped",
+                _ => "ready",
+            };
+            assert_eq!(now, becomes, "{flag} {state}");
+            stand.acts(&id, "cancel").await;
+            stand.settle().await;
+        }
+    }
+    jobshop_tests::truth::check(stand.app.db.pool()).await;
 }
