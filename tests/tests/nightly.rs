@@ -1,7 +1,5 @@
 //! The shipped nightly batch from its schedule to its end, with a clock that is moved.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be set up is a failed test")]
-
 use std::time::Duration;
 
 use jobshop_engine::{
