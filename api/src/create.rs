@@ -13,7 +13,7 @@ use jobshop_engine::{
     priority::Priority,
     prompt::Agent,
     store::{
-        Version, prompts,
+        Version, pins, prompts,
         session_view::SessionObject,
         sessions::{self, Idempotency, NewSession},
         view::ReadError,
@@ -145,7 +145,9 @@ fn new_session(
 async fn version(caller: &Caller, body: &NewSessionBody) -> Result<Arc<Version>, ApiError> {
     let (store, tenant) = (&caller.store, caller.tenant());
     if let Some(definition) = &body.definition {
-        return Ok(workflows::version_of(store, tenant, definition).await?);
+        let version = workflows::version_of(store, tenant, definition).await?;
+        pins::check_pins(store, &version, definition).await?;
+        return Ok(version);
     }
     if let Some(reference) = &body.workflow {
         let (name, number) = parse_reference(reference)?;

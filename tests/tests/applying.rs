@@ -180,6 +180,40 @@ async fn what_a_definition_uses_is_checked_as_far_as_it_is_known() {
 }
 
 #[tokio::test]
+async fn a_definition_that_is_only_executed_has_its_pins_checked_too() {
+    let app = TestApp::new().await;
+    let child = "version: 1\nname: child\ninputs: { goal: { required: true } }\n\
+                 tasks: { a: { uses: builtin/noop } }\n";
+    put(&app, &[child.to_owned()], json!({})).await;
+    // The names stand elsewhere too: a problem is told where the task uses the version.
+    let top = |first: &str, with: &str| {
+        format!(
+            "version: 1\nname: top\ndescription: uses {first} and child@1\ntasks:\n  \
+             one: {{ uses: {first}, with: {{ goal: x }} }}\n  \
+             two: {{ uses: child@1, with: {with} }}\n"
+        )
+    };
+    let submit = async |definition: String| {
+        app.post("/api/v1/sessions", &json!({ "definition": definition })).await
+    };
+    let refused = submit(top("child@2", "{}")).await;
+    refused.problem(422, "invalid_workflow");
+    let told: Vec<String> = refused.json["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| format!("{}:{} {}", it["line"], it["column"], it["message"].as_str().unwrap()))
+        .collect();
+    let wanted = [
+        "5:16 `one` uses `child@2`: there is no such version",
+        "6:16 `two` uses `child@1`: the input `goal` is required",
+    ];
+    assert_eq!(told, wanted);
+    let session = submit(top("child@1", "{ goal: y }")).await;
+    assert_eq!(session.status, 201, "{}", session.text);
+}
+
+#[tokio::test]
 async fn of_many_applies_at_once_each_sees_all_or_nothing_of_the_others() {
     let app = TestApp::new().await;
     let names = ["a", "b", "c", "d"];

@@ -14,13 +14,15 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use super::{
-    Hint, Store, schedules,
+    Hint, Store,
+    pins::{inputs_of, judged, place, use_problem},
+    schedules,
     workflows::{self, DefinitionError},
 };
 use crate::{
     id::TenantId,
-    plan::{Child, Input, Plan},
-    workflow::{self, Problem, diff, input_problem, missing_inputs},
+    plan::Plan,
+    workflow::{self, Problem, diff},
 };
 
 /// Definitions to be applied together.
@@ -203,11 +205,7 @@ impl<'a> Set<'a> {
 
 /// A problem at the first place where `word` stands.
 fn fault(index: usize, text: &str, word: &str, message: String, hint: Option<String>) -> Fault {
-    let found = text.lines().zip(1..).find_map(|(line, number)| {
-        let at = line.find(word)?;
-        Some((number, line[..at].chars().count() + 1))
-    });
-    let (line, column) = found.unwrap_or((1, 1));
+    let (line, column) = text.find(word).map_or((1, 1), |at| place(text, at));
     Fault { index, problem: Problem { line, column, message, hint } }
 }
 
@@ -383,21 +381,15 @@ async fn check_uses(
                 (_, number) => inputs_of(tx, tenant, &child.name, number).await?,
             };
             let is_settled = child.version.is_some() || own.is_some();
-            let (messages, hint) = match inputs {
-                Some(inputs) => (misfits(child, &inputs), None),
-                None if child.version.is_some() => {
-                    let hint = format!("`jobshop workflow versions {}` lists them", child.name);
-                    (vec!["there is no such version".to_owned()], Some(hint))
-                }
-                None if own.is_some() => (vec!["it is retired with this".to_owned()], None),
-                None => (vec!["the name stands for nothing yet".to_owned()], None),
-            };
+            let (messages, hint) = judged(child, inputs, own.is_some());
             let messages = messages
                 .into_iter()
                 .map(|message| format!("`{task}` uses `{reference}`: {message}"));
             if is_settled {
+                let text = definition.text;
                 faults.extend(messages.map(|message| {
-                    fault(definition.index, definition.text, &reference, message, hint.clone())
+                    let problem = use_problem(text, (task, &reference), message, hint.clone());
+                    Fault { index: definition.index, problem }
                 }));
             } else if let Some(change) =
                 changes.iter_mut().find(|change| change.name == definition.plan.name)
@@ -407,45 +399,6 @@ async fn check_uses(
         }
     }
     Ok(faults)
-}
-
-/// What of a child's `with` its inputs do not take, as far as it is known before it runs.
-fn misfits(child: &Child, inputs: &[(String, Input)]) -> Vec<String> {
-    let is_given = |name: &str| child.with.iter().any(|(given, _)| given == name);
-    let mut misfits: Vec<String> = missing_inputs(inputs, is_given)
-        .map(|name| format!("the input `{name}` is required"))
-        .collect();
-    for (name, value) in &child.with {
-        // A value with a template in it is known when the task begins.
-        let is_known = !value.to_string().contains("${{");
-        let is_unknown_name = !inputs.iter().any(|(known, _)| known == name);
-        if is_known || is_unknown_name {
-            misfits.extend(input_problem(inputs, name, value));
-        }
-    }
-    misfits
-}
-
-/// The inputs of the version that a name stands for, or of a numbered one.
-async fn inputs_of(
-    tx: &mut PgConnection,
-    tenant: TenantId,
-    name: &str,
-    number: Option<i32>,
-) -> sqlx::Result<Option<Vec<(String, Input)>>> {
-    let inputs = sqlx::query_scalar!(
-        r#"select v.plan -> 'inputs' as "inputs!: sqlx::types::Json<Vec<(String, Input)>>"
-             from workflows w
-             join workflow_versions v on v.tenant_id = w.tenant_id and v.name = w.name
-                                     and v.version = coalesce($3, w.applied)
-            where w.tenant_id = $1 and w.name = $2"#,
-        tenant.0,
-        name,
-        number
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(inputs.map(|inputs| inputs.0))
 }
 
 /// Makes a name stand for what the change says.

@@ -25,6 +25,7 @@ pub mod log_view;
 pub mod logs;
 pub mod measure;
 pub mod notes;
+pub mod pins;
 pub mod places;
 pub mod prompts;
 pub mod receipts;
