@@ -118,15 +118,40 @@ impl Course<'_> {
     }
 }
 
+/// How many rows had to come one after the other before this one.
+fn depth<I: Iterator<Item = usize>>(
+    at: usize,
+    waits_for: &impl Fn(usize) -> I,
+    depths: &mut [Option<usize>],
+) -> usize {
+    if let Some(known) = depths[at] {
+        return known;
+    }
+    depths[at] = Some(0);
+    let before: Vec<usize> = waits_for(at).collect();
+    let most = before.into_iter().map(|before| 1 + depth(before, waits_for, depths)).max();
+    *depths[at].insert(most.unwrap_or(0))
+}
+
 fn steps(course: &Course<'_>, keys: &[String]) -> Vec<Step> {
-    let mut order: Vec<usize> = (0..course.rows.len()).collect();
-    order.sort_by_key(|at| {
-        let row = &course.rows[*at];
-        (row.begun_at.or(row.finished_at).unwrap_or(u64::MAX), *at)
-    });
     let is_group = |at: usize| {
         course.plan.group(course.rows[at].node).is_some() || course.rows[at].item.is_some()
     };
+    let waits_for = |at: usize| {
+        // A group ends with what is in it, and that was let go by the group.
+        let inside = move |before: usize| is_group(at) && course.rows[before].parent == Some(at);
+        course.rows[at].after.iter().copied().filter(move |before| !inside(*before))
+    };
+    // What happens in one moment stands in the order of cause and effect.
+    let mut depths: Vec<Option<usize>> = vec![None; course.rows.len()];
+    for at in 0..course.rows.len() {
+        depth(at, &waits_for, &mut depths);
+    }
+    let mut order: Vec<usize> = (0..course.rows.len()).collect();
+    order.sort_by_key(|at| {
+        let row = &course.rows[*at];
+        (row.begun_at.or(row.finished_at).unwrap_or(u64::MAX), depths[*at], *at)
+    });
     order
         .into_iter()
         .map(|at| {

@@ -184,3 +184,21 @@ tasks:
     };
     assert_eq!((class("b"), class("c")), (json!("template"), json!("schema")));
 }
+
+#[test]
+fn what_happens_in_one_moment_stands_in_the_order_of_cause_and_effect() {
+    let stubs = "tasks: { plan: { duration: 0s, outputs: { parts: [a, b, c] } } }";
+    let report = play(
+        &BATCH.replace("1m, likely: 2m, pessimistic: 9m", "0s, likely: 0s, pessimistic: 0s"),
+        stubs,
+        None,
+    );
+    assert_eq!(report.duration_ms, 0, "{report:#?}");
+    let place = |key: &str| report.steps.iter().position(|step| step.task == key);
+    for step in &report.steps {
+        for before in step.waited_for.iter().filter(|key| !step.task.starts_with(*key)) {
+            assert!(place(before) < place(&step.task), "{before} and {}: {report:#?}", step.task);
+        }
+    }
+    assert_eq!(place("land"), Some(report.steps.len() - 1));
+}
