@@ -14,6 +14,7 @@ use jobshop_engine::{
         self,
         applying::{ApplyError, Fault},
         approvals::VoteError,
+        archived_view::ArchivedObject,
         keys::KeyError,
         places::Full,
         schedules::ScheduleError,
@@ -52,6 +53,9 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Uuid>)]
     pub(crate) holders: Vec<SessionId>,
+    /// The session that was asked for, when it was archived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) archived_session: Option<ArchivedObject>,
 }
 
 /// One thing that is wrong; a flaw of a workflow says where.
@@ -166,6 +170,7 @@ impl ApiError {
         use StatusCode as S;
         match self {
             Self::Read(R::NoSession(_)) => (S::NOT_FOUND, "session_not_found"),
+            Self::Read(R::Archived(_)) => (S::GONE, "session_archived"),
             Self::Read(R::NoTask { .. }) => (S::NOT_FOUND, "task_not_found"),
             Self::Read(R::NoWorkflow(_)) | Self::Schedule(D::NoWorkflow(_)) => {
                 (S::NOT_FOUND, "workflow_not_found")
@@ -232,6 +237,11 @@ impl ApiError {
             return Some(full);
         }
         None
+    }
+
+    /// The session that is gone.
+    fn archived(&self) -> Option<&ArchivedObject> {
+        if let Self::Read(ReadError::Archived(session)) = self { Some(session) } else { None }
     }
 
     fn flaws(&self) -> Vec<Flaw> {
@@ -354,6 +364,7 @@ impl IntoResponse for ApiError {
             code,
             problems: self.flaws(),
             retryable: self.full().is_some(),
+            archived_session: self.archived().cloned(),
             holders: self.full().map(|full| full.holders.clone()).unwrap_or_default(),
         };
         let mut response = (status, Json(problem)).into_response();

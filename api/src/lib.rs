@@ -5,6 +5,7 @@
 mod agents;
 mod app;
 mod approvals;
+mod archives;
 mod auth;
 mod create;
 mod description;

@@ -24,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    approvals, auth, create,
+    approvals, archives, auth, create,
     description::{self, Description},
     error::ApiError,
     events, health, keys, live, logs, metrics, retry, schedules, sessions, signals, steer, tasks,
@@ -47,6 +47,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(workflows::routes())
         .merge(schedules::routes())
         .merge(agents::routes())
+        .merge(archives::routes())
         .merge(approvals::routes())
         .merge(signals::routes())
         .merge(keys::routes())

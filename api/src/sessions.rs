@@ -77,10 +77,11 @@ async fn list(
 }
 
 /// One session, by its id, the last 6 or more characters of it, `@latest` or `@latest:WORKFLOW`.
+/// Of one that was archived the answer, 410, says what is still known and where its file is.
 #[utoipa::path(get, path = "/api/v1/sessions/{id}", tag = "sessions", operation_id = "show_session",
     params(("id" = String, Path)),
     responses((status = OK, body = SessionObject), (status = NOT_FOUND, body = Problem),
-              (status = CONFLICT, body = Problem)))]
+              (status = GONE, body = Problem), (status = CONFLICT, body = Problem)))]
 async fn show(caller: Caller, Path(id): Path<String>) -> Result<Json<SessionObject>, ApiError> {
     let key = caller.views.find_session(&id).await?;
     Ok(Json(caller.views.session(key).await?))

@@ -41,6 +41,8 @@ pub struct Values {
     pub http_allow: Vec<String>,
     pub lease: Span,
     pub grace: Span,
+    pub retention: Option<Span>,
+    pub archive: Option<String>,
     pub log: Option<String>,
     pub log_format: LogFormat,
 }
@@ -112,7 +114,10 @@ impl Files {
             return Ok(());
         }
         let project = Figment::from(Toml::file_exact(&self.own));
-        match ["server", "token", "http_allow"].into_iter().find(|key| project.contains(key)) {
+        match ["server", "token", "http_allow", "archive"]
+            .into_iter()
+            .find(|key| project.contains(key))
+        {
             None => Ok(()),
             Some(key) => {
                 Err(Failure::usage(format!("`{key}` may not stand in a project's {FILE}"))
@@ -219,6 +224,9 @@ mod tests {
             ("JOBSHOP_DATABASE_CONNECTIONS", "0"),
             ("JOBSHOP_CAPABILITIES", "rust,code generation"),
             ("JOBSHOP_LOG_FORMAT", "xml"),
+            ("JOBSHOP_RETENTION", "long"),
+            ("JOBSHOP_RETENTION", "0s"),
+            ("JOBSHOP_ARCHIVE", "ftp://host/folder"),
         ] {
             let refusal = place.load(&[(variable, text)], Flags::default()).unwrap_err();
             assert!(refusal.message.starts_with(variable), "{refusal}");

@@ -34,6 +34,21 @@ pub struct Session {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+pub struct ArchivedSession {
+    pub id: String,
+    pub title: String,
+    pub workflow: WorkflowName,
+    pub status: SessionState,
+    pub finished_at: DateTime<Utc>,
+    pub archived: Archived,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Archived {
+    pub location: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
 pub struct WorkflowName {
     pub name: String,
     pub version: i64,

@@ -51,6 +51,9 @@ pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
         (Exit::Auth, _) if status == 401 => failure.hint(server.token_advice()),
         (Exit::Temporary, _) => failure.hint("try again in a moment; the server's log says more"),
         (Exit::Conflict, Some("no_place")) => failure.hint("try again when one of them has ended"),
+        (Exit::NotFound, Some("session_archived")) => {
+            failure.hint("`jobshop session list --archived` shows what was archived")
+        }
         (Exit::NotFound, Some(code)) if code.contains("approval") => {
             failure.hint("`jobshop inbox` shows what is open")
         }
@@ -94,6 +97,7 @@ mod tests {
             (403, Exit::Auth),
             (404, Exit::NotFound),
             (409, Exit::Conflict),
+            (410, Exit::NotFound),
             (412, Exit::Conflict),
             (413, Exit::Usage),
             (422, Exit::Usage),

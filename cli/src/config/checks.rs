@@ -39,6 +39,14 @@ pub(super) fn check(figment: &Figment, values: &Values) -> Result<(), Failure> {
         let why = "a capability has 1 to 64 letters, digits and _ - . : / +, or is `*`";
         return Err(refuse("capabilities", &format!("`{name}`"), why));
     }
+    if values.retention.is_some_and(|span| span.ms == 0) {
+        return Err(refuse("retention", "`0s`", "sessions are kept for some time at least"));
+    }
+    let is_place = |url: &str| url.starts_with("file:///") || url.starts_with("s3://");
+    if let Some(url) = values.archive.as_deref().filter(|url| !is_place(url)) {
+        let why = "write file:///folder or s3://bucket/prefix";
+        return Err(refuse("archive", &format!("`{url}`"), why));
+    }
     for (key, url) in [
         ("database_url", &values.database_url),
         ("database_direct_url", &values.database_direct_url),

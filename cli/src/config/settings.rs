@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 17] = [
+pub const SETTINGS: [Setting; 19] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -99,6 +99,16 @@ pub const SETTINGS: [Setting; 17] = [
         default: Some("30s"),
         ..setting("grace", "JOBSHOP_GRACE", "how long running tasks may go on at a stop")
     },
+    setting(
+        "retention",
+        "JOBSHOP_RETENTION",
+        "how long ended sessions are kept unless their workflow says it; then they are archived",
+    ),
+    setting(
+        "archive",
+        "JOBSHOP_ARCHIVE",
+        "where they are archived: file:///folder or s3://bucket/prefix",
+    ),
     setting("log", "JOBSHOP_LOG", "which log lines are written, such as `info` or `jobshop=debug`"),
     Setting {
         default: Some("text"),

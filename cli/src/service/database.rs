@@ -2,9 +2,11 @@
 //! process which holds the data directory.
 
 use std::future::pending;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
+use jobshop_engine::store::archive::{Archive, Retention};
 use jobshop_engine::store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
@@ -36,12 +38,13 @@ impl Database {
     pub async fn open(app: &App, lock: &DataLock) -> Result<(Self, Store), Failure> {
         if let Some(config) = external(app) {
             reach(&config).await?;
-            return Ok((Self::External, store(app, config)?));
+            return Ok((Self::External, store(app, config, None)?));
         }
         let config =
             ClusterConfig { data: lock.clone(), launcher: exec::launcher()?, settings: Vec::new() };
         let cluster = Cluster::start(config).await?;
-        let store = store(app, StoreConfig::new(cluster.url()))?;
+        let archives = lock.dir().path().join("archive");
+        let store = store(app, StoreConfig::new(cluster.url()), Some(&archives))?;
         Ok((Self::Embedded(Box::new(cluster)), store))
     }
 
@@ -60,7 +63,7 @@ impl Database {
                 return Err(unreached(&error));
             }
         }
-        Ok((Self::External, store(app, config)?))
+        Ok((Self::External, store(app, config, None)?))
     }
 
     /// Whether the settings name one, so that none of our own is needed.
@@ -160,10 +163,31 @@ fn is_away(error: &sqlx::Error) -> bool {
         || code.is_some_and(|code| code.starts_with("57P0") || code == "53300")
 }
 
-fn store(app: &App, config: StoreConfig) -> Result<Store, Failure> {
+/// `archives` is where sessions are archived when the settings name no place.
+fn store(app: &App, config: StoreConfig, archives: Option<&Path>) -> Result<Store, Failure> {
     let connections = app.config.values.database_connections.max(2);
-    Store::new(StoreConfig { connections, ..config })
-        .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))
+    let mut store = Store::new(StoreConfig { connections, ..config })
+        .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))?;
+    store.retention = retention(app, archives)?;
+    Ok(store)
+}
+
+fn retention(app: &App, archives: Option<&Path>) -> Result<Retention, Failure> {
+    let values = &app.config.values;
+    let archive = match (&values.archive, archives) {
+        (Some(url), _) => Some(Archive::open(url)),
+        (None, Some(folder)) => Some(Archive::folder(folder)),
+        (None, None) => None,
+    };
+    let archive = archive
+        .transpose()
+        .map_err(|error| Failure::usage(format!("JOBSHOP_ARCHIVE: this is no archive: {error}")))?;
+    if archive.is_none() && values.retention.is_some() {
+        tracing::warn!(
+            "JOBSHOP_RETENTION is set, but JOBSHOP_ARCHIVE is not: nothing is archived here"
+        );
+    }
+    Ok(Retention { archive, after: values.retention })
 }
 
 impl From<ClusterError> for Failure {

@@ -77,6 +77,9 @@ pub struct Plan {
     /// How long a session may wait to begin.
     #[serde(default)]
     pub start_timeout: Option<Span>,
+    /// How long sessions are kept once they ended, where the workflow says it.
+    #[serde(default)]
+    pub retention: Option<Span>,
     pub fail_fast: bool,
     pub inputs: Vec<(String, Input)>,
     /// The environment of every command, as in [`Node::env`].

@@ -18,6 +18,8 @@ macro_rules! statements {
 /// Every statement that runs all the time or on a user's every look.
 pub const STATEMENTS: &[Statement] = statements![
     "all_skipped",
+    "archive_due",
+    "archive_remove",
     "begin_compensation",
     "begin_finally",
     "children_due",

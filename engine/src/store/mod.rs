@@ -8,6 +8,9 @@ pub mod applying;
 mod approval_rows;
 pub mod approval_view;
 pub mod approvals;
+pub mod archive;
+pub mod archived_view;
+pub mod archiving;
 pub(crate) mod blobs;
 pub mod claim;
 pub mod control;
@@ -112,6 +115,8 @@ pub struct Store {
     pub hints: Hints,
     pub versions: Versions,
     pub infos: SessionInfos,
+    /// What this process does with sessions that ended long ago; nothing, unless it is set.
+    pub retention: archive::Retention,
     config: StoreConfig,
 }
 
@@ -128,6 +133,7 @@ impl Store {
             hints: Hints::new(),
             versions: Versions::default(),
             infos: SessionInfos::default(),
+            retention: archive::Retention::default(),
             config,
         })
     }

@@ -191,9 +191,10 @@ impl Views {
             )
             .fetch_optional(&self.db)
             .await?;
-            return known
-                .map(|id| self.key(id))
-                .ok_or_else(|| ReadError::NoSession(given.to_owned()));
+            return match known {
+                Some(id) => Ok(self.key(id)),
+                None => Err(self.absent(given, &id.simple().to_string()).await?),
+            };
         }
         let tail = given.replace('-', "").to_ascii_lowercase();
         if !(6..32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -201,13 +202,26 @@ impl Views {
         }
         let found = self.sessions_ending_with(&tail).await?;
         match found.as_slice() {
-            [] => Err(ReadError::NoSession(given.to_owned())),
+            [] => Err(self.absent(given, &tail).await?),
             [only] => Ok(self.key(*only)),
             several => Err(ReadError::AmbiguousSession {
                 given: given.to_owned(),
                 candidates: several.iter().map(Uuid::to_string).collect(),
             }),
         }
+    }
+
+    /// What is said of a session that is not in the tables: it was archived, or never was.
+    async fn absent(&self, given: &str, tail: &str) -> Result<ReadError, ReadError> {
+        let mut archived = self.archived_ending_with(tail).await?;
+        Ok(match (archived.pop(), archived.is_empty()) {
+            (Some(only), true) => ReadError::Archived(Box::new(only)),
+            (Some(one), false) => ReadError::AmbiguousSession {
+                given: given.to_owned(),
+                candidates: archived.iter().chain([&one]).map(|it| it.id.to_string()).collect(),
+            },
+            (None, _) => ReadError::NoSession(given.to_owned()),
+        })
     }
 
     fn key(&self, id: Uuid) -> SessionKey {

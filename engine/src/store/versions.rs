@@ -148,8 +148,9 @@ async fn store(
     }
     let (id, number) = (VersionId(Uuid::now_v7()), latest + 1);
     sqlx::query!(
-        "insert into workflow_versions (tenant_id, id, name, version, hash, definition, plan)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into workflow_versions (tenant_id, id, name, version, hash, definition, plan,
+                                        retention_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         tenant.0,
         id.0,
         plan.name,
@@ -157,6 +158,7 @@ async fn store(
         hash,
         definition,
         sqlx::types::Json(plan) as _,
+        plan.retention.map(|span| span.ms.cast_signed()),
     )
     .execute(&mut *tx)
     .await?;

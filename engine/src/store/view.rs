@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use super::{Store, Version, Versions, session_counts::Counts};
+use super::{Store, Version, Versions, archived_view::ArchivedObject, session_counts::Counts};
 use crate::id::{SessionId, SessionKey, TenantId, VersionId};
 
 /// Reads what users see of one tenant; cheap to clone.
@@ -42,6 +42,12 @@ pub struct Page<T> {
 pub enum ReadError {
     #[error("there is no session `{0}`")]
     NoSession(String),
+    #[error(
+        "session {} ({}@{}, {}) was archived at {} to {}",
+        .0.id, .0.workflow.name, .0.workflow.version, .0.status,
+        .0.archived.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), .0.archived.location
+    )]
+    Archived(Box<ArchivedObject>),
     #[error("`{given}` is the end of several ids: {}", candidates.join(", "))]
     AmbiguousSession { given: String, candidates: Vec<String> },
     #[error(

@@ -77,6 +77,9 @@ pub struct Workflow {
     /// How long a session may wait to begin, from the moment it was let go.
     #[schemars(default)]
     pub start_timeout: Option<Span>,
+    /// How long a session is kept once it ended; then it is archived.
+    #[schemars(default)]
+    pub retention: Option<Span>,
     /// Whether the first unallowed failure cancels the rest.
     #[schemars(default)]
     pub fail_fast: bool,

@@ -3,6 +3,12 @@
 -- The first page of a large fan-out's items.
 execute all_skipped (same(tenant(), 100), same(session(9952), 100), numbers(2, 401, 1));
 
+-- The first stretch of all sessions, nearly all of which ended long ago.
+execute archive_due ('00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000',
+                     500, 60000, 10000);
+
+execute archive_remove (tenant(), session(4000), 1000, 0, 'file:///archive', '');
+
 -- Half of the tasks of a session are undone.
 execute begin_compensation (tenant(), session(9930), 0, 0, 7, null, null, numbers(0, 99),
                             numbers(0, 99), 0, 1, 33, '{}', null);

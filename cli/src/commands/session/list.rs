@@ -7,7 +7,7 @@ use jobshop_engine::session::SessionState;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::client::objects::{self, Session, tail};
+use crate::client::objects::{self, ArchivedSession, Session, tail};
 use crate::exit::{Exit, Failure};
 use crate::table::{Rows, Text, elapsed, span};
 
@@ -28,6 +28,9 @@ pub(in crate::commands) struct List {
     /// Only sessions created since then: RFC 3339, or so long ago (2h)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<DateTime<Utc>>,
+    /// Sessions that were archived, instead of those that are kept
+    #[arg(long, conflicts_with_all = ["status", "workflow", "tag", "kind", "since"])]
+    archived: bool,
     /// At most so many
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -35,6 +38,9 @@ pub(in crate::commands) struct List {
 
 impl List {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        if self.archived {
+            return list_archived(app, self.limit).await;
+        }
         let mut query: Vec<(&str, &str)> = Vec::new();
         query.extend(self.status.map(|status| ("status", status.as_str())));
         query.extend(self.workflow.as_deref().map(|name| ("workflow", name)));
@@ -71,6 +77,33 @@ impl List {
         app.output.line(&rows.render())?;
         Ok(Exit::Done)
     }
+}
+
+async fn list_archived(app: &App, limit: u32) -> Result<Exit, Failure> {
+    let sessions = app.client()?.list(&["archives"], &[], Some(limit)).await?;
+    if app.output.is_json() {
+        app.output.json(&Value::Array(sessions))?;
+        return Ok(Exit::Done);
+    }
+    if sessions.is_empty() {
+        app.output.note("no session was archived");
+        return Ok(Exit::Done);
+    }
+    let columns = ["id", "title", "workflow", "status", "ended", "location"];
+    let mut rows = Rows::new(app.output, &columns);
+    for session in &sessions {
+        let session: ArchivedSession = objects::read(session)?;
+        rows.push([
+            Text::Plain(tail(&session.id)),
+            Text::Plain(&session.title),
+            Text::Plain(&session.workflow.name),
+            Text::Status(session.status.as_str()),
+            Text::Owned(span(Utc::now() - session.finished_at)),
+            Text::Plain(&session.archived.location),
+        ]);
+    }
+    app.output.line(&rows.render())?;
+    Ok(Exit::Done)
 }
 
 /// A moment, or how long ago it was.

@@ -69,6 +69,7 @@ pub fn compile(
         priority: workflow.priority,
         timeout: workflow.timeout,
         start_timeout: workflow.start_timeout,
+        retention: workflow.retention,
         fail_fast: workflow.fail_fast,
         inputs,
         env: environment(&workflow.env),

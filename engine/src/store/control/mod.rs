@@ -1,6 +1,6 @@
 //! The control loop: decides conditions, groups, sleeps and ends; promotes what was delayed; fires
-//! schedules; reaps dead workers; sweeps what ended sessions left. It runs in every process, without a leader: each
-//! step is a guarded statement that any process may win.
+//! schedules; reaps dead workers; sweeps what ended sessions left; archives what ended long ago. It runs
+//! in every process, without a leader: each step is a guarded statement that any process may win.
 
 mod ask;
 mod child;
@@ -17,6 +17,7 @@ mod limits;
 mod loops;
 mod never_begun;
 mod reap;
+mod retain;
 pub(super) mod start_limit;
 mod sweep;
 
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use close::ask_to_end;
 pub use reap::{Patrol, Step};
+pub use retain::retain;
 
 use super::{
     Hint, Store, approvals,
@@ -46,7 +48,11 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(300);
 
 /// Runs the control loop until cancelled. Errors of the database are logged and outlived.
 pub async fn run(store: Store, stop: CancellationToken) {
-    tokio::join!(decisions(&store, &stop), housekeeping(&store, &stop));
+    tokio::join!(
+        decisions(&store, &stop),
+        housekeeping(&store, &stop),
+        Box::pin(retain::run(&store, &stop))
+    );
 }
 
 /// Everything that a session may be waiting for.

@@ -26,7 +26,7 @@ impl Vocabulary {
 pub(super) static WORKFLOW: Vocabulary = Vocabulary {
     noun: "a workflow",
     example: None,
-    later: &["retention", "budget"],
+    later: &["budget"],
     habits: &[
         (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
         (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),

@@ -31,6 +31,7 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
         priority: fields.or_default("priority"),
         timeout: positive(&mut fields, "timeout"),
         start_timeout: positive(&mut fields, "start_timeout"),
+        retention: positive(&mut fields, "retention"),
         fail_fast: fields.or_default("fail_fast"),
         inputs: fields.or_default("inputs"),
         env: fields.or_default("env"),

@@ -1,4 +1,4 @@
-//! What is said about the time that things take: estimates, limits on the wait to start.
+//! What is said about the time that things take: estimates, limits on the wait to start, retention.
 
 use super::{accepted, problems};
 
@@ -9,6 +9,7 @@ fn estimates_and_limits_are_part_of_the_plan() {
 version: 1
 name: timed
 start_timeout: 10m
+retention: 30d
 tasks:
   a:
     run: ls
@@ -18,6 +19,7 @@ tasks:
 ",
     );
     assert_eq!(plan.start_timeout.unwrap().to_string(), "10m");
+    assert_eq!(plan.retention.unwrap().to_string(), "30d");
     assert_eq!(plan.nodes[0].start_timeout.unwrap().to_string(), "5m");
     let estimate = plan.nodes[0].estimate.unwrap();
     assert!((estimate.expected_ms() - 180_000.0).abs() < 1e-6);
@@ -30,6 +32,7 @@ fn what_makes_no_sense_is_refused_with_a_cure() {
 version: 1
 name: timed
 start_timeout: 0s
+retention: forever
 tasks:
   a: { run: ls, estimate: { optimistic: 3m, likely: 2m, pessimistic: 9m } }
   b: { run: ls, estimate: 5m }
@@ -40,21 +43,23 @@ tasks:
   sub: { uses: other, start_timeout: 1m }
 "), @r"
     3:16 `start_timeout` must be longer than nothing
-    5:53 `estimate` is not in order: 3m, 2m, 9m
+    4:12 `retention` must be a duration, not `forever`
+         write a number with its unit: 250ms, 10s, 5m, 2h, 1d
+    6:53 `estimate` is not in order: 3m, 2m, 9m
          `optimistic` is the shortest, `pessimistic` the longest
-    6:27 `estimate` must be a map, not text
+    7:27 `estimate` must be a map, not text
          write { optimistic: 5m, likely: 10m, pessimistic: 30m }
-    7:29 unknown key `best` in `estimate`
+    8:29 unknown key `best` in `estimate`
          use `optimistic`
-    8:12 `start_timeout` means nothing beside `tasks`
+    9:12 `start_timeout` means nothing beside `tasks`
          a group has none of its own: put it on the tasks in it
-    8:31 `estimate` means nothing beside `tasks`
+    9:31 `estimate` means nothing beside `tasks`
          a group has none of its own: put it on the tasks in it
-    9:21 `estimate` means nothing beside `sleep`
+    10:21 `estimate` means nothing beside `sleep`
          how long it takes is known: remove it
-    10:24 `start_timeout` means nothing beside `approval`
+    11:24 `start_timeout` means nothing beside `approval`
          it waits for no worker: `timeout` limits how long it waits
-    11:23 `start_timeout` means nothing beside `uses`
+    12:23 `start_timeout` means nothing beside `uses`
          its session has its own: put `start_timeout` into that workflow
     ");
 }

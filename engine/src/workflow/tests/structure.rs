@@ -180,7 +180,7 @@ x-concurrency: brought
 x-finally: brought
 x-start_timeout: brought
 x-finally_timeout: brought
-retention: 1d
+x-retention: brought
 budget: 1
 tasks:
   x: { run: ls }
@@ -206,7 +206,6 @@ tasks:
   c: { agent: { runtime: acp, prompt: x } }
   d: { agent: { runtime: scripted, script: x, session: fresh, permissions: {} } }
 "), @r"
-    7:1 `retention` is not supported yet
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
     15:18 `builtin/merge-train` is not supported yet

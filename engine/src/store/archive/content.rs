@@ -1,0 +1,186 @@
+//! What the archive of a session holds: everything that users see of it, in the shapes of the API, a
+//! line each. It removes nothing.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use super::{Archive, ArchiveError, Writing};
+use crate::{
+    id::SessionKey,
+    store::{
+        Store,
+        view::{PAGE_MAX, ReadError, Views},
+    },
+};
+
+/// Chunks of logs that are read at once; each has at most 64 KiB.
+const CHUNKS: i64 = 32;
+
+/// Writes the file of a session that has ended and returns the SHA-256 of it. Written again while
+/// nothing happens to the session, it is the same file.
+pub async fn write(
+    store: &Store,
+    archive: &Archive,
+    key: SessionKey,
+) -> Result<Vec<u8>, ArchiveError> {
+    let mut file = archive.begin(key).await?;
+    let source = Source { store, key, views: Views::new(store, key.tenant) };
+    match source.write(&mut file).await {
+        Ok(()) => file.finish().await,
+        Err(error) => {
+            file.give_up().await;
+            Err(error)
+        }
+    }
+}
+
+struct Source<'a> {
+    store: &'a Store,
+    key: SessionKey,
+    views: Views,
+}
+
+impl Source<'_> {
+    async fn write(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let session = self.views.session(self.key).await?;
+        file.line("session", &session).await?;
+        self.definition(file).await?;
+        self.tasks(file).await?;
+        self.events(file).await?;
+        self.people(file).await?;
+        self.logs(file).await
+    }
+
+    async fn definition(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let row = sqlx::query!(
+            "select v.name, v.version, v.definition
+               from sessions s
+               join workflow_versions v on v.tenant_id = s.tenant_id and v.id = s.version_id
+              where s.tenant_id = $1 and s.id = $2",
+            self.key.tenant.0,
+            self.key.id.0
+        )
+        .fetch_optional(&self.store.pool)
+        .await?
+        .ok_or_else(|| ReadError::NoSession(self.key.id.to_string()))?;
+        let definition =
+            json!({ "name": row.name, "version": row.version, "definition": row.definition });
+        file.line("workflow", &definition).await
+    }
+
+    async fn tasks(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = self.views.tasks(self.key, None, cursor.as_deref(), Some(PAGE_MAX)).await?;
+            for task in &page.items {
+                if !task.status.is_final() {
+                    return Err(ArchiveError::Open);
+                }
+                file.line("task", task).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn events(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut after = 0;
+        loop {
+            let page = self.views.events(self.key, after, Some(PAGE_MAX)).await?;
+            for event in &page.items {
+                file.line("event", event).await?;
+            }
+            match (page.next, page.items.last()) {
+                (Some(_), Some(last)) => after = last.seq,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// What people were asked and sent.
+    async fn people(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let approvals = sqlx::query_scalar!(
+            r#"select to_jsonb(a) - 'tenant_id'
+                      || jsonb_build_object('votes', (
+                           select coalesce(jsonb_agg(to_jsonb(v) - 'tenant_id' - 'approval_id'
+                                                     order by v.at, v.voter), '[]')
+                             from approval_votes v
+                            where v.tenant_id = a.tenant_id and v.approval_id = a.id))
+                      as "approval!"
+                 from approvals a
+                where a.tenant_id = $1 and a.session_id = $2
+                order by a.id
+                limit 1000000"#,
+            self.key.tenant.0,
+            self.key.id.0
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        for approval in approvals {
+            file.line("approval", &approval).await?;
+        }
+        let signals = sqlx::query_scalar!(
+            r#"select to_jsonb(s) - 'tenant_id' - 'session_id' - 'request' as "signal!"
+                 from signals s
+                where s.tenant_id = $1 and s.session_id = $2
+                order by s.number
+                limit 1000000"#,
+            self.key.tenant.0,
+            self.key.id.0
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        for signal in signals {
+            file.line("signal", &signal).await?;
+        }
+        Ok(())
+    }
+
+    /// What attempts printed, in the order of the tasks.
+    async fn logs(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut after = (0, 0, uuid::Uuid::nil(), -1);
+        loop {
+            let chunks = sqlx::query!(
+                "select seq, attempt, worker, chunk, stream, at, body
+                   from log_chunks
+                  where tenant_id = $1 and session_id = $2
+                    and (seq, attempt, worker, chunk) > ($3, $4, $5, $6)
+                  order by seq, attempt, worker, chunk
+                  limit $7",
+                self.key.tenant.0,
+                self.key.id.0,
+                after.0,
+                after.1,
+                after.2,
+                after.3,
+                CHUNKS
+            )
+            .fetch_all(&self.store.pool)
+            .await?;
+            let Some(last) = chunks.last() else { return Ok(()) };
+            after = (last.seq, last.attempt, last.worker, last.chunk);
+            for chunk in chunks {
+                let stream = ["stdout", "stderr", "jobshop"];
+                let stream = usize::try_from(chunk.stream).ok().and_then(|at| stream.get(at));
+                let mut line = json!({
+                    "seq": chunk.seq,
+                    "attempt": chunk.attempt,
+                    "worker": chunk.worker,
+                    "chunk": chunk.chunk,
+                    "stream": stream,
+                    "at": chunk.at,
+                });
+                // A chunk may end within a letter.
+                match String::from_utf8(chunk.body) {
+                    Ok(text) => line["text"] = Value::String(text),
+                    Err(error) => {
+                        line["base64"] = Value::String(BASE64_STANDARD.encode(error.as_bytes()));
+                    }
+                }
+                file.line("log", &line).await?;
+            }
+        }
+    }
+}
