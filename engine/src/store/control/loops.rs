@@ -39,6 +39,8 @@ struct Round<'a> {
     number: i32,
     /// Its row.
     row: i32,
+    /// Somebody else may have let it begin just now.
+    has_ended: bool,
 }
 
 /// Looks at `until` of every loop among the groups in which everything has ended. A loop in which
@@ -50,6 +52,8 @@ pub(super) async fn rounds_ended(
 ) -> sqlx::Result<RoundsEnded> {
     let mut found = RoundsEnded::default();
     let rounds = rounds(store, candidates, infos).await?;
+    let (rounds, begun): (Vec<_>, Vec<_>) = rounds.into_iter().partition(|round| round.has_ended);
+    found.another.extend(begun.iter().map(|round| round.candidate.task));
     if rounds.is_empty() {
         return Ok(found);
     }
@@ -102,7 +106,11 @@ async fn rounds<'a>(
     let sessions: Vec<Uuid> = loops.iter().map(|(c, ..)| c.task.session.id.0).collect();
     let seqs: Vec<i32> = loops.iter().map(|(c, ..)| c.task.seq).collect();
     let rows = sqlx::query!(
-        r#"select k.slot as "slot!", e.items, e.base + (e.items - 1) * e.block_rows as "row!"
+        r#"select k.slot as "slot!", e.items, e.base + (e.items - 1) * e.block_rows as "row!",
+                  exists (select from tasks r
+                           where r.tenant_id = e.tenant_id and r.session_id = e.session_id
+                             and r.seq = e.base + (e.items - 1) * e.block_rows
+                             and r.state >= 6) as "has_ended!"
              from unnest($1::uuid[], $2::uuid[], $3::int[]) with ordinality
                   as k (tenant_id, session_id, seq, slot)
              join expansions e on e.tenant_id = k.tenant_id and e.session_id = k.session_id
@@ -118,7 +126,8 @@ async fn rounds<'a>(
         .filter_map(|row| {
             let at = usize::try_from(row.slot - 1).ok()?;
             let (candidate, info, rounds) = *loops.get(at)?;
-            Some(Round { candidate, info, rounds, number: row.items, row: row.row })
+            let (number, has_ended) = (row.items, row.has_ended);
+            Some(Round { candidate, info, rounds, number, row: row.row, has_ended })
         })
         .collect())
 }
