@@ -37,6 +37,11 @@ impl Disk {
         let _ = std::fs::remove_file(self.ballast());
     }
 
+    /// It stays mounted, with what is on it.
+    pub(super) fn leave(self) {
+        std::mem::forget(self);
+    }
+
     fn ballast(&self) -> PathBuf {
         self.path.join("ballast")
     }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use futures::future::join_all;
+use futures::future::{join_all, pending};
 use jobshop::{
     cluster::{Cluster, ClusterConfig},
     data_dir::DataDir,
@@ -32,7 +32,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use sqlx::PgPool;
 use tempfile::TempDir;
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::truth;
@@ -175,8 +175,15 @@ async fn struggle(run: &Arc<Run>, nemesis: &Nemesis, told: &Mutex<Told>, deadlin
                 nemesis.strike(&over),
             )
         };
-        if timeout_at(deadline, hands).await.is_err() {
+        // Told that it is over, each hand puts right what it has in hand.
+        let call_time = async {
+            sleep_until(deadline).await;
             over.cancel();
+            pending::<()>().await;
+        };
+        tokio::select! {
+            _ = hands => {}
+            () = call_time => {}
         }
         let mut ticks = interval(Duration::from_millis(200));
         let is_short = || told.lock().expect("nobody panics here").tasks < run.profile.tasks;
@@ -301,6 +308,9 @@ impl Ground {
         drop(run.hosts);
         self.cluster.stop().await?;
         if keeps {
+            if let Some(disk) = run.disk {
+                disk.leave();
+            }
             let folder = self.folder.keep();
             report.write(&folder.join("report.json"))?;
             report.kept = Some(folder);

@@ -131,7 +131,7 @@ impl Nemesis {
     /// Kills processes: nearly always a worker in the middle of something.
     pub(super) async fn kill(&self, stop: &CancellationToken) {
         let mut random = self.random(1);
-        let skews = hosts::can_skew().await;
+        let skews = hosts::can_skew();
         while self.goes_on(stop, |faults| faults.kills, self.run.profile.kills) {
             if !pause(&mut random, 500..3_000, stop).await {
                 return;

@@ -80,6 +80,7 @@ fn shortfalls(run: &Run, tasks: usize, faults: &Faults) -> Vec<String> {
         ("partitions", faults.partitions(), profile.partitions),
         ("crashes of Postgres", faults.crashes(), profile.crashes),
         ("storms", faults.storms(), profile.storms),
+        ("full disks", faults.full_disks, profile.full_disks),
     ];
     let short = wanted.into_iter().filter(|(_, done, wanted)| done < wanted);
     short.map(|(what, done, wanted)| format!("{done} of {wanted} {what}")).collect()
