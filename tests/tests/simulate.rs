@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jobshop_engine::{
     simulate::{Stubs, simulate},
+    task::TaskState,
     workflow,
 };
 use jobshop_tests::{
@@ -21,11 +22,14 @@ use serde_json::{Map, Value, json};
 
 const CASES: usize = 150;
 const BATCH: usize = 50;
+/// Of a run without wishes.
+const SEED: u64 = 7;
 /// More attempts than any task has.
 const ATTEMPTS: usize = 30;
 
-/// The stub of one row: what its attempts came to.
-fn stub(kind: &Kind, key: &str) -> Option<Value> {
+/// The stub of one row: what its attempts came to. What an attempt would have put out that `failed`
+/// tasks never came to is not said: a stub's outputs count for a failure that is allowed, too.
+fn stub(kind: &Kind, key: &str, failed: bool) -> Option<Value> {
     match kind {
         Kind::Work(work) => {
             let endings = work.endings_of(key, false);
@@ -33,6 +37,7 @@ fn stub(kind: &Kind, key: &str) -> Option<Value> {
             let mut stub = json!({});
             for ending in endings.iter().chain(std::iter::repeat(endings.last()?)).take(ATTEMPTS) {
                 match ending {
+                    Ending::Succeeds(_) if failed => break,
                     Ending::Succeeds(output) => {
                         stub["outputs"] = Value::Object(output.json());
                         break;
@@ -62,12 +67,13 @@ fn stub(kind: &Kind, key: &str) -> Option<Value> {
 /// What is different in the simulation.
 fn differences(flow: &Flow, real: &Observed) -> Vec<String> {
     let mut tasks = Map::new();
-    for key in real.rows.keys() {
+    for (key, row) in &real.rows {
         let id = key.rsplit('.').next().unwrap_or_default();
+        let failed = row.state == TaskState::Failed;
         let undone = key.strip_suffix(".compensate").and_then(|undone| undone.rsplit('.').next());
         let found = match undone.and_then(|id| flow.task(id)?.compensate.clone()) {
-            Some(work) => stub(&Kind::Work(work), key),
-            None => flow.task(id).and_then(|task| stub(&task.kind, key)),
+            Some(work) => stub(&Kind::Work(work), key, failed),
+            None => flow.task(id).and_then(|task| stub(&task.kind, key, failed)),
         };
         tasks.extend(found.map(|stub| (key.clone(), stub)));
     }
@@ -104,9 +110,10 @@ async fn random_workflows_end_as_they_were_played() {
     let known = |flow: &Flow| {
         // What is cut off depends on who is faster.
         let has_child = flow.all_tasks().iter().any(|task| matches!(task.kind, Kind::Child(_)));
-        !flow.fail_fast && !has_child && flow.finally.is_empty()
+        !flow.fail_fast && !has_child
     };
-    let cases = trial::cases(7).map(|tree| tree.current());
+    let seed = std::env::var("JOBSHOP_MODEL_SEED").map_or(SEED, |it| it.parse().expect("a number"));
+    let cases = trial::cases(seed).map(|tree| tree.current());
     let flows: Vec<Flow> = cases
         .filter(|flow| known(flow))
         .map(|flow| Flow { steering: Steering::default(), ..flow })
