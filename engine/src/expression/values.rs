@@ -215,7 +215,11 @@ impl<'a> View<'a> {
     fn last_round(&self, index: NodeIndex, children: &[NodeIndex], rows: Rows<'_>) -> Eval {
         let mut tasks = Keyed::default();
         let round = rows.items(index).and_then(<[ItemValue]>::last);
-        let begins = rows.task(index).is_none_or(|group| !group.status.is_final());
+        let never_begun = match rows.task(index).map(|group| group.status) {
+            Some(TaskState::Cancelled) => TaskState::Cancelled,
+            Some(status) if status.is_final() => TaskState::Skipped,
+            _ => TaskState::Pending,
+        };
         for child in children {
             let value = match round {
                 Some(round) => {
@@ -223,17 +227,17 @@ impl<'a> View<'a> {
                         Rows { tasks: Tasks::Item(&round.tasks), items: Items::Item(&round.items) };
                     self.task(*child, rows)
                 }
-                None => self.before_the_first_round(*child, begins),
+                None => self.before_the_first_round(*child, never_begun),
             };
             tasks.set(&self.plan.node(*child).id, value);
         }
         tasks.into_value()
     }
 
-    /// A task of a loop of which no round has ended.
-    fn before_the_first_round(&self, index: NodeIndex, begins: bool) -> Eval {
+    /// A task of a loop of which no round has ended; what stands in a plain group that is left out or
+    /// cancelled has such a status too.
+    fn before_the_first_round(&self, index: NodeIndex, status: TaskState) -> Eval {
         let mut object = Keyed::default();
-        let status = if begins { TaskState::Pending } else { TaskState::Skipped };
         object.set("status", Eval::from(status.as_str()));
         object.set("error", from_json(&Value::Null));
         object.set("outputs", nothing());
@@ -243,7 +247,7 @@ impl<'a> View<'a> {
                 for child in &group.children {
                     inner.set(
                         &self.plan.node(*child).id,
-                        self.before_the_first_round(*child, begins),
+                        self.before_the_first_round(*child, status),
                     );
                 }
                 object.set("tasks", inner.into_value());

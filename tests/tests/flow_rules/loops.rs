@@ -1,6 +1,10 @@
 //! Groups whose tasks run round after round.
 
-use jobshop_engine::{session::SessionState, store::sessions, task::TaskState};
+use jobshop_engine::{
+    session::SessionState,
+    store::{sessions, steer},
+    task::TaskState,
+};
 use jobshop_tests::{Stage, stage, truth};
 use serde_json::{Value, json};
 
@@ -224,4 +228,34 @@ tasks:
     let completed = stage.states(key).await;
     let count = completed.iter().filter(|state| **state == TaskState::Completed).count();
     assert_eq!(count, completed.len() - 1, "all but the loop itself");
+}
+
+#[tokio::test]
+async fn what_stands_in_a_loop_that_never_began_is_seen_like_that_of_any_group() {
+    let stage = Stage::new().await;
+    let definition = "
+version: 1
+name: never
+tasks:
+  gate: { wait_for: gate }
+  group: { needs: [gate], tasks: { a: { uses: builtin/noop } } }
+  loop:
+    needs: [gate]
+    loop: { until: 1 == 1, max_rounds: 2 }
+    tasks: { b: { uses: builtin/noop } }
+outputs:
+  group: ${{ tasks.group.tasks.a.status }}
+  loop: ${{ tasks.loop.tasks.b.status }}
+";
+    let key = stage.submit(definition).await;
+    stage.settle().await;
+    let by = steer::By { actor: Some("p"), reason: None };
+    steer::fail(&stage.store, key, by).await.unwrap();
+    stage.settle().await;
+    let outputs: Option<Value> = sqlx::query_scalar("select outputs from sessions where id = $1")
+        .bind(key.id.0)
+        .fetch_one(stage.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(outputs, Some(json!({ "group": "cancelled", "loop": "cancelled" })));
 }

@@ -106,9 +106,19 @@ impl Sight {
 
 /// What is seen of a task in a loop of which no round has ended.
 fn before_the_first_round(around: &Node, what: What) -> Option<Value> {
-    let is_skipped = around.state == TaskState::Skipped;
+    let status = match around.state {
+        TaskState::Cancelled => "cancelled",
+        // It never began.
+        TaskState::Skipped | TaskState::Failed | TaskState::Completed => "skipped",
+        TaskState::Pending
+        | TaskState::Ready
+        | TaskState::Assigned
+        | TaskState::InProgress
+        | TaskState::Blocked
+        | TaskState::Paused => "pending",
+    };
     match what {
-        What::Status => Some(if is_skipped { "skipped" } else { "pending" }.into()),
+        What::Status => Some(status.into()),
         What::Output(_) | What::ErrorClass => None,
         What::Keys(_) => Some(json!([])),
         What::Count(_) => Some(json!(0)),
