@@ -57,6 +57,8 @@ pub const STATEMENTS: &[Statement] = statements![
     "reopen",
     "route_waiting",
     "routes",
+    "schedule_fires_forget",
+    "schedule_fires_old",
     "schedule_fires_write",
     "schedules_ended",
     "schedules_lock",

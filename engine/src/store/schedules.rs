@@ -1,9 +1,11 @@
 //! Schedules: what applying a workflow makes of its triggers, and what people do to schedules.
 //! Firing them by the clock is the control loop's.
 
+mod backfill;
+
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
@@ -15,14 +17,13 @@ use super::{
     workflows,
 };
 use crate::{
-    id::{SessionId, SessionKey, TenantId},
+    id::{SessionKey, TenantId},
     plan::Trigger,
-    schedule::{Due, Overlap, Rule, ScheduleId},
+    schedule::{Due, Rule, ScheduleId},
     workflow::check_inputs,
 };
 
-/// Times that one request makes up for at most.
-const BACKFILL_MAX: usize = 1_000;
+pub use backfill::{Backfilled, backfill};
 
 /// Why a schedule could not be had or changed.
 #[derive(Debug, Error)]
@@ -326,62 +327,6 @@ pub async fn trigger(
     Ok(Created { key, existing: false })
 }
 
-/// What became of a time that was to be made up for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backfilled {
-    pub fire_time: DateTime<Utc>,
-    pub state: FireState,
-    pub session: Option<SessionId>,
-}
-
-/// Makes up for the times from `from` to `to` that nothing was decided for, all at once where
-/// sessions may overlap, else one after the other.
-pub async fn backfill(
-    store: &Store,
-    tenant: TenantId,
-    id: &ScheduleId,
-    (from, to): (DateTime<Utc>, DateTime<Utc>),
-    actor: Option<&str>,
-) -> Done<Vec<Backfilled>> {
-    let version = version_of(store, tenant, id).await?;
-    let mut tx = store.pool.begin().await?;
-    let mut found = refuse_disabled(lock(&mut tx, tenant, id).await?)?;
-    if to > found.now {
-        return Err(ScheduleError::Invalid("`to` lies in the future".to_owned()));
-    }
-    let schedule = &mut found.schedule;
-    let times: Vec<DateTime<Utc>> = schedule
-        .rule
-        .fires(from - TimeDelta::microseconds(1))
-        .take_while(|time| *time <= to)
-        .take(BACKFILL_MAX + 1)
-        .collect();
-    if times.len() > BACKFILL_MAX {
-        let why = format!("these are more than {BACKFILL_MAX} times; take a shorter span");
-        return Err(ScheduleError::Invalid(why));
-    }
-    let known = schedule_rows::known(&mut tx, &[(schedule, from)]).await?;
-    let mut fires = Fires::default();
-    let cause = Cause { kind: FireKind::Backfill, by: actor };
-    let mut done = Vec::new();
-    for fire_time in times {
-        if known.contains(&(tenant.0, id.to_string(), fire_time)) {
-            continue;
-        }
-        if schedule.rule.overlap == Overlap::Allow {
-            let session = fires.start(schedule, fire_time, cause, &version)?;
-            schedule.open += 1;
-            done.push(Backfilled { fire_time, state: FireState::Started, session: Some(session) });
-        } else {
-            fires.note(schedule, fire_time, (cause, FireState::Queued), None);
-            schedule.queued += 1;
-            done.push(Backfilled { fire_time, state: FireState::Queued, session: None });
-        }
-    }
-    commit(store, tx, fires, found.schedule).await?;
-    Ok(done)
-}
-
 /// Removes a schedule and the record of its fires; its sessions stay.
 pub async fn delete(
     store: &Store,
@@ -450,6 +395,7 @@ struct Found {
     schedule: Locked,
     is_paused: bool,
     is_removed: bool,
+    forgotten_to: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 }
 
@@ -460,7 +406,7 @@ fn refuse_disabled(found: Found) -> Done<Found> {
 async fn lock(tx: &mut PgConnection, tenant: TenantId, id: &ScheduleId) -> Done<Found> {
     let row = sqlx::query!(
         r#"select rule as "rule: sqlx::types::Json<Rule>", next_fire, due_at, runs, failures, open,
-                  queued, paused_at, removed_at, clock() as "now!"
+                  queued, paused_at, removed_at, forgotten_to, clock() as "now!"
              from schedules
             where tenant_id = $1 and id = $2
               for no key update"#,
@@ -483,7 +429,7 @@ async fn lock(tx: &mut PgConnection, tenant: TenantId, id: &ScheduleId) -> Done<
         pause: None,
     };
     let (is_paused, is_removed) = (row.paused_at.is_some(), row.removed_at.is_some());
-    Ok(Found { schedule, is_paused, is_removed, now: row.now })
+    Ok(Found { schedule, is_paused, is_removed, forgotten_to: row.forgotten_to, now: row.now })
 }
 
 async fn version_of(store: &Store, tenant: TenantId, id: &ScheduleId) -> Done<Arc<Version>> {

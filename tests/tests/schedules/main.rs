@@ -6,6 +6,7 @@
 mod actors;
 mod api;
 mod decisions;
+mod forgotten;
 mod frozen;
 mod many;
 mod person;

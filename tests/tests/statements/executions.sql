@@ -89,7 +89,7 @@ execute places_admit (tenants(10), sessions(9801, 9810), 38::smallint);
 
 execute places_grant (tenants(20), limit_names(1, 20));
 
-execute promote (1000, 2);
+execute promote (1000, 2, 13);
 
 execute receipts (worker(1), 200);
 
@@ -103,6 +103,11 @@ execute route_waiting (tenant(), 1, 5000, 60);
 
 -- A worker that offers half of what is asked for.
 execute routes (capabilities(1, 50));
+
+-- A hundred old fires of ten schedules, and a stretch of which nearly none is old.
+execute schedule_fires_forget (tenants(100), schedule_slots(51, 60, 10), fire_times(100));
+
+execute schedule_fires_old ('00000000-0000-0000-0000-000000000000', '', clock(), 1000, 7776000, 50);
 
 execute schedule_fires_write (tenants(50), schedules(1, 50), same(clock(), 50),
                               same(0::smallint, 50), same(2::smallint, 50), same(null::uuid, 50),

@@ -28,6 +28,15 @@ $$;
 create function schedules(first bigint, last bigint) returns text[] language sql as $$
     select array_agg('workflow/s' || n) from generate_series(first, last) n
 $$;
+create function schedule_slots(first bigint, last bigint, each bigint) returns text[] language sql
+as $$
+    select array_agg('workflow/s' || n order by n, i)
+      from generate_series(first, last) n, generate_series(1, each) i
+$$;
+create function fire_times(count bigint) returns timestamptz[] language sql as $$
+    select array_agg(fire_time)
+      from (select fire_time from schedule_fires order by tenant_id, schedule_id, fire_time limit count) f
+$$;
 create function capabilities(first bigint, last bigint) returns text[] language sql as $$
     select array_agg('capability-' || n) from generate_series(first, last) n
 $$;

@@ -92,6 +92,7 @@ fn tell(store: &Store, fires: &Fires, cancelled: &[SessionId]) {
 struct Row {
     schedule: Locked,
     since: DateTime<Utc>,
+    forgotten_to: Option<DateTime<Utc>>,
     queued_fire: Option<DateTime<Utc>>,
     /// Who asked for it.
     queued_by: Option<String>,
@@ -137,9 +138,15 @@ async fn lock(
             queued: row.queued,
             pause,
         };
-        let (since, now) = (row.since, row.now);
-        let (queued_fire, queued_by) = (row.queued_fire, row.queued_by);
-        locked.push(Row { schedule, since, queued_fire, queued_by, version, now });
+        locked.push(Row {
+            schedule,
+            since: row.since,
+            forgotten_to: row.forgotten_to,
+            queued_fire: row.queued_fire,
+            queued_by: row.queued_by,
+            version,
+            now: row.now,
+        });
     }
     Ok(locked)
 }
@@ -181,8 +188,9 @@ impl Row {
             if self.schedule.pause.is_some() {
                 break;
             }
-            // Somebody made up for it by hand.
-            if known.contains(&(tenant, id.clone(), fire.time)) {
+            // Somebody made up for it by hand, and that may be forgotten by now.
+            let is_known = known.contains(&(tenant, id.clone(), fire.time));
+            if is_known || self.forgotten_to.is_some_and(|to| fire.time <= to) {
                 continue;
             }
             let note = |fires: &mut Fires, schedule: &Locked, state, reason: Option<&str>| {

@@ -1,6 +1,6 @@
 //! The control loop: decides conditions, groups, sleeps and ends; promotes what was delayed; fires
-//! schedules; reaps dead workers; sweeps what ended sessions left; archives what ended long ago. It runs
-//! in every process, without a leader: each step is a guarded statement that any process may win.
+//! schedules; reaps dead workers; sweeps what ended sessions left; archives what ended and forgets what
+//! fired long ago. It runs in every process, without a leader: each step is a guarded statement that any process may win.
 
 mod ask;
 mod child;
@@ -10,6 +10,7 @@ mod degrade;
 mod delays;
 mod expand;
 mod fire;
+mod forget;
 mod go_on;
 mod group_timeout;
 mod hold;
@@ -27,6 +28,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 pub use close::ask_to_end;
+pub use forget::forget_fires;
 pub use reap::{Patrol, Step};
 pub use retain::retain;
 
@@ -129,12 +131,12 @@ async fn decide_and_expand(store: &Store) -> sqlx::Result<usize> {
 
 /// What is looked for by the clock alone.
 async fn housekeeping(store: &Store, stop: &CancellationToken) {
-    let mut patrol = Patrol::default();
+    let (mut patrol, mut walk) = (Patrol::default(), forget::Walk::default());
     for round in 0_usize.. {
         if stop.is_cancelled() {
             return;
         }
-        if let Err(error) = round_of(store, &mut patrol, round).await {
+        if let Err(error) = round_of(store, (&mut patrol, &mut walk), round).await {
             tracing::warn!(%error, "housekeeping could not read or write; it goes on");
         }
         tokio::select! {
@@ -144,7 +146,11 @@ async fn housekeeping(store: &Store, stop: &CancellationToken) {
     }
 }
 
-async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Result<()> {
+async fn round_of(
+    store: &Store,
+    (patrol, walk): (&mut Patrol, &mut forget::Walk),
+    round: usize,
+) -> sqlx::Result<()> {
     housekeep(store).await?;
     if round.is_multiple_of(PATROL_EVERY) {
         watch_agents(store).await?;
@@ -152,6 +158,7 @@ async fn round_of(store: &Store, patrol: &mut Patrol, round: usize) -> sqlx::Res
         workers::forget_ended(&store.pool).await?;
         approvals::close_left(&store.pool).await?;
         find_left_tickets(store).await?;
+        walk.step(store).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 -- Locks schedules that still have something due or a line that may move on; those that another
 -- process holds are left to it. $1 tenants, $2 ids
 select s.tenant_id, s.id, s.rule, s.since, s.next_fire, s.due_at, s.runs, s.failures, s.open,
-       s.queued,
+       s.queued, s.forgotten_to,
        (select v.id
           from workflow_versions v
          where v.tenant_id = s.tenant_id and v.name = s.workflow
