@@ -22,8 +22,9 @@ with locked as materialized (
        set laid = e.laid + $5, unfinished = e.laid + $5 < e.items
       from open
      where e.tenant_id = $1 and e.session_id = $2 and e.seq = $3 and e.laid = $4 and e.unfinished
-    returning e.version_id, e.block, e.block_rows, e.base, e.list, open.priority,
-              open.next_event, clock() as at
+    -- A list that something is appended to is unpacked here, once, and not again for every item.
+    returning e.version_id, e.block, e.block_rows, e.base, e.list || '[]'::jsonb as list,
+              open.priority, open.next_event, clock() as at
 ), items as materialized (
     select e.base + ($4 + i.n) * e.block_rows as base, e.list -> ($4 + i.n) as item
       from e cross join generate_series(0, $5 - 1) as i (n)
