@@ -111,6 +111,20 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
     )
     .execute(&mut *tx)
     .await?;
+    // What waits to be tried again is written anew as it is: whoever is just promoting it and still
+    // sees the group paused does not find it, and looks again.
+    sqlx::query!(
+        "update tasks t
+            set delayed = t.delayed
+          where t.tenant_id = $1 and t.session_id = $2 and t.seq = any ($3)
+            and t.state = 4 and t.reason = $4",
+        task.session.tenant.0,
+        task.session.id.0,
+        &rows,
+        Reason::Backoff.code(),
+    )
+    .execute(&mut *tx)
+    .await?;
     let now = row(&mut tx, task).await?;
     let mut body = by.body();
     body.insert("resumed".to_owned(), Value::Bool(true));

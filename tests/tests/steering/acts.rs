@@ -1,8 +1,10 @@
 //! Pausing, resuming, starting, and ending by hand.
 
+use std::time::Duration;
+
 use jobshop_engine::store::workers::{self, Standing};
 use jobshop_engine::task::{Reason, TaskState};
-use jobshop_tests::stage::{ended_as, failed, released, succeeded};
+use jobshop_tests::stage::{ended_as, failed, released, retried, succeeded};
 use serde_json::json;
 
 use crate::stand::{CHAIN, Stand};
@@ -327,6 +329,45 @@ async fn a_failing_task_under_a_pause_is_retried_after_it() {
     stand.acts(&id, "resume").await;
     stand.settle().await;
     assert_eq!(stand.status(&id).await, "failed");
+}
+
+#[tokio::test]
+async fn what_fails_in_a_paused_group_is_tried_again_when_the_group_goes_on() {
+    let definition = "
+version: 1
+name: grouped
+tasks:
+  all:
+    for_each: [1, 2]
+    tasks:
+      one: { uses: builtin/noop, retry: { max_attempts: 3, initial: 1s } }
+";
+    let mut stand = Stand::new().await;
+    let id = stand.submit(definition).await;
+    stand.settle().await;
+    let held = stand.claim().await;
+    stand.acts(&id, "tasks/all/pause").await;
+    for held in &held {
+        assert!(stand.ends(retried(held.fence, Duration::ZERO)).await);
+    }
+    stand.settle().await;
+    assert_eq!(stand.claim().await.len(), 0);
+    let paused =
+        ["all paused", "all[0] paused", "all[1] paused", "all[0].one paused", "all[1].one paused"];
+    let mut tasks = stand.tasks(&id).await;
+    tasks.sort_unstable();
+    let mut wanted = paused.map(str::to_owned);
+    wanted.sort_unstable();
+    assert_eq!(tasks, wanted);
+    stand.acts(&id, "tasks/all/resume").await;
+    stand.settle().await;
+    let again = stand.claim().await;
+    assert_eq!(again.iter().map(|held| held.fence.attempt).collect::<Vec<_>>(), [2, 2]);
+    for held in &again {
+        assert!(stand.ends(succeeded(held.fence)).await);
+    }
+    stand.work().await;
+    assert_eq!(stand.status(&id).await, "completed");
 }
 
 #[tokio::test]

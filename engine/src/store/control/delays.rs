@@ -21,11 +21,17 @@ use crate::{
 /// Rows that one statement promotes at most.
 const BATCH: i64 = 1_000;
 
-/// Makes ready what waited to be tried again, and returns how many rows that were.
+/// Makes ready what waited to be tried again, in a paused group paused; returns how many rows that
+/// were.
 pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
-    let promoted = sqlx::query_file!("src/store/sql/promote.sql", BATCH, Reason::Backoff.code())
-        .fetch_one(&store.pool)
-        .await?;
+    let promoted = sqlx::query_file!(
+        "src/store/sql/promote.sql",
+        BATCH,
+        Reason::Backoff.code(),
+        Reason::Paused.code()
+    )
+    .fetch_one(&store.pool)
+    .await?;
     if promoted.promoted > 0 {
         hold_again(store, &promoted.tenants, &promoted.sessions).await?;
         store.hints.send(Hint::Ready);

@@ -1,14 +1,32 @@
--- Makes ready what waited to be tried again. What belongs to a paused session the janitor pauses then.
--- $1 rows at most, $2 the reason for waiting
-with promoted as (
+-- Makes ready what waited to be tried again; what stands in a paused group is paused then, until the
+-- group goes on. What belongs to a paused session the janitor pauses then. $1 rows at most, $2 the
+-- reason for waiting, $3 that of tasks and groups that were paused
+with due as materialized (
+    select q.ctid,
+           q.parent is not null
+           and coalesce((select p.state = 5 and p.reason = $3
+                           from tasks p
+                          where p.tenant_id = q.tenant_id and p.session_id = q.session_id
+                            and p.seq = q.parent
+                          limit 1), false) as held
+      from tasks q
+     where q.delayed and q.wake_at <= (select clock()) and q.reason = $2
+     order by q.wake_at
+     limit $1
+       for update skip locked
+), picked as materialized (
+    -- Arrays: a join could become a scan of all tasks.
+    select array_agg(ctid) as ctids, array_agg(ctid) filter (where held) as held from due
+), promoted as (
     update tasks t
-       set state = 1, queued = true, delayed = false, reason = null, ready_at = clock(),
-           rank = clock() + priority_offset(t.priority)
-     where t.ctid = any (array(select q.ctid from tasks q
-                                where q.delayed and q.wake_at <= (select clock())
-                                  and q.reason = $2
-                                order by q.wake_at limit $1
-                                  for update skip locked))
+       set state    = case when t.ctid = any ((select held from picked)::tid[]) then 5 else 1 end,
+           reason   = case when t.ctid = any ((select held from picked)::tid[]) then $3::smallint end,
+           was      = case when t.ctid = any ((select held from picked)::tid[]) then 1 end,
+           queued   = (t.ctid = any ((select held from picked)::tid[])) is not true,
+           delayed  = false,
+           ready_at = clock(),
+           rank     = clock() + priority_offset(t.priority)
+     where t.ctid = any ((select ctids from picked)::tid[])
        and t.state = 4 and t.delayed and t.reason = $2
     returning t.tenant_id, t.session_id
 )
