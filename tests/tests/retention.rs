@@ -30,6 +30,7 @@ use jobshop_engine::{
     },
 };
 use jobshop_tests::{CommandLine, Stage, TestApp, stage::succeeded, truth, wait};
+use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -397,6 +398,63 @@ async fn a_server_archives_by_itself_and_says_where() {
     GzDecoder::new(file.as_slice()).read_to_string(&mut text).unwrap();
     assert!(text.contains(r#""text":"hello\n""#), "{text}");
     assert_eq!(user.run(&["session", "list", "--json"]).expect(0).json(), json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_again_and_again_archives_each_session_once_and_whole() {
+    const SESSIONS: usize = 24;
+    let scene = Scene::new(None).await;
+    let mut ended = Vec::new();
+    for _ in 0..SESSIONS {
+        ended.push(scene.ended(WORKFLOW).await);
+    }
+    scene.stage.db.advance(2 * HOUR).await;
+    let folder = scene.folder.path().join("archive");
+    let user = CommandLine::new(env!("CARGO_BIN_EXE_jobshop-cli"))
+        .with("DATABASE_URL", scene.stage.db.url())
+        .with("JOBSHOP_ARCHIVE", &format!("file://{}", folder.display()));
+    let marks = async || {
+        sqlx::query_as::<_, (i64, i64)>(
+            "select count(*), count(*) filter (where cleared) from archived_sessions",
+        )
+        .fetch_one(scene.stage.db.pool())
+        .await
+        .unwrap()
+    };
+    let mut kills = 0;
+    while marks().await.0 < SESSIONS.try_into().unwrap() {
+        let before = marks().await.0;
+        let mut worker = user.start(&["worker"]);
+        let _ = wait::until("it archives", Duration::from_secs(30), async || {
+            (marks().await.0 > before).then_some(())
+        })
+        .await;
+        worker.send(Signal::SIGKILL);
+        worker.reap();
+        kills += 1;
+    }
+    assert!(kills > 1, "it was killed in the middle");
+    let _worker = user.start(&["worker"]);
+    wait::until("nothing is left", Duration::from_secs(30), async || {
+        (marks().await == (SESSIONS.try_into().unwrap(), SESSIONS.try_into().unwrap()))
+            .then_some(())
+    })
+    .await;
+    // What a killed process had begun has another name, with a `#`.
+    let mut names: Vec<String> = ended.iter().map(|session| file_of(*session)).collect();
+    let mut files: Vec<String> =
+        scene.files().into_iter().filter(|name| !name.contains('#')).collect();
+    names.sort();
+    files.sort();
+    assert_eq!(files, names);
+    for session in ended {
+        assert_eq!(scene.rows(session).await, BTreeMap::new());
+        let lines = scene.lines(session).await;
+        let count: usize = lines.values().map(Vec::len).sum();
+        assert_eq!(lines["end"], [json!({ "lines": count - 1 })]);
+        assert_eq!((lines["task"].len(), lines["log"].len()), (2, 2));
+    }
+    truth::check(scene.stage.db.pool()).await;
 }
 
 async fn apply(scene: &Scene, definition: &str) {

@@ -128,9 +128,18 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
         if removed > 0 {
             continue;
         }
+        // What another process is just removing may yet stay, if it dies.
         done += sqlx::query!(
-            "update archived_sessions set cleared = true
-              where tenant_id = $1 and id = $2 and not cleared",
+            "update archived_sessions a set cleared = true
+              where a.tenant_id = $1 and a.id = $2 and not a.cleared
+                and not exists (select from tasks where tenant_id = $1 and session_id = $2)
+                and not exists (select from expansions where tenant_id = $1 and session_id = $2)
+                and not exists (select from child_sessions where tenant_id = $1 and parent_id = $2)
+                and not exists (select from events where tenant_id = $1 and session_id = $2)
+                and not exists (select from log_chunks where tenant_id = $1 and session_id = $2)
+                and not exists (select from approvals where tenant_id = $1 and session_id = $2)
+                and not exists (select from signals where tenant_id = $1 and session_id = $2)
+                and not exists (select from signal_waits where tenant_id = $1 and session_id = $2)",
             mark.tenant_id,
             mark.id
         )

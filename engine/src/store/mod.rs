@@ -51,6 +51,7 @@ pub mod task_view;
 pub mod tenants;
 mod tickets;
 pub mod transition;
+pub mod trust;
 pub mod values;
 pub mod versions;
 pub mod view;

@@ -1,12 +1,7 @@
-//! How a bucket is spoken to: one connection for each request, TLS where the URL asks for it, trusting
-//! the certificates of this machine and those that browsers know.
+//! How a bucket is spoken to: one connection for each request, TLS where the URL asks for it. Whom to
+//! trust is not its business.
 
-use std::{
-    error::Error,
-    pin::Pin,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{error::Error, pin::Pin, time::Duration};
 
 use http::{HeaderValue, Request, Uri, header::HOST};
 use http_body_util::BodyExt as _;
@@ -19,7 +14,7 @@ use object_store::{
         HttpResponseBody, HttpService,
     },
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -27,19 +22,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::store::trust;
+
 /// How long a request and its whole answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
-
-static TRUST: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-});
 
 #[derive(Debug)]
 pub(super) struct Connector;
@@ -87,9 +73,9 @@ async fn exchange(request: HttpRequest) -> Result<HttpResponse, HttpError> {
     if !is_secure {
         return over(stream, request).await;
     }
-    let trust = TRUST.as_ref().map_err(|error| unreachable(error.clone().into()))?;
+    let trust = trust::config().map_err(|error| unreachable(error.into()))?;
     let name = ServerName::try_from(bare).map_err(|error| unreachable(error.into()))?;
-    let secured = TlsConnector::from(Arc::clone(trust)).connect(name, stream).await;
+    let secured = TlsConnector::from(trust).connect(name, stream).await;
     over(secured.map_err(|error| unreachable(error.into()))?, request).await
 }
 

@@ -47,7 +47,8 @@ impl Source<'_> {
         self.definition(file).await?;
         self.tasks(file).await?;
         self.events(file).await?;
-        self.people(file).await?;
+        self.approvals(file).await?;
+        self.signals(file).await?;
         self.logs(file).await
     }
 
@@ -99,43 +100,64 @@ impl Source<'_> {
         }
     }
 
-    /// What people were asked and sent.
-    async fn people(&self, file: &mut Writing) -> Result<(), ArchiveError> {
-        let approvals = sqlx::query_scalar!(
-            r#"select to_jsonb(a) - 'tenant_id'
-                      || jsonb_build_object('votes', (
-                           select coalesce(jsonb_agg(to_jsonb(v) - 'tenant_id' - 'approval_id'
-                                                     order by v.at, v.voter), '[]')
-                             from approval_votes v
-                            where v.tenant_id = a.tenant_id and v.approval_id = a.id))
-                      as "approval!"
-                 from approvals a
-                where a.tenant_id = $1 and a.session_id = $2
-                order by a.id
-                limit 1000000"#,
-            self.key.tenant.0,
-            self.key.id.0
-        )
-        .fetch_all(&self.store.pool)
-        .await?;
-        for approval in approvals {
-            file.line("approval", &approval).await?;
+    /// What people were asked, and how they voted.
+    async fn approvals(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut after = (0, uuid::Uuid::nil());
+        loop {
+            let approvals = sqlx::query!(
+                r#"select a.seq, a.id,
+                          to_jsonb(a) - 'tenant_id'
+                          || jsonb_build_object('votes', (
+                               select coalesce(jsonb_agg(to_jsonb(v) - 'tenant_id' - 'approval_id'
+                                                         order by v.at, v.voter), '[]')
+                                 from approval_votes v
+                                where v.tenant_id = a.tenant_id and v.approval_id = a.id))
+                          as "approval!"
+                     from approvals a
+                    where a.tenant_id = $1 and a.session_id = $2 and a.seq >= $3
+                      and (a.seq, a.id) > ($3, $4)
+                    order by a.seq, a.id
+                    limit $5"#,
+                self.key.tenant.0,
+                self.key.id.0,
+                after.0,
+                after.1,
+                PAGE_MAX
+            )
+            .fetch_all(&self.store.pool)
+            .await?;
+            let Some(last) = approvals.last() else { return Ok(()) };
+            after = (last.seq, last.id);
+            for row in approvals {
+                file.line("approval", &row.approval).await?;
+            }
         }
-        let signals = sqlx::query_scalar!(
-            r#"select to_jsonb(s) - 'tenant_id' - 'session_id' - 'request' as "signal!"
-                 from signals s
-                where s.tenant_id = $1 and s.session_id = $2
-                order by s.number
-                limit 1000000"#,
-            self.key.tenant.0,
-            self.key.id.0
-        )
-        .fetch_all(&self.store.pool)
-        .await?;
-        for signal in signals {
-            file.line("signal", &signal).await?;
+    }
+
+    /// What people sent.
+    async fn signals(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut after = -1;
+        loop {
+            let signals = sqlx::query!(
+                r#"select s.number,
+                          to_jsonb(s) - 'tenant_id' - 'session_id' - 'request' as "signal!"
+                     from signals s
+                    where s.tenant_id = $1 and s.session_id = $2 and s.number > $3
+                    order by s.number
+                    limit $4"#,
+                self.key.tenant.0,
+                self.key.id.0,
+                after,
+                PAGE_MAX
+            )
+            .fetch_all(&self.store.pool)
+            .await?;
+            let Some(last) = signals.last() else { return Ok(()) };
+            after = last.number;
+            for row in signals {
+                file.line("signal", &row.signal).await?;
+            }
         }
-        Ok(())
     }
 
     /// What attempts printed, in the order of the tasks.

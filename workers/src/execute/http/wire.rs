@@ -1,14 +1,12 @@
 //! One exchange over a connection that stands: TLS where the URL asks for it, the request, the whole
 //! answer within a limit. It does not know which addresses may be reached.
 
-use std::sync::{Arc, LazyLock};
-
 use http::{HeaderMap, StatusCode, header::HOST};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use jobshop_engine::outcome::ErrorClass;
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use jobshop_engine::{outcome::ErrorClass, store::trust};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -25,18 +23,6 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Servers are trusted by the certificates of this machine and by those that browsers know.
-static TRUST: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-});
-
 /// Sends the request and reads the answer, which may have so many bytes.
 pub(super) async fn exchange(
     stream: TcpStream,
@@ -48,11 +34,11 @@ pub(super) async fn exchange(
     }
     let origin = request.url.origin().ascii_serialization();
     let failed = |error: &dyn std::fmt::Display| Halt::error(format!("{origin}: {error}"));
-    let trust = TRUST.as_ref().map_err(|error| failed(error))?;
+    let trust = trust::config().map_err(|error| failed(&error))?;
     let host = request.url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(|error| failed(&error))?;
-    let secured = TlsConnector::from(Arc::clone(trust)).connect(name, stream).await;
+    let secured = TlsConnector::from(trust).connect(name, stream).await;
     over(secured.map_err(|error| failed(&error))?, request, bytes_max).await
 }
 
