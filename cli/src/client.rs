@@ -2,6 +2,7 @@
 //! `--json` prints exactly those, and knows which answer means which exit code. It starts nothing.
 
 pub mod objects;
+mod pages;
 mod problem;
 mod server;
 mod watch;
@@ -15,12 +16,11 @@ use serde_json::Value;
 
 use crate::exit::Failure;
 
+pub use pages::Pages;
 pub use problem::WorkflowProblem;
 pub use server::Server;
 pub use watch::EventStream;
 
-/// The largest page that is asked for at once.
-const PAGE: u32 = 500;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -98,32 +98,33 @@ impl Client {
         self.send(self.request(Method::DELETE, path)?).await.map(drop)
     }
 
-    /// Every item of a list, or the first `limit`.
+    /// Every item of a list, or the first `limit`. Long lists are read with [`Self::pages`].
     pub async fn list(
         &self,
         path: &[&str],
         query: Query<'_>,
         limit: Option<u32>,
     ) -> Result<Vec<Value>, Failure> {
+        let mut pages = self.pages(path, query, limit);
         let mut items: Vec<Value> = Vec::new();
-        let mut query: Vec<(&str, String)> =
-            query.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        loop {
-            let read = u32::try_from(items.len()).unwrap_or(u32::MAX);
-            let left = limit.map_or(PAGE, |limit| limit.saturating_sub(read));
-            if left == 0 {
-                return Ok(items);
-            }
-            set(&mut query, "limit", left.min(PAGE).to_string());
-            let page = self.page(path, &query).await?;
-            items.extend(page.items);
-            let Some(next) = page.next else { return Ok(items) };
-            set(&mut query, cursor_of(path), next);
+        while let Some(page) = pages.next().await? {
+            items.extend(page);
         }
+        Ok(items)
+    }
+
+    /// A list page by page, or the first `limit` items of it.
+    pub fn pages<'p>(
+        &'p self,
+        path: &'p [&'p str],
+        query: Query<'p>,
+        limit: Option<u32>,
+    ) -> Pages<'p> {
+        Pages::new(self, path, query, limit)
     }
 
     /// One page of a list.
-    pub async fn page(&self, path: &[&str], query: &[(&str, String)]) -> Result<Page, Failure> {
+    async fn page(&self, path: &[&str], query: &[(&str, String)]) -> Result<Page, Failure> {
         objects::read(&self.send(self.request(Method::GET, path)?.query(query)).await?)
     }
 
@@ -178,16 +179,6 @@ fn refuse_no_names(path: &[&str]) -> Result<(), Failure> {
         Some(&"") => Err(Failure::usage("a name or id is empty")),
         Some(segment) => Err(Failure::usage(format!("`{segment}` is no name or id"))),
     }
-}
-
-/// The parameter that says where a page begins: events go by their numbers.
-fn cursor_of(path: &[&str]) -> &'static str {
-    if path.last() == Some(&"events") { "after" } else { "cursor" }
-}
-
-fn set<'a>(query: &mut Vec<(&'a str, String)>, key: &'a str, value: String) {
-    query.retain(|(known, _)| *known != key);
-    query.push((key, value));
 }
 
 /// `url` with the segments of a path; each may hold any character.

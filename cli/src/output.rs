@@ -60,6 +60,21 @@ impl Output {
         Ok(self.line(&text.map_err(io::Error::from)?)?)
     }
 
+    /// Prints a part of one JSON array; `is_first` begins it, and [`Self::json_array_end`] ends it.
+    pub fn json_array_part(self, items: &[Value], is_first: bool) -> Result<(), Failure> {
+        let mut text = String::new();
+        for (index, item) in items.iter().enumerate() {
+            text.push(if is_first && index == 0 { '[' } else { ',' });
+            text.push_str(&serde_json::to_string(item).map_err(io::Error::from)?);
+        }
+        Ok(self.bytes(text.as_bytes())?)
+    }
+
+    /// Ends a JSON array of which parts were printed, or of which nothing was.
+    pub fn json_array_end(self, is_empty: bool) -> Result<(), Failure> {
+        Ok(self.line(if is_empty { "[]" } else { "]" })?)
+    }
+
     /// Prints one element of a stream.
     pub fn json_line(self, value: &Value) -> Result<(), Failure> {
         Ok(self.line(&serde_json::to_string(value).map_err(io::Error::from)?)?)

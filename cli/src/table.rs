@@ -15,6 +15,14 @@ pub struct Rows {
 
 impl Rows {
     pub fn new(output: Output, columns: &[&str]) -> Self {
+        let mut rows = Self::continued(output);
+        let bold = |name: &&str| Cell::new(name.to_uppercase()).add_attribute(Attribute::Bold);
+        rows.table.set_header(columns.iter().map(bold));
+        rows
+    }
+
+    /// More rows of a table of which the head was printed.
+    pub fn continued(output: Output) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         let is_fitted = output.is_terminal && has_width(table.width());
@@ -28,8 +36,6 @@ impl Rows {
         } else {
             table.force_no_tty();
         }
-        let bold = |name: &&str| Cell::new(name.to_uppercase()).add_attribute(Attribute::Bold);
-        table.set_header(columns.iter().map(bold));
         Self { table, is_coloured: output.is_coloured() }
     }
 

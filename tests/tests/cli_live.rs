@@ -387,3 +387,27 @@ fn a_prompt_is_done_by_the_agents_command() {
     let user = user.with("JOBSHOP_AGENT_COMMAND", "sh -c 'exit 4'");
     user.run(&["prompt", "write a poem"]).expect(1);
 }
+
+#[tokio::test]
+async fn a_large_group_is_told_in_few_lines_and_listed_page_by_page() {
+    let user = user();
+    user.write(
+        "large.yaml",
+        "{ version: 1, name: large, tasks: { all: { for_each: \"${{ range(1200) }}\", tasks: {
+           one: { uses: builtin/noop } } } } }",
+    );
+    let _up = user.up().await;
+    let told = user.run(&["submit", "large.yaml", "--watch"]).expect(0).stdout;
+    assert!(told.lines().count() < 80, "{told}");
+    assert!(told.contains("1200 done"), "{told}");
+    assert!(told.contains("1200 of 1200 completed"), "{told}");
+    let all = user.run(&["session", "tasks", "@latest", "--json"]).expect(0).json();
+    assert_eq!(all.as_array().unwrap().len(), 2_401);
+    let table = user.run(&["session", "tasks", "@latest"]).expect(0).stdout;
+    assert_eq!(table.lines().count(), 2_402);
+    let none = ["session", "tasks", "@latest", "--status", "failed,cancelled", "--json"];
+    assert_eq!(user.run(&none).expect(0).stdout, "[]\n");
+    let events = user.run(&["session", "events", "@latest", "--json"]).expect(0).json();
+    let seqs = events.as_array().unwrap().iter().map(|event| event["seq"].as_i64().unwrap());
+    assert!(seqs.eq(1..=events.as_array().unwrap().len().try_into().unwrap()));
+}

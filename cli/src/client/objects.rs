@@ -31,6 +31,10 @@ pub struct Session {
     pub health: Option<f64>,
     #[serde(default)]
     pub tags: Vec<String>,
+    #[serde(default)]
+    pub schedule_id: Option<String>,
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -104,6 +108,8 @@ impl fmt::Display for Error {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Task {
     pub key: String,
+    #[serde(default)]
+    pub seq: i64,
     pub kind: String,
     pub status: TaskState,
     pub status_reason: Option<String>,

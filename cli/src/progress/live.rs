@@ -10,6 +10,7 @@ use jobshop_engine::event::EventKind as E;
 use crate::client::objects::{Event, Session};
 use crate::output::Output;
 
+use super::model::{FAILED_MAX, Inside, numbers};
 use super::{Progress, Step};
 
 /// More running tasks than this are only counted.
@@ -29,15 +30,7 @@ pub struct Live {
 struct Line {
     /// `None` when there was no room.
     bar: Option<ProgressBar>,
-    group: Counts,
-}
-
-/// What happened inside a group.
-#[derive(Debug, Default, Clone, Copy)]
-struct Counts {
-    running: u64,
-    done: u64,
-    failed: u64,
+    group: Inside,
 }
 
 impl Live {
@@ -93,7 +86,7 @@ impl Live {
             }
             Some(E::TaskCompleted | E::TaskFailed | E::TaskCancelled | E::TaskSkipped) => {
                 let group = self.remove(task);
-                let inside = group.filter(|group| group.done + group.failed > 0).map(Counts::text);
+                let inside = group.map(Inside::text);
                 self.print(task, step, &inside.unwrap_or_default());
             }
             _ => {}
@@ -102,26 +95,11 @@ impl Live {
 
     fn show_inside(&mut self, group: &str, step: &Step) {
         let line = self.line(group);
-        let counts = &mut line.group;
-        match step.kind {
-            Some(E::TaskInProgress) => counts.running += 1,
-            Some(E::AttemptFailed | E::TaskReleased | E::TaskCrashed) => {
-                counts.running = counts.running.saturating_sub(1);
-            }
-            // Groups and items inside end without having run; only attempts are counted.
-            Some(E::TaskCompleted | E::TaskFailed | E::TaskCancelled) if step.attempt > 0 => {
-                counts.running = counts.running.saturating_sub(1);
-                if step.kind == Some(E::TaskCompleted) {
-                    counts.done += 1;
-                } else {
-                    counts.failed += 1;
-                }
-            }
-            _ => {}
-        }
+        line.group.apply(step);
         let text = line.group.text();
         line.tell(text);
-        if step.kind == Some(E::TaskFailed) && step.why.is_some() {
+        let told = line.group.failed <= FAILED_MAX;
+        if told && step.kind == Some(E::TaskFailed) && step.why.is_some() {
             let task = step.task.clone().unwrap_or_default();
             self.print(&task, step, "");
         }
@@ -138,11 +116,11 @@ impl Live {
                 line.enable_steady_tick(TICK);
                 line
             });
-            Line { bar: line, group: Counts::default() }
+            Line { bar: line, group: Inside::default() }
         })
     }
 
-    fn remove(&mut self, name: &str) -> Option<Counts> {
+    fn remove(&mut self, name: &str) -> Option<Inside> {
         let line = self.lines.remove(name)?;
         if let Some(bar) = line.bar {
             bar.finish_and_clear();
@@ -178,18 +156,6 @@ impl Line {
             bar.set_message(message);
         }
     }
-}
-
-impl Counts {
-    fn text(self) -> String {
-        numbers(&[(self.done, "done"), (self.running, "running"), (self.failed, "failed")])
-    }
-}
-
-/// `3 done · 1 failed`: what is not zero.
-fn numbers(pairs: &[(u64, &str)]) -> String {
-    let shown = pairs.iter().filter(|(number, _)| *number > 0);
-    shown.map(|(number, word)| format!("{number} {word}")).collect::<Vec<_>>().join(" · ")
 }
 
 impl Drop for Live {

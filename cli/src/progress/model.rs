@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::client::objects::Event;
 
+/// Of one group so many failures are told; more are only counted.
+pub(super) const FAILED_MAX: u64 = 20;
+
 /// One event, as a person reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -74,6 +77,47 @@ impl Progress {
             why: why(&event.data),
         }
     }
+}
+
+/// What happened inside a group.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Inside {
+    pub(super) running: u64,
+    pub(super) done: u64,
+    pub(super) failed: u64,
+}
+
+impl Inside {
+    /// Takes in what a task in the group did.
+    pub(super) fn apply(&mut self, step: &Step) {
+        match step.kind {
+            Some(EventKind::TaskInProgress) => self.running += 1,
+            Some(EventKind::AttemptFailed | EventKind::TaskReleased | EventKind::TaskCrashed) => {
+                self.running = self.running.saturating_sub(1);
+            }
+            // Groups and items inside end without having run; only attempts are counted.
+            Some(EventKind::TaskCompleted) if step.attempt > 0 => {
+                self.running = self.running.saturating_sub(1);
+                self.done += 1;
+            }
+            Some(EventKind::TaskFailed | EventKind::TaskCancelled) if step.attempt > 0 => {
+                self.running = self.running.saturating_sub(1);
+                self.failed += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// `3 done · 1 failed`; empty when nothing ran.
+    pub(super) fn text(self) -> String {
+        numbers(&[(self.done, "done"), (self.running, "running"), (self.failed, "failed")])
+    }
+}
+
+/// `3 done · 1 failed`: what is not zero.
+pub(super) fn numbers(pairs: &[(u64, &str)]) -> String {
+    let shown = pairs.iter().filter(|(number, _)| *number > 0);
+    shown.map(|(number, word)| format!("{number} {word}")).collect::<Vec<_>>().join(" · ")
 }
 
 impl Step {

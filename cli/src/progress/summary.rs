@@ -3,6 +3,7 @@
 
 use chrono::Utc;
 use jobshop_engine::task::TaskState;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::client::objects::{self, Session, Task, tail};
@@ -13,13 +14,24 @@ use crate::table::{Rows, Text, elapsed};
 
 /// Longer tables show what stands at the top of the session, and what failed.
 const ROWS_MAX: usize = 40;
+/// So many tasks are read for it, and of a larger session so many failed ones.
+const READ_MAX: u32 = 500;
+const FAILED_READ_MAX: u32 = 50;
 /// So many failed tasks get a line that says where to look.
 const FAILED_MAX: usize = 5;
 
 /// Prints how a session ended.
 pub async fn summarize(app: &App, client: &Client, session: &Session) -> Result<(), Failure> {
-    let listed = client.list(&["sessions", &session.id, "tasks"], &[], None).await?;
-    let tasks = listed.iter().map(objects::read::<Task>).collect::<Result<Vec<_>, _>>()?;
+    let path = ["sessions", session.id.as_str(), "tasks"];
+    // What the workflow lists comes first; of a large session the rest is not read.
+    let mut tasks = read(&client.list(&path, &[], Some(READ_MAX)).await?)?;
+    let is_cut = u32::try_from(tasks.len()).is_ok_and(|count| count == READ_MAX);
+    if is_cut && session.counts.failed > 0 {
+        let failed = [("status", TaskState::Failed.as_str())];
+        let failed = read(&client.list(&path, &failed, Some(FAILED_READ_MAX)).await?)?;
+        let last = tasks.last().map_or(0, |task| task.seq);
+        tasks.extend(failed.into_iter().filter(|task| task.seq > last));
+    }
     app.output.line("")?;
     app.output.line(&table(app, &tasks))?;
     app.output.line("")?;
@@ -29,6 +41,10 @@ pub async fn summarize(app: &App, client: &Client, session: &Session) -> Result<
         app.output.line(&format!("  {name}: {text}"))?;
     }
     advise(app, client, session, &tasks).await
+}
+
+fn read(tasks: &[Value]) -> Result<Vec<Task>, Failure> {
+    tasks.iter().map(objects::read::<Task>).collect()
 }
 
 fn headline(session: &Session) -> String {

@@ -28,25 +28,44 @@ impl Events {
         let id = self.name.resolve(&client).await?;
         let after = self.after.map(|after| after.to_string());
         let query: Vec<_> = after.iter().map(|after| ("after", after.as_str())).collect();
-        let events = client.list(&["sessions", &id, "events"], &query, self.limit).await?;
-        if app.output.is_json() {
-            app.output.json(&Value::Array(events))?;
-            return Ok(Exit::Done);
+        let (path, output) = (["sessions", &id, "events"], app.output);
+        let mut pages = client.pages(&path, &query, self.limit);
+        // A page at a time: there may be millions.
+        let (mut is_empty, mut progress) = (true, Progress::default());
+        while let Some(events) = pages.next().await? {
+            if output.is_json() {
+                output.json_array_part(&events, is_empty)?;
+            } else if is_empty || !events.is_empty() {
+                output.line(&table(app, &events, is_empty, &mut progress)?)?;
+            }
+            is_empty &= events.is_empty();
         }
-        let mut rows = Rows::new(app.output, &["no", "at", "task", "event", ""]);
-        let mut progress = Progress::default();
-        for event in &events {
-            let event: Event = objects::read(event)?;
-            let step = progress.apply(&event);
-            rows.push([
-                Text::Owned(event.seq.to_string()),
-                Text::Owned(event.at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
-                Text::Plain(event.task.as_deref().unwrap_or_default()),
-                Text::Plain(&event.kind),
-                Text::Owned(step.detail()),
-            ]);
+        if output.is_json() {
+            output.json_array_end(is_empty)?;
         }
-        app.output.line(&rows.render())?;
         Ok(Exit::Done)
     }
+}
+
+fn table(
+    app: &App,
+    events: &[Value],
+    is_first: bool,
+    progress: &mut Progress,
+) -> Result<String, Failure> {
+    let columns = ["no", "at", "task", "event", ""];
+    let mut rows =
+        if is_first { Rows::new(app.output, &columns) } else { Rows::continued(app.output) };
+    for event in events {
+        let event: Event = objects::read(event)?;
+        let step = progress.apply(&event);
+        rows.push([
+            Text::Owned(event.seq.to_string()),
+            Text::Owned(event.at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+            Text::Plain(event.task.as_deref().unwrap_or_default()),
+            Text::Plain(&event.kind),
+            Text::Owned(step.detail()),
+        ]);
+    }
+    Ok(rows.render())
 }

@@ -76,10 +76,10 @@ async fn is_over(client: &Client, id: &str, task: Option<&str>) -> Result<bool, 
 }
 
 async fn failed_tasks(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
-    let tasks = client.list(&["sessions", id, "tasks"], &[], None).await?;
+    let path = ["sessions", id, "tasks"];
+    let tasks = client.list(&path, &[("status", TaskState::Failed.as_str())], None).await?;
     let tasks = tasks.iter().map(objects::read::<Task>).collect::<Result<Vec<_>, _>>()?;
-    let failed = |task: &Task| task.status == TaskState::Failed && !task.is_group();
-    Ok(tasks.into_iter().filter(failed).map(|task| task.key).collect())
+    Ok(tasks.into_iter().filter(|task| !task.is_group()).map(|task| task.key).collect())
 }
 
 /// A log and how far it was read.

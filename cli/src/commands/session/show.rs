@@ -36,6 +36,7 @@ fn facts(session: &Session) -> Vec<(&'static str, String)> {
         ("id", session.id.clone()),
         ("title", plain(&session.title)),
         ("workflow", workflow.map_or_else(String::new, |it| format!("{}@{}", it.name, it.version))),
+        ("schedule", schedule(session)),
         ("status", format!("{}{}", session.status, reason.unwrap_or_default())),
         ("health", session.health.map(|it| format!("{it:.2}")).unwrap_or_default()),
         ("priority", session.priority.clone()),
@@ -45,4 +46,11 @@ fn facts(session: &Session) -> Vec<(&'static str, String)> {
         ("time", elapsed(session.started_at, session.finished_at, Utc::now())),
         ("error", session.error.as_ref().map_or_else(String::new, ToString::to_string)),
     ]
+}
+
+/// The schedule that started it, and the time it stands for.
+fn schedule(session: &Session) -> String {
+    let Some(schedule) = &session.schedule_id else { return String::new() };
+    let time = session.metadata.get("fire_time").and_then(|time| time.as_str());
+    plain(&format!("{schedule} {}", time.map(|time| format!("for {time}")).unwrap_or_default()))
 }

@@ -14,6 +14,9 @@ use crate::table::{Rows, Text, elapsed};
 pub(in crate::commands) struct Tasks {
     #[command(flatten)]
     name: SessionName,
+    /// Only those with one of these statuses, separated by commas
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
     /// At most so many; without it all
     #[arg(long)]
     limit: Option<u32>,
@@ -23,28 +26,43 @@ impl Tasks {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;
         let id = self.name.resolve(&client).await?;
-        let tasks = client.list(&["sessions", &id, "tasks"], &[], self.limit).await?;
-        if app.output.is_json() {
-            app.output.json(&Value::Array(tasks))?;
-            return Ok(Exit::Done);
+        let (path, output) = (["sessions", &id, "tasks"], app.output);
+        let query: Vec<_> = self.status.iter().map(|status| ("status", status.as_str())).collect();
+        let mut pages = client.pages(&path, &query, self.limit);
+        // A page at a time: there may be a million.
+        let mut is_empty = true;
+        while let Some(tasks) = pages.next().await? {
+            if output.is_json() {
+                output.json_array_part(&tasks, is_empty)?;
+            } else if is_empty || !tasks.is_empty() {
+                output.line(&table(app, &tasks, is_empty)?)?;
+            }
+            is_empty &= tasks.is_empty();
         }
-        let columns = ["task", "kind", "status", "attempts", "time", "why"];
-        let mut rows = Rows::new(app.output, &columns);
-        let now = Utc::now();
-        for task in &tasks {
-            let task: Task = objects::read(task)?;
-            rows.push([
-                Text::Plain(&task.key),
-                Text::Plain(&task.kind),
-                Text::Status(task.status.as_str()),
-                Text::Owned(attempts(&task)),
-                Text::Owned(elapsed(task.started_at, task.finished_at, now)),
-                Text::Owned(task.why()),
-            ]);
+        if output.is_json() {
+            output.json_array_end(is_empty)?;
         }
-        app.output.line(&rows.render())?;
         Ok(Exit::Done)
     }
+}
+
+fn table(app: &App, tasks: &[Value], is_first: bool) -> Result<String, Failure> {
+    let columns = ["task", "kind", "status", "attempts", "time", "why"];
+    let mut rows =
+        if is_first { Rows::new(app.output, &columns) } else { Rows::continued(app.output) };
+    let now = Utc::now();
+    for task in tasks {
+        let task: Task = objects::read(task)?;
+        rows.push([
+            Text::Plain(&task.key),
+            Text::Plain(&task.kind),
+            Text::Status(task.status.as_str()),
+            Text::Owned(attempts(&task)),
+            Text::Owned(elapsed(task.started_at, task.finished_at, now)),
+            Text::Owned(task.why()),
+        ]);
+    }
+    Ok(rows.render())
 }
 
 fn attempts(task: &Task) -> String {
