@@ -37,6 +37,8 @@ pub struct Values {
     pub capabilities: Option<Vec<String>>,
     pub worker_name: Option<String>,
     pub agent_command: Option<String>,
+    pub opencode_bin: Option<PathBuf>,
+    pub opencode_config: Option<PathBuf>,
     pub pass_env: Vec<String>,
     pub http_allow: Vec<String>,
     pub lease: Span,

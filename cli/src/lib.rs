@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub mod agents;
 pub mod app;
 pub mod bench;
 pub mod client;

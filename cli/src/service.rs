@@ -195,6 +195,7 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
         pass_env: values.pass_env.clone(),
         http_allow,
         agent_command,
+        opencode: crate::agents::opencode(app),
         ..ExecutorConfig::new(folder, launcher)
     };
     Ok(Executor::new(config).context("cannot prepare the executor")?)

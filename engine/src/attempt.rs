@@ -9,9 +9,9 @@ use serde_json::Value;
 pub use self::prepare::{Identity, prepare, sleep};
 use crate::{
     duration::Span,
-    id::Fence,
+    id::{Fence, TaskKey},
     outcome::ErrorClass,
-    plan::{AgentRuntime, Command},
+    plan::{AgentLimits, AgentRuntime, Command, Permission},
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +54,26 @@ pub struct AgentWork {
     pub model: Option<String>,
     pub command: Option<Vec<String>>,
     pub script: Option<String>,
+    /// The row of the task whose conversation goes on.
+    pub continues: Option<TaskKey>,
+    pub permissions: Vec<Permission>,
+    pub limits: AgentLimits,
+}
+
+impl AgentWork {
+    /// A turn of its own with nothing special about it.
+    pub fn new(runtime: AgentRuntime, prompt: impl Into<String>) -> Self {
+        Self {
+            runtime,
+            prompt: prompt.into(),
+            model: None,
+            command: None,
+            script: None,
+            continues: None,
+            permissions: Vec::new(),
+            limits: AgentLimits::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -6,6 +6,7 @@
 pub mod approval;
 pub mod attempt;
 pub mod capability;
+pub mod checkpoint;
 pub mod child;
 pub mod closing;
 pub mod duration;
@@ -25,6 +26,7 @@ pub mod schedule;
 pub mod session;
 pub mod signal;
 pub mod simulate;
+pub mod size;
 pub mod store;
 pub mod task;
 pub mod turns;

@@ -86,10 +86,20 @@ impl Fleet {
     }
 
     pub fn worker_with(&mut self, change: impl FnOnce(&mut WorkerConfig)) {
+        self.worker_executing(|_| {}, change);
+    }
+
+    /// Adds a worker whose executor and itself are set up otherwise.
+    pub fn worker_executing(
+        &mut self,
+        executing: impl FnOnce(&mut ExecutorConfig),
+        change: impl FnOnce(&mut WorkerConfig),
+    ) {
         self.workers += 1;
         let data = self.dir.path().join(format!("worker-{}", self.workers));
-        let executor = Executor::new(ExecutorConfig::new(data, self.launcher.clone()))
-            .expect("an executor starts");
+        let mut executor = ExecutorConfig::new(data, self.launcher.clone());
+        executing(&mut executor);
+        let executor = Executor::new(executor).expect("an executor starts");
         let mut config = WorkerConfig::new(format!("worker-{}", self.workers));
         change(&mut config);
         let worker = Worker::new(self.store.clone(), config, executor);

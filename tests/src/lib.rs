@@ -9,6 +9,7 @@ pub mod database;
 pub mod fleet;
 pub mod journal;
 pub mod model;
+pub mod model_server;
 pub mod own_cluster;
 pub mod proxy;
 pub mod server;

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 21] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -76,6 +76,12 @@ pub const SETTINGS: [Setting; 19] = [
         "agent_command",
         "JOBSHOP_AGENT_COMMAND",
         "the coding agent that `jobshop prompt` starts",
+    ),
+    setting("opencode_bin", "OPENCODE_BIN", "the program opencode; found by itself when absent"),
+    setting(
+        "opencode_config",
+        "JOBSHOP_OPENCODE_CONFIG",
+        "the configuration of opencode, its providers and models; your own when absent",
     ),
     Setting {
         kind: Kind::List,

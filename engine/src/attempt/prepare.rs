@@ -8,7 +8,7 @@ use super::{AgentWork, Attempt, HttpWork, MergeWork, Work, Workspace, commits};
 use crate::{
     duration::Span,
     expression::{self, Scope, template::has_expression, values::Values},
-    id::Fence,
+    id::{Fence, TaskKey},
     outcome::{ErrorClass, Failure},
     plan::{
         AgentSpec, Builtin, HttpSpec, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec,
@@ -36,7 +36,7 @@ pub fn prepare(
     let rendering = Rendering { plan, node, values, scope: OnceCell::new() };
     let spec = plan.node(node);
     let env = rendering.env()?;
-    let work = rendering.work()?;
+    let work = rendering.work(identity.fence.task)?;
     let workspace = rendering.workspace(identity.file_dir.as_deref())?;
     let idempotency_key = match &spec.idempotency_key {
         Some(source) => rendering.text(source)?,
@@ -114,10 +114,10 @@ impl Rendering<'_> {
         }
     }
 
-    fn work(&self) -> Result<Work, Failure> {
+    fn work(&self, own: TaskKey) -> Result<Work, Failure> {
         Ok(match &self.plan.node(self.node).kind {
             Kind::Run(command) => Work::Run(command.clone()),
-            Kind::Agent(agent) => Work::Agent(self.agent(agent)?),
+            Kind::Agent(agent) => Work::Agent(self.agent(agent, own)?),
             Kind::Builtin(Builtin::Noop) => Work::Noop,
             Kind::Builtin(Builtin::Fail { message }) => {
                 let message = self.optional(message.as_ref())?;
@@ -154,14 +154,28 @@ impl Rendering<'_> {
         })
     }
 
-    fn agent(&self, agent: &AgentSpec) -> Result<AgentWork, Failure> {
+    fn agent(&self, agent: &AgentSpec, own: TaskKey) -> Result<AgentWork, Failure> {
         Ok(AgentWork {
             runtime: agent.runtime,
             prompt: self.optional(agent.prompt.as_ref())?.unwrap_or_default(),
             model: self.optional(agent.model.as_ref())?.filter(|model| !model.is_empty()),
             command: agent.command.clone(),
             script: self.optional(agent.script.as_ref())?,
+            continues: agent.continues.map(|node| self.row_of(node, own)),
+            permissions: agent.permissions.clone(),
+            limits: agent.limits,
         })
+    }
+
+    /// The row of a task in the same block, or at the top.
+    fn row_of(&self, node: NodeIndex, own: TaskKey) -> TaskKey {
+        let (here, there) = (self.plan.node(self.node), self.plan.node(node));
+        let seq = if there.block == here.block {
+            own.seq - here.position + there.position
+        } else {
+            self.plan.root_row(node)
+        };
+        TaskKey { seq, ..own }
     }
 
     fn workspace(&self, file_dir: Option<&str>) -> Result<Workspace, Failure> {

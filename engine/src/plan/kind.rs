@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Group;
+use super::{AgentSpec, Group};
 use crate::duration::Span;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,24 +49,6 @@ impl Child {
 pub enum Command {
     Script(String),
     Argv(Vec<String>),
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgentSpec {
-    pub runtime: AgentRuntime,
-    pub prompt: Option<String>,
-    pub model: Option<String>,
-    pub command: Option<Vec<String>>,
-    pub script: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentRuntime {
-    /// Plays a file of outcomes and edits.
-    Scripted,
-    /// Any command line that reads the prompt on its standard input.
-    Command,
 }
 
 /// What people are asked before a task is done.

@@ -7,6 +7,7 @@
 //! down once per item or round, beginning with the item's own row. A node knows its position in its block, so
 //! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
 
+mod agent;
 pub mod compile;
 mod environment;
 mod estimate;
@@ -21,12 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
+    agent::{AgentLimits, AgentRuntime, AgentSpec, Permission, PermissionAction},
     estimate::Estimate,
     items::{ITEMS_MAX, expand},
-    kind::{
-        AgentRuntime, AgentSpec, Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject,
-        OnTimeout,
-    },
+    kind::{Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject, OnTimeout},
     limits::{CAPACITY_MAX, Concurrency, LOCKS_MAX, Lock, OnFull, locks},
     repository::is_relative_repo,
 };

@@ -30,6 +30,8 @@ pub enum LogStream {
     Stderr,
     /// Jobshop itself.
     System,
+    /// A conversation with an agent: a JSON object a line, its `kind` saying what it tells of.
+    Transcript,
 }
 
 /// Whose log is read.
@@ -177,6 +179,7 @@ impl Piece {
         match self.stream {
             0 => LogStream::Stdout,
             1 => LogStream::Stderr,
+            3 => LogStream::Transcript,
             _ => LogStream::System,
         }
     }

@@ -11,7 +11,7 @@ use crate::id::{Fence, TaskKey};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewChunk {
     pub chunk: i32,
-    /// 0 standard output, 1 standard error, 2 Jobshop itself.
+    /// 0 standard output, 1 standard error, 2 Jobshop itself, 3 a conversation.
     pub stream: i16,
     pub body: Vec<u8>,
 }

@@ -2,6 +2,7 @@
 //! the readers beside them fill them. Whether names and needs make sense is decided when a plan is
 //! compiled from them.
 
+mod agent;
 mod limits;
 mod triggers;
 
@@ -10,6 +11,7 @@ use std::{borrow::Cow, ops::Range, rc::Rc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 pub use self::{
+    agent::{Agent, Conversation},
     limits::{Concurrency, Lock, Locks},
     triggers::{Trigger, Triggers, Zone},
 };
@@ -17,7 +19,7 @@ use super::tree::Tree;
 use crate::{
     duration::Span,
     outcome::ErrorClass,
-    plan::{AgentRuntime, InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
+    plan::{InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
     priority::Priority,
     retry::Backoff,
 };
@@ -407,24 +409,6 @@ pub struct WaitFor(pub Text);
 #[derive(Debug, Clone)]
 pub struct OutputSchema(pub serde_json::Value);
 
-/// A coding agent's turn.
-#[derive(Debug, JsonSchema)]
-#[schemars(rename = "Agent", deny_unknown_fields)]
-pub struct Agent {
-    pub runtime: AgentRuntime,
-    /// What the agent is asked to do.
-    #[schemars(default)]
-    pub prompt: Option<Text>,
-    #[schemars(default)]
-    pub model: Option<Text>,
-    /// With the runtime `command`: the command and its arguments.
-    #[schemars(default)]
-    pub command: Option<Vec<Text>>,
-    /// With the runtime `scripted`: the file that is played.
-    #[schemars(default)]
-    pub script: Option<Text>,
-}
-
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -482,6 +466,9 @@ inline_schema!(WaitFor, "WaitFor", {
             "additionalProperties": false,
         },
     ]
+});
+inline_schema!(Conversation, "Conversation", {
+    "type": "string", "pattern": "^(fresh|continue:[a-z][a-z0-9_-]{0,63})$",
 });
 inline_schema!(Condition, "Condition", { "type": ["string", "boolean"] });
 inline_schema!(OutputSchema, "OutputSchema", { "type": ["object", "boolean"] });

@@ -18,6 +18,7 @@ use super::{
     ending::Ending,
     environment::{Environment, look_up},
     halt::{Done, Halt},
+    link::Link,
     log::LogWriter,
     output::Outputs,
     run::Checkout,
@@ -43,6 +44,8 @@ pub(super) struct Setting<'a> {
     pub(super) work: &'a AgentWork,
     pub(super) attempt: &'a Attempt,
     pub(super) directory: &'a Directory,
+    /// The clone that the workspace is, if it is one.
+    pub(super) checkout: Option<&'a Checkout>,
     pub(super) env: &'a Environment,
     pub(super) limits: &'a Limits,
     pub(super) log: &'a LogWriter,
@@ -55,22 +58,29 @@ impl Inner {
         attempt: &Attempt,
         directory: &Directory,
         limits: &Limits,
-        log: &LogWriter,
+        (log, link): (&LogWriter, &mut Link),
     ) -> Done<Outcome> {
-        let checkout = self.prepare(attempt, directory, limits, log).await?;
+        let checkout = match link.interrupted() {
+            Some(snapshot) => self.restore(attempt, snapshot, directory, (limits, log)).await?,
+            None => self.prepare(attempt, directory, limits, log).await?,
+        };
         let mut env = self.environment(attempt, directory)?;
         let prompt = directory.write("prompt", &work.prompt).context("writing the prompt")?;
         env.push(("JOBSHOP_PROMPT_FILE".to_owned(), prompt.display().to_string()));
         if let Some(model) = &work.model {
             env.push(("JOBSHOP_MODEL".to_owned(), model.clone()));
         }
-        let setting = Setting { work, attempt, directory, env: &env, limits, log };
+        let checkout = checkout.as_ref();
+        let setting = Setting { work, attempt, directory, checkout, env: &env, limits, log };
         let mut ending = Ending::new(attempt.is_failure_allowed);
         let taken = match work.runtime {
             AgentRuntime::Command => {
                 self.command_turn(setting).await.map(|it| (it, Outputs::new()))
             }
             AgentRuntime::Scripted => self.scripted_turn(setting).await,
+            AgentRuntime::Opencode | AgentRuntime::Acp => {
+                self.converse(setting, link).await.map(|it| (it, Outputs::new()))
+            }
         };
         let (turn, outputs) = ending.take(taken)?.unwrap_or_default();
         let written = self.written(attempt, directory, outputs);
@@ -81,7 +91,7 @@ impl Inner {
         let captured = match checkout {
             Some(checkout) => {
                 let limits = if ending.has_failed() { &limits.extended(SALVAGE) } else { limits };
-                ending.take(limits.hold(captured(&checkout, setting)).await)?
+                ending.take(limits.hold(captured(checkout, setting)).await)?
             }
             None => None,
         };

@@ -50,25 +50,51 @@ pub(crate) async fn capture(
     message: &str,
     log: &LogWriter,
 ) -> Done<Captured> {
-    if !fs::symlink_metadata(work_tree).is_ok_and(|found| found.is_dir()) {
-        return Err(Halt::error("the workspace is no longer a directory"));
-    }
-    remove_tree(git_dir).context("clearing the place of the private index")?;
-    make_bare(git_dir)?;
     let scratch = Scratch { repository, git_dir, work_tree };
-    scratch.git("read-tree").arg(base).bytes().await?;
-    let submodules = scratch.submodules().await?;
-    scratch.forget(submodules.keys()).await?;
-    scratch.add(log).await?;
-    let nested = scratch.submodules().await?;
-    scratch.forget(nested.keys()).await?;
-    scratch.put_back(&submodules).await?;
-    scratch.commit(base, message).await
+    let tree = scratch.tree(base, log).await?;
+    scratch.commit(&tree, base, message).await
+}
+
+/// The same while an agent may still work there: a commit on top of `base` and of the checkpoint
+/// before it, or that one again when nothing has changed since.
+pub(crate) async fn checkpoint(
+    repository: &Repository,
+    (git_dir, work_tree): (&Path, &Path),
+    (base, last): (&str, Option<&str>),
+    message: &str,
+    log: &LogWriter,
+) -> Done<String> {
+    let scratch = Scratch { repository, git_dir, work_tree };
+    let tree = scratch.tree(base, log).await?;
+    let before = last.unwrap_or(base);
+    if tree == scratch.git("rev-parse").arg(format!("{before}^{{tree}}")).line().await? {
+        return Ok(before.to_owned());
+    }
+    let mut commit = scratch.git("commit-tree").args([&tree, "-p", base]);
+    if let Some(last) = last.filter(|last| *last != base) {
+        commit = commit.args(["-p", last]);
+    }
+    Ok(commit.input(message.as_bytes().to_vec()).line().await?)
+}
+
+/// Pushes a checkpoint under a name of its attempt's; those before it are its ancestors.
+pub(crate) async fn publish_checkpoint(
+    repository: &Repository,
+    fence: &Fence,
+    commit: &str,
+) -> Done<()> {
+    let session = fence.task.session.id;
+    let name = format!("refs/jobshop/{session}/checkpoints/{}.{}", fence.task.seq, fence.attempt);
+    push(repository, commit, &name).await
 }
 
 /// Pushes a captured commit under a name of its task's, for workspaces on other machines.
 pub(crate) async fn publish(repository: &Repository, fence: &Fence, commit: &str) -> Done<()> {
     let name = format!("refs/jobshop/{}/{}", fence.task.session.id, fence.task.seq);
+    push(repository, commit, &name).await
+}
+
+async fn push(repository: &Repository, commit: &str, name: &str) -> Done<()> {
     let pushed = repository.push(["--quiet"], &format!("+{commit}:{name}")).await;
     pushed.map_err(|failure| {
         Halt::error(format!("cannot push {name} to {}: {failure:#}", repository.name()))
@@ -76,6 +102,23 @@ pub(crate) async fn publish(repository: &Repository, fence: &Fence, commit: &str
 }
 
 impl Scratch<'_> {
+    /// The workspace as a tree.
+    async fn tree(&self, base: &str, log: &LogWriter) -> Done<String> {
+        if !fs::symlink_metadata(self.work_tree).is_ok_and(|found| found.is_dir()) {
+            return Err(Halt::error("the workspace is no longer a directory"));
+        }
+        remove_tree(self.git_dir).context("clearing the place of the private index")?;
+        make_bare(self.git_dir)?;
+        self.git("read-tree").arg(base).bytes().await?;
+        let submodules = self.submodules().await?;
+        self.forget(submodules.keys()).await?;
+        self.add(log).await?;
+        let nested = self.submodules().await?;
+        self.forget(nested.keys()).await?;
+        self.put_back(&submodules).await?;
+        Ok(self.git("write-tree").line().await?)
+    }
+
     fn git(&self, name: &str) -> Git {
         Git::isolated(name)
             .dir(self.git_dir)
@@ -139,13 +182,12 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    async fn commit(&self, base: &str, message: &str) -> Done<Captured> {
-        let tree = self.git("write-tree").line().await?;
+    async fn commit(&self, tree: &str, base: &str, message: &str) -> Done<Captured> {
         let before = self.git("rev-parse").arg(format!("{base}^{{tree}}")).line().await?;
         if tree == before {
             return Ok(Captured { commit: base.to_owned(), diff_stat: DiffStat::default() });
         }
-        let commit = self.git("commit-tree").args([&tree, "-p", base]);
+        let commit = self.git("commit-tree").args([tree, "-p", base]);
         let commit = commit.input(message.as_bytes().to_vec()).line().await?;
         // On the cache: with a work tree or an index it would read `.gitmodules` there.
         let changes = self

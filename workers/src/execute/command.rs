@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 }
 
 /// A program with its surroundings.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Program<'a> {
     pub(crate) argv: &'a [String],
     pub(crate) dir: &'a Path,
@@ -97,14 +97,14 @@ impl Limits {
         Self { deadline, ..self.clone() }
     }
 
-    async fn passed(&self) {
+    pub(super) async fn passed(&self) {
         match self.deadline {
             Some(deadline) => sleep_until(deadline).await,
             None => std::future::pending().await,
         }
     }
 
-    fn timed_out(&self) -> Halt {
+    pub(super) fn timed_out(&self) -> Halt {
         let after = self.timeout.map(|span| format!(" after {span}")).unwrap_or_default();
         Halt::failed(ErrorClass::Timeout, format!("timed out{after}"))
     }
@@ -180,7 +180,7 @@ impl Programs {
         Ok(output.exit(status))
     }
 
-    async fn spawn(&self, program: &Program<'_>) -> Done<Child> {
+    pub(super) async fn spawn(&self, program: &Program<'_>) -> Done<Child> {
         let mut command: Command = launched(&self.launcher, program.argv);
         command
             .current_dir(program.dir)
@@ -199,7 +199,7 @@ impl Programs {
         Ok(child.with_context(|| format!("cannot start `{name}`"))?)
     }
 
-    fn record(&self, child: &Child) -> Done<Group> {
+    pub(super) fn record(&self, child: &Child) -> Done<Group> {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let leader = Pid::from_raw(pid.context("the child has no process id")?);
         Ok(self.groups.record(leader).context("recording a process group")?)
@@ -306,7 +306,7 @@ impl<'a> Output<'a> {
         seen.last = Instant::now();
         let tail = match stream {
             Stream::Stdout => &mut seen.stdout,
-            Stream::Stderr | Stream::System => &mut seen.stderr,
+            Stream::Stderr | Stream::System | Stream::Transcript => &mut seen.stderr,
         };
         tail.extend(bytes);
         let surplus = tail.len().saturating_sub(TAIL_BYTES);

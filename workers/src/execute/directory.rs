@@ -108,6 +108,13 @@ impl Directory {
         self.path.join("git")
     }
 
+    /// The home of an agent that runs beside the workspace; made when there is none yet.
+    pub(crate) fn create_home(&self) -> io::Result<PathBuf> {
+        let home = self.path.join("home");
+        create_private(&home)?;
+        Ok(home)
+    }
+
     pub(crate) fn create_workspace(&self) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(self.workspace())
     }

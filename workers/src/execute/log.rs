@@ -27,6 +27,8 @@ pub enum Stream {
     Stderr = 1,
     /// Jobshop itself.
     System = 2,
+    /// What is said in a conversation with an agent: a JSON object a line.
+    Transcript = 3,
 }
 
 impl Stream {

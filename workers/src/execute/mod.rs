@@ -4,6 +4,7 @@
 mod agent;
 mod capture;
 mod command;
+mod converse;
 mod directory;
 mod ending;
 mod environment;
@@ -11,6 +12,7 @@ mod git;
 mod groups;
 mod halt;
 pub mod http;
+mod link;
 pub mod log;
 pub mod log_storage;
 mod merge;
@@ -18,6 +20,8 @@ mod output;
 mod proc;
 mod repository;
 mod run;
+mod running;
+mod runtimes;
 pub mod scripted;
 mod spawner;
 mod sweep;
@@ -49,7 +53,11 @@ use self::{
     spawner::Spawner,
 };
 
-pub use self::agent::split_command;
+pub use self::{
+    agent::split_command,
+    link::{Link, Message},
+    runtimes::opencode::Installed as Opencode,
+};
 
 /// How long the removal of old workspaces is tried again while something still writes there.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(30);
@@ -77,6 +85,8 @@ pub struct ExecutorConfig {
     pub http_allow: Vec<http::Allow>,
     /// What a `command` agent executes where its task names no command.
     pub agent_command: Option<Vec<String>>,
+    /// The coding agent opencode, where it is installed.
+    pub opencode: Option<Opencode>,
 }
 
 impl ExecutorConfig {
@@ -92,6 +102,7 @@ impl ExecutorConfig {
             keep_failed: false,
             http_allow: Vec::new(),
             agent_command: None,
+            opencode: None,
         }
     }
 }
@@ -198,12 +209,24 @@ impl Executor {
         log: LogWriter,
         stop: impl Into<Stop>,
     ) -> Outcome {
+        self.execute_linked(attempt, log, stop, &mut Link::default()).await
+    }
+
+    /// The same for an attempt that may go on where another stopped, keeps checkpoints, and is
+    /// spoken to.
+    pub async fn execute_linked(
+        &self,
+        attempt: &Attempt,
+        log: LogWriter,
+        stop: impl Into<Stop>,
+        link: &mut Link,
+    ) -> Outcome {
         let stop = stop.into();
         match &attempt.work {
             Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
             Work::Fail(class, message) => Outcome::failed(Failure::new(*class, message.clone())),
             Work::Run(_) | Work::Agent(_) | Work::Merge(_) | Work::Http(_) => {
-                self.inner.work(attempt, &log, stop).await.unwrap_or_else(Outcome::from)
+                self.inner.work(attempt, (&log, link), stop).await.unwrap_or_else(Outcome::from)
             }
         }
     }
@@ -213,7 +236,7 @@ impl Inner {
     async fn work(
         &self,
         attempt: &Attempt,
-        log: &LogWriter,
+        (log, link): (&LogWriter, &mut Link),
         Stop { now: stop, gently }: Stop,
     ) -> Done<Outcome> {
         if stop.is_cancelled() || gently.is_cancelled() {
@@ -231,7 +254,9 @@ impl Inner {
             self.directories.create(&attempt.fence).context("creating the attempt's directory")?;
         let done = match &attempt.work {
             Work::Run(command) => self.run(command, attempt, &directory, &limits, log).await,
-            Work::Agent(agent) => self.agent(agent, attempt, &directory, &limits, log).await,
+            Work::Agent(agent) => {
+                self.agent(agent, attempt, &directory, &limits, (log, link)).await
+            },
             Work::Merge(merge) => {
                 self.merge(merge, attempt, &limits, log).await.map(Outcome::Succeeded)
             }

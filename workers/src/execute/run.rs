@@ -72,16 +72,16 @@ impl Inner {
         limits: &Limits,
         log: &LogWriter,
     ) -> Done<Option<Checkout>> {
-        directory.create_output().context("creating JOBSHOP_OUTPUT")?;
-        let Workspace::Clone { repo, base, at } = &attempt.workspace else {
-            directory.create_workspace().context("creating the workspace")?;
-            return Ok(None);
-        };
-        let repository = self.repositories.locate(repo, attempt.file_dir.as_deref())?;
+        let Some(repository) = self.begin_workspace(attempt, directory)? else { return Ok(None) };
         let cloning = async {
-            let commit = match at {
-                Some(at) => repository.obtain(at).await.map(|()| at.clone())?,
-                None => repository.resolve(base.as_deref()).await?,
+            let commit = match &attempt.workspace {
+                Workspace::Clone { at: Some(at), .. } => {
+                    repository.obtain(at).await.map(|()| at.clone())?
+                }
+                Workspace::Clone { base, at: None, .. } => {
+                    repository.resolve(base.as_deref()).await?
+                }
+                Workspace::Empty => return Err(Halt::error("a workspace without a repository")),
             };
             repository.clone_to(&directory.workspace(), &commit).await?;
             Ok(commit)
@@ -89,6 +89,24 @@ impl Inner {
         let commit = limits.hold(cloning).await?;
         log.note(&format!("workspace: {} at {}", repository.name(), &commit[..12]));
         Ok(Some(Checkout { repository, commit }))
+    }
+
+    /// Puts the empty output file beside the workspace, which is done where it is none to clone.
+    pub(super) fn begin_workspace(
+        &self,
+        attempt: &Attempt,
+        directory: &Directory,
+    ) -> Done<Option<Repository>> {
+        directory.create_output().context("creating JOBSHOP_OUTPUT")?;
+        match &attempt.workspace {
+            Workspace::Clone { repo, .. } => {
+                self.repositories.locate(repo, attempt.file_dir.as_deref()).map(Some)
+            }
+            Workspace::Empty => {
+                directory.create_workspace().context("creating the workspace")?;
+                Ok(None)
+            }
+        }
     }
 
     pub(super) fn environment(

@@ -17,11 +17,8 @@ use crate::{
 
 pub(crate) fn command_agent(text: &str) -> Attempt {
     attempt(Work::Agent(AgentWork {
-        runtime: AgentRuntime::Command,
-        prompt: "do it".to_owned(),
-        model: None,
         command: Some(["bash", "-euc", text].map(str::to_owned).into()),
-        script: None,
+        ..AgentWork::new(AgentRuntime::Command, "do it")
     }))
 }
 

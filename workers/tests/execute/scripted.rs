@@ -19,11 +19,8 @@ use crate::{
 fn playing(bench: &Bench, script: &str) -> Attempt {
     fs::write(bench.dir.path().join("script.yaml"), script).unwrap();
     let mut attempt = attempt(Work::Agent(AgentWork {
-        runtime: AgentRuntime::Scripted,
-        prompt: "Document it".to_owned(),
-        model: None,
-        command: None,
         script: Some("script.yaml".to_owned()),
+        ..AgentWork::new(AgentRuntime::Scripted, "Document it")
     }));
     attempt.file_dir = Some(bench.dir.path().display().to_string());
     attempt.env = vec![("NAME".to_owned(), "lib".to_owned())];

@@ -137,6 +137,9 @@ fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -> AgentSpec
         model: text(&agent.model),
         command: agent.command.as_ref().map(|argv| plain_argv(argv, source, problems)),
         script: text(&agent.script),
+        continues: None,
+        permissions: agent.permissions.clone(),
+        limits: agent.limits,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a workflow as it is written to a [`Plan`]: every id, need and name is checked here. It does
 //! not read YAML and does not evaluate expressions.
 
+mod conversation;
 mod handed;
 mod http;
 mod kinds;

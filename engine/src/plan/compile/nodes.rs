@@ -2,6 +2,7 @@
 //! references collected.
 
 use super::{
+    conversation,
     handed::{self, Handed},
     kinds, limits,
     outline::Outline,
@@ -82,10 +83,14 @@ impl<'a, 'w> Compiler<'a, 'w> {
         // What undoes a task starts at the task's commit.
         let undone = draft.compensates.filter(|undone| self.captures(*undone));
         let from = undone.or_else(|| workspaces::from(draft, self.outline, &resolver, problems));
+        let continued = conversation::continued(draft, self.outline, &resolver, problems);
         let mut templates = Templates { resolver, source: self.source, found: Found::default() };
         self.check_templates(index, &mut templates, problems);
         let mut found = templates.found;
         let mut kind = kind?;
+        if let Kind::Agent(agent) = &mut kind {
+            agent.continues = continued;
+        }
         if let (Some(rounds), Kind::Group(group)) = (&task.rounds, &mut kind) {
             let references = self.until(index, &rounds.value.until, problems);
             if let Some(rounds) = &mut group.rounds {

@@ -1,6 +1,7 @@
 //! From the tree to the types of the language. Every value is read, whatever is wrong with the
 //! others, and every problem is kept.
 
+mod agent;
 mod fields;
 mod limits;
 mod scalars;

@@ -9,10 +9,12 @@ use crate::{
     duration::Span,
     outcome::ErrorClass,
     plan::{
-        AgentRuntime, InputType, Join, OnFull, OnReject, OnTimeout, SessionType, WorkspaceMode,
+        AgentRuntime, InputType, Join, OnFull, OnReject, OnTimeout, PermissionAction, SessionType,
+        WorkspaceMode,
     },
     priority::Priority,
     retry::Backoff,
+    size::Size,
     workflow::{
         definition::{Any, Condition, OutputSchema, Text, Timer},
         problem::Problems,
@@ -144,6 +146,32 @@ impl Read for u32 {
     }
 }
 
+impl Read for u64 {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let scalar = scalar(tree, name, "a whole number", problems)?;
+        let number = scalar.value.as_u64();
+        if number.is_none() {
+            problems.add(tree.at, format!("{name} must be a whole number, not `{}`", scalar.text));
+        }
+        number
+    }
+}
+
+impl Read for Size {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        let scalar = scalar(tree, name, "a size", problems)?;
+        let size = scalar.text.trim().parse().ok();
+        if size.is_none() {
+            problems.hint(
+                tree.at,
+                format!("{name} must be a size, not `{}`", scalar.text),
+                "write a number with its unit: 64KiB, 16MiB, 2GiB",
+            );
+        }
+        size
+    }
+}
+
 impl Read for Span {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
         let scalar = scalar(tree, name, "a duration", problems)?;
@@ -236,17 +264,8 @@ impl Read for ErrorClass {
 
 impl Read for AgentRuntime {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        if let Node::Scalar(Scalar { text, .. }) = &tree.node
-            && matches!(text.as_str(), "opencode" | "acp")
-        {
-            problems.hint(
-                tree.at,
-                format!("the runtime `{text}` is not supported yet"),
-                "use `command` with any agent's command line",
-            );
-            return None;
-        }
-        let words = [("scripted", Self::Scripted), ("command", Self::Command)];
-        word(tree, name, &words, problems)
+        word(tree, name, &Self::ALL.map(|runtime| (runtime.as_str(), runtime)), problems)
     }
 }
+
+words!(PermissionAction, "allow" => Self::Allow, "deny" => Self::Deny, "ask" => Self::Ask);

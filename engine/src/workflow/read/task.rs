@@ -6,14 +6,13 @@ use super::{
     Read,
     fields::Fields,
     limits,
-    words::{AGENT, APPROVAL, COMPENSATE, ESTIMATE, LOOP, TASK, WAIT_FOR},
+    words::{APPROVAL, COMPENSATE, ESTIMATE, LOOP, TASK, WAIT_FOR},
     workflow::positive,
 };
 use crate::{
     duration::Span,
-    plan::AgentRuntime,
     workflow::{
-        definition::{Agent, Approval, At, Compensate, Estimate, Loop, Run, Task, Text, WaitFor},
+        definition::{Approval, At, Compensate, Estimate, Loop, Run, Task, Text, WaitFor},
         problem::Problems,
         tree::{Node, Tree},
     },
@@ -231,7 +230,7 @@ impl Read for Run {
     }
 }
 
-fn argv(items: &[Rc<Tree>], at: usize, name: &str, problems: &mut Problems) -> Option<Vec<Text>> {
+pub(super) fn argv(items: &[Rc<Tree>], at: usize, name: &str, problems: &mut Problems) -> Option<Vec<Text>> {
     let one = format!("each of {name}");
     let argv: Vec<Text> =
         items.iter().filter_map(|item| Text::spelled(item, &one, problems)).collect();
@@ -316,52 +315,5 @@ impl Read for Loop {
         }
         fields.finish();
         Some(Self { until: until?, max_rounds: rounds?.value })
-    }
-}
-
-impl Read for Agent {
-    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(tree, name, &AGENT, problems)?;
-        let runtime: Option<At<AgentRuntime>> = fields.required("runtime");
-        let prompt = fields.optional("prompt");
-        let model = fields.optional("model");
-        let script: Option<Text> = fields.optional("script");
-        let command_at = fields.entry("command").map(|entry| Rc::clone(&entry.value));
-        let command = command_at.as_ref().and_then(|tree| match &tree.node {
-            Node::List(items) => argv(items, tree.at, "`command`", fields.problems),
-            Node::Map(_) | Node::Scalar(_) => {
-                fields.problems.hint(
-                    tree.at,
-                    format!("`command` must be a list, not {}", tree.noun()),
-                    "write the command and its arguments as a list: [my-agent, --print]",
-                );
-                None
-            }
-        });
-        let has_script = fields.has("script");
-        let has_prompt = fields.has("prompt");
-        let problems = &mut *fields.problems;
-        match runtime.as_ref().map(|runtime| runtime.value) {
-            Some(AgentRuntime::Scripted) => {
-                if !has_script {
-                    problems
-                        .add(tree.at, "the runtime `scripted` needs `script`, the file it plays");
-                }
-                if let Some(command) = &command_at {
-                    problems.add(command.at, "`command` belongs to the runtime `command`");
-                }
-            }
-            Some(AgentRuntime::Command) => {
-                if !has_prompt {
-                    problems.add(tree.at, "the runtime `command` needs `prompt`");
-                }
-                if let Some(script) = &script {
-                    problems.add(script.raw.start, "`script` belongs to the runtime `scripted`");
-                }
-            }
-            None => {}
-        }
-        fields.finish();
-        Some(Self { runtime: runtime?.value, prompt, model, command, script })
     }
 }

@@ -346,16 +346,39 @@ pub(super) static WAIT_FOR: Vocabulary = Vocabulary {
 
 pub(super) static AGENT: Vocabulary = Vocabulary {
     noun: "`agent`",
-    example: Some("{ runtime: command, command: [my-agent], prompt: … }"),
-    later: &["session", "permissions"],
+    example: Some("{ runtime: opencode, prompt: … }"),
+    later: &[],
     habits: &[
         (
             &["type", "kind", "name", "provider", "engine"],
             "runtime",
-            "use `runtime: command` or `scripted`",
+            "use `runtime: opencode`, `acp`, `command` or `scripted`",
         ),
         (&["cmd", "args", "run", "exec"], "command", "use `command` with a list"),
         (&["file"], "script", "use `script`"),
         (&["message", "goal", "instructions", "task"], "prompt", "use `prompt`"),
+        (&["continue", "resume", "conversation"], "session", "use `session: continue:TASK`"),
+        (&["permission", "tools", "allowed_tools"], "permissions", "use `permissions`"),
+        (
+            &["max_steps", "max_turns", "max_tokens", "max_cost", "budget", "limit"],
+            "limits",
+            "use `limits: { steps: …, tokens: …, usd: … }`",
+        ),
+        (&["timeout", "heartbeat"], "", "it stands beside `agent`"),
+    ],
+};
+
+pub(super) static AGENT_LIMITS: Vocabulary = Vocabulary {
+    noun: "`limits`",
+    example: Some("{ steps: 200, tokens: 5000000, usd: 20, idle: 10m }"),
+    later: &[],
+    habits: &[
+        (&["max_steps", "turns", "max_turns"], "steps", "use `steps`"),
+        (&["max_tokens"], "tokens", "use `tokens`"),
+        (&["cost", "max_cost", "money", "max_usd"], "usd", "use `usd`"),
+        (&["idle_timeout", "silence", "stall"], "idle", "use `idle`"),
+        (&["output_bytes", "bytes"], "output", "use `output`"),
+        (&["loop", "loops", "same_calls"], "repeated_calls", "use `repeated_calls`"),
+        (&["timeout", "wall"], "", "`timeout` stands beside `agent`"),
     ],
 };

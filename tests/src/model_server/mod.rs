@@ -1,0 +1,136 @@
+//! A language model that does what it is told: the chat completions of an OpenAI-compatible provider
+//! on loopback, played from the conversation itself. It keeps no state that a dead process could take
+//! along: the last user message with a script in it says what to do, and the number of answers after
+//! it says how far that has come.
+
+mod answer;
+mod script;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinSet};
+
+pub use self::script::{MARK, Step, script};
+use crate::wait;
+
+/// A running model; it ends with the value.
+#[derive(Debug)]
+pub struct ModelServer {
+    /// What a provider's `baseURL` is.
+    pub url: String,
+    seen: Seen,
+    _serving: JoinSet<()>,
+}
+
+type Seen = Arc<Mutex<Vec<Value>>>;
+
+impl ModelServer {
+    /// On a port of its own.
+    pub async fn start() -> Self {
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port")
+    }
+
+    /// On this address.
+    pub async fn at(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let url = format!("http://{}/v1", listener.local_addr()?);
+        let seen = Seen::default();
+        let app = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .with_state(Arc::clone(&seen));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let _ = axum::serve(listener, app).await;
+        });
+        Ok(Self { url, seen, _serving: serving })
+    }
+
+    /// The requests so far, in order.
+    pub fn requests(&self) -> Vec<Value> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until this many requests with tools, so of the agent itself, have come.
+    pub async fn until_requests(&self, count: usize) {
+        let what = format!("{count} requests to the model");
+        wait::until(&what, wait::LIMIT, async || {
+            let requests = self.requests();
+            let own = requests.iter().filter(|it| has_tools(it)).count();
+            (own >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// The configuration of opencode that makes this its only model.
+    pub fn opencode_config(&self) -> Value {
+        json!({
+            "enabled_providers": ["scripted"],
+            "model": "scripted/scripted",
+            "small_model": "scripted/scripted",
+            "provider": { "scripted": {
+                "npm": "@ai-sdk/openai-compatible",
+                "options": { "baseURL": self.url, "apiKey": "none" },
+                "models": { "scripted": {
+                    "tool_call": true,
+                    "limit": { "context": 200_000, "output": 20_000 },
+                    "cost": { "input": 1, "output": 10, "cache_read": 0.1 },
+                }},
+            }},
+        })
+    }
+}
+
+async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
+    let earlier = {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let messages = &request["messages"];
+        let earlier = seen.iter().filter(|it| it["messages"] == *messages).count();
+        seen.push(request.clone());
+        earlier
+    };
+    let is_streamed = request["stream"] == true;
+    let step = if has_tools(&request) { script::step(&request) } else { Step::Say("A title".into()) };
+    match step {
+        Step::Stall => {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
+        Step::Error { status, times } if times.is_none_or(|times| earlier < times) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            let error = json!({ "error": { "message": "scripted", "type": "scripted_error" } });
+            let mut response = (status, Json(error)).into_response();
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
+            }
+            response
+        }
+        step => {
+            let chunks = answer::chunks(&step, messages_of(&request).len());
+            if !is_streamed {
+                return Json(answer::whole(&chunks)).into_response();
+            }
+            let body = answer::stream(&chunks);
+            ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+        }
+    }
+}
+
+fn has_tools(request: &Value) -> bool {
+    request["tools"].as_array().is_some_and(|tools| !tools.is_empty())
+}
+
+fn messages_of(request: &Value) -> &[Value] {
+    request["messages"].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,5 @@
+//! Real coding agents, with a model that does what it is told: opencode in its own server, driven
+//! through workflows. Where opencode is not installed these tests say so and do nothing.
+
+mod stand;
+mod turns;

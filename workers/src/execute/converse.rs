@@ -1,0 +1,172 @@
+//! The turn of an agent that converses: its server is started, the supervisor stays with it, and what
+//! it left is kept as a checkpoint, however it ended. It does not know any agent's protocol.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jobshop_engine::{
+    attempt::Attempt,
+    checkpoint::{Cause, NewCheckpoint, Resume, Snapshot, Spend},
+    outcome::ErrorClass,
+    plan::AgentRuntime,
+};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    Inner,
+    agent::{Setting, Turn},
+    capture,
+    command::Limits,
+    directory::Directory,
+    git::Git,
+    halt::{Done, Halt},
+    link::Link,
+    log::LogWriter,
+    run::Checkout,
+    runtimes::{AgentSession, Prompt, Supervisor, opencode::Opencode},
+};
+
+/// How long the last snapshot of a turn that failed may take.
+const SALVAGE: Duration = Duration::from_secs(30);
+
+const INTERRUPTED: &str = "The work was interrupted and goes on in a copy of the workspace as it was. \
+     Your last command may have been cut off, or not have been seen to end: check its effects, then go \
+     on with what you were asked to do.";
+
+impl Inner {
+    /// A turn of an agent that converses.
+    pub(super) async fn converse(&self, setting: Setting<'_>, link: &mut Link) -> Done<Turn> {
+        let resume = link.resume.take();
+        if let Some(resume) = resume.as_ref().filter(|it| it.runtime != setting.work.runtime) {
+            let was = resume.runtime.as_str();
+            return Err(Halt::error(format!("the conversation is one with `{was}`")));
+        }
+        let limits = setting.limits;
+        match setting.work.runtime {
+            AgentRuntime::Opencode => {
+                let Some(installed) = &self.config.opencode else {
+                    return Err(Halt::failed(
+                        ErrorClass::NoAgent,
+                        "opencode is not installed here: set OPENCODE_BIN, or run `make setup-agents`",
+                    ));
+                };
+                let opening = Opencode::open(setting, &self.programs, installed, resume.as_ref());
+                let session = limits.hold(opening).await?;
+                accompany(setting, link, session, resume).await
+            }
+            AgentRuntime::Acp | AgentRuntime::Command | AgentRuntime::Scripted => {
+                Err(Halt::failed(ErrorClass::NoAgent, "this runtime does not converse"))
+            }
+        }
+    }
+
+    /// The workspace as a checkpoint has it: the files of the snapshot over the base.
+    pub(super) async fn restore(
+        &self,
+        attempt: &Attempt,
+        snapshot: &Snapshot,
+        directory: &Directory,
+        (limits, log): (&Limits, &LogWriter),
+    ) -> Done<Option<Checkout>> {
+        let Some(repository) = self.begin_workspace(attempt, directory)? else { return Ok(None) };
+        let path = directory.workspace();
+        let restoring = async {
+            repository.obtain(&snapshot.base).await?;
+            repository.obtain(&snapshot.commit).await?;
+            repository.clone_to(&path, &snapshot.commit).await?;
+            // Ours alone so far: no agent has written into this clone yet.
+            let reset = Git::isolated("reset").dir(&path.join(".git")).work_tree(&path);
+            reset.args(["--quiet", "--mixed", &snapshot.base]).bytes().await?;
+            Ok(())
+        };
+        limits.hold(restoring).await?;
+        let (name, commit) = (repository.name(), &snapshot.commit[..12]);
+        log.note(&format!("workspace: {name} as it was at the checkpoint {commit}"));
+        Ok(Some(Checkout { repository, commit: snapshot.base.clone() }))
+    }
+}
+
+/// Stays with an agent through its turn, and sees to it that nothing of it is left but what it did.
+async fn accompany<S: AgentSession>(
+    setting: Setting<'_>,
+    link: &mut Link,
+    mut session: S,
+    resume: Option<Resume>,
+) -> Done<Turn> {
+    let is_interrupted = resume.as_ref().is_some_and(|it| it.is_interrupted);
+    let snapshots = Snapshots {
+        setting,
+        last: resume.as_ref().filter(|_| is_interrupted).and_then(|it| it.workspace.clone()),
+    };
+    let spent = resume.map_or_else(Spend::default, |it| it.spend);
+    let text = if is_interrupted { INTERRUPTED.to_owned() } else { asked(setting) };
+    let prompt = Prompt { key: format!("{}/1", setting.attempt.fence), at_ms: now_ms(), text };
+    let conversation = session.id().to_owned();
+    let mut supervisor = Supervisor::new((setting, snapshots), link, spent);
+    let taken = supervisor.turn(&mut session, &prompt).await;
+    let spend = supervisor.spend;
+    let (mut snapshots, history) = supervisor.into_rest();
+    session.end().await;
+    match taken {
+        Ok(turn) => Ok(Turn { usage: Some(json!(spend)), ..turn }),
+        Err(halt) => {
+            if link.keeps()
+                && let Ok(Ok(workspace)) = timeout(SALVAGE, snapshots.take()).await
+            {
+                let runtime = setting.work.runtime;
+                let cause = Cause::Stop;
+                let kept =
+                    NewCheckpoint { cause, runtime, conversation, history, workspace, spend };
+                link.keep(kept).await;
+            }
+            Err(halt)
+        }
+    }
+}
+
+/// The task's prompt, and what it has to put out.
+fn asked(setting: Setting<'_>) -> String {
+    let prompt = &setting.work.prompt;
+    match &setting.attempt.schema {
+        None => prompt.clone(),
+        Some(schema) => format!(
+            "{prompt}\n\nWhen you are done, write your result as one JSON object into the file \
+             {}. It has to match this JSON Schema:\n{schema}",
+            setting.directory.output().display()
+        ),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "agents order messages by the time of the machine they run on; nothing of ours does"
+)]
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The states of a workspace as commits, each reachable from the next.
+#[derive(Debug)]
+pub(super) struct Snapshots<'a> {
+    setting: Setting<'a>,
+    last: Option<Snapshot>,
+}
+
+impl Snapshots<'_> {
+    /// The workspace as it is, published; `None` where it is no clone.
+    pub(super) async fn take(&mut self) -> Done<Option<Snapshot>> {
+        let Setting { checkout, directory, attempt, log, .. } = self.setting;
+        let Some(Checkout { repository, commit: base }) = checkout else { return Ok(None) };
+        let paths = (directory.scratch(), directory.workspace());
+        let message = format!("{} (checkpoint)\n\nJobshop-Task: {}\n", attempt.task, attempt.fence.task);
+        let last = self.last.as_ref().map(|it| it.commit.as_str());
+        let places = (paths.0.as_path(), paths.1.as_path());
+        let commit = capture::checkpoint(repository, places, (base, last), &message, log).await?;
+        if last != Some(commit.as_str()) {
+            capture::publish_checkpoint(repository, &attempt.fence, &commit).await?;
+        }
+        self.last = Some(Snapshot { commit, base: base.clone() });
+        Ok(self.last.clone())
+    }
+}

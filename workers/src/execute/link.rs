@@ -1,0 +1,58 @@
+//! What joins an agent's attempt to the rest of Jobshop while it runs: where it goes on, where its
+//! checkpoints go, and what people say to it. It does not know that these come from a database.
+
+use jobshop_engine::checkpoint::{NewCheckpoint, Resume, Snapshot};
+use tokio::sync::mpsc;
+
+use super::runtimes::Prompt;
+
+/// One attempt's link; the default one leads nowhere.
+#[derive(Debug, Default)]
+pub struct Link {
+    /// Where the attempt goes on, if it does not begin anew.
+    pub resume: Option<Resume>,
+    /// Takes checkpoints.
+    pub checkpoints: Option<mpsc::Sender<NewCheckpoint>>,
+    /// Brings what people say.
+    pub messages: Option<mpsc::Receiver<Message>>,
+}
+
+/// Something that somebody says to a running agent.
+#[derive(Debug)]
+pub struct Message {
+    pub(super) from: String,
+    pub(super) prompt: Prompt,
+}
+
+impl Message {
+    /// `key` is the same whenever the same message is delivered.
+    pub fn new(from: String, key: String, at_ms: u64, text: String) -> Self {
+        Self { from, prompt: Prompt { key, at_ms, text } }
+    }
+}
+
+impl Link {
+    /// The workspace of the turn that goes on, where it was interrupted.
+    pub(super) fn interrupted(&self) -> Option<&Snapshot> {
+        self.resume.as_ref().filter(|it| it.is_interrupted)?.workspace.as_ref()
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.checkpoints.is_some()
+    }
+
+    pub(super) async fn keep(&self, checkpoint: NewCheckpoint) {
+        if let Some(checkpoints) = &self.checkpoints {
+            // Whoever kept them is gone only when the attempt is lost.
+            let _ = checkpoints.send(checkpoint).await;
+        }
+    }
+
+    /// The next message; never, once nobody can send one. Cancel-safe.
+    pub(super) async fn message(&mut self) -> Option<Message> {
+        match &mut self.messages {
+            Some(messages) => messages.recv().await,
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The coding agent opencode, through a server of its own for each attempt: HTTP for what is said to
+//! it, its event stream for what it does. Everything it writes down lies in the attempt's directory;
+//! a conversation travels as the list of its events, which any other server can replay.
+
+mod events;
+mod history;
+mod server;
+mod setup;
+
+use std::time::Duration;
+
+use jobshop_engine::{
+    attempt::AgentWork,
+    checkpoint::Resume,
+    outcome::ErrorClass,
+    plan::{Permission, PermissionAction},
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::{
+    events::Reader,
+    history::History,
+    server::{Heard, Server},
+};
+use super::{AgentEvent, AgentSession, Prompt, ids};
+use crate::execute::{
+    agent::Setting,
+    command::Programs,
+    halt::{Done, Halt},
+};
+
+pub use self::setup::Installed;
+
+/// After so long without an event the server is asked whether there is one to come.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// What a turn may need to be over once its end was announced.
+const SETTLE: Duration = Duration::from_millis(300);
+const SAID_AGAIN_MAX: u32 = 3;
+const END_GRACE: Duration = Duration::from_millis(500);
+
+/// A conversation with an opencode server of this attempt.
+#[derive(Debug)]
+pub(in crate::execute) struct Opencode<'a> {
+    setting: Setting<'a>,
+    server: Server,
+    id: String,
+    /// What its events mean, and what was understood already.
+    reader: Reader,
+    history: History,
+    /// The last prompt as it was sent: the last answer has to belong to it.
+    last_prompt: Option<Value>,
+    /// How often it was said again, because nothing came of it.
+    said_again: u32,
+    /// Events that are understood and not told yet.
+    told: std::collections::VecDeque<AgentEvent>,
+}
+
+impl<'a> Opencode<'a> {
+    /// Starts a server, and a conversation in it: a new one, or the one that is resumed.
+    pub(in crate::execute) async fn open(
+        setting: Setting<'a>,
+        programs: &Programs,
+        installed: &Installed,
+        resume: Option<&Resume>,
+    ) -> Done<Self> {
+        let mut server = Server::start(setting, programs, installed).await?;
+        let mut history = History::default();
+        let id = match resume {
+            Some(resume) => {
+                history.replay(&mut server, resume).await?;
+                resume.conversation.clone()
+            }
+            None => create(&mut server, setting).await?,
+        };
+        let mut reader = Reader::new(id.clone());
+        if resume.is_some() {
+            reader.skip(history.known());
+        }
+        let told = std::collections::VecDeque::new();
+        Ok(Self { setting, server, id, reader, history, last_prompt: None, said_again: 0, told })
+    }
+
+    fn body(&self, prompt: &Prompt) -> Value {
+        let at_ms = prompt.at_ms.max(self.history.last_ms() + 1);
+        let mut body = json!({
+            "messageID": ids::ascending("msg", at_ms, &prompt.key),
+            "parts": [{
+                "id": ids::ascending("prt", at_ms, &prompt.key),
+                "type": "text",
+                "text": prompt.text,
+            }],
+        });
+        if let Some((provider, model)) = model(self.setting.work) {
+            body["model"] = json!({ "providerID": provider, "modelID": model });
+        }
+        body
+    }
+
+    /// Asks the server how things stand: events may have been lost, or never come.
+    async fn look(&mut self) -> Done<()> {
+        let missed = self.history.missed(&mut self.server).await?;
+        for event in missed {
+            self.told.extend(self.reader.read(&event));
+        }
+        for ask in self.server.get("/permission").await?.as_array().into_iter().flatten() {
+            self.told.extend(self.reader.ask(ask));
+        }
+        if self.told.is_empty() && !self.is_busy().await? {
+            self.finish().await?;
+        }
+        Ok(())
+    }
+
+    async fn is_busy(&mut self) -> Done<bool> {
+        let status = self.server.get("/session/status").await?;
+        Ok(status.get(&self.id).is_some())
+    }
+
+    /// The server says that nothing runs. Whether the turn is over shows in the last answer.
+    async fn finish(&mut self) -> Done<()> {
+        let Some(body) = self.last_prompt.clone() else { return Ok(()) };
+        let listed = self.server.get(&format!("/session/{}/message", self.id)).await?;
+        let asked = body["messageID"].as_str().unwrap_or_default();
+        match self.reader.ending(&listed, asked) {
+            Some(event) => self.told.push_back(event),
+            None => match self.reader.take_error() {
+                Some(failure) => self.told.push_back(AgentEvent::Failed(failure)),
+                // The prompt came while the server was about to rest.
+                None if self.said_again < SAID_AGAIN_MAX => {
+                    self.said_again += 1;
+                    let path = format!("/session/{}/prompt_async", self.id);
+                    self.server.post(&path, &body).await?;
+                }
+                None => return Err(Halt::error("opencode rests and gave no answer")),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl AgentSession for Opencode<'_> {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn prompt(&mut self, prompt: &Prompt) -> Done<()> {
+        let body = self.body(prompt);
+        self.server.post(&format!("/session/{}/prompt_async", self.id), &body).await?;
+        self.last_prompt = Some(body);
+        self.said_again = 0;
+        Ok(())
+    }
+
+    fn hears_while_busy(&self) -> bool {
+        true
+    }
+
+    async fn next(&mut self) -> Done<AgentEvent> {
+        let mut look_at = Instant::now() + LOOK_AFTER;
+        loop {
+            if let Some(event) = self.told.pop_front() {
+                return Ok(event);
+            }
+            match timeout_at(look_at, self.server.next()).await {
+                Ok(Ok(Heard::Event(event))) => self.told.extend(self.reader.read(&event)),
+                Ok(Ok(Heard::Reconnected)) => self.look().await?,
+                Ok(Err(halt)) => return Err(halt),
+                Err(_) => {
+                    self.look().await?;
+                    look_at = Instant::now() + LOOK_AFTER;
+                }
+            }
+            if self.reader.take_idle() {
+                // What the last step wrote may be a moment behind.
+                sleep(SETTLE).await;
+                if !self.is_busy().await? {
+                    self.finish().await?;
+                }
+            }
+        }
+    }
+
+    async fn refuse(&mut self, ask: &str, why: &str) -> Done<()> {
+        let body = json!({ "reply": "reject", "message": why });
+        self.server.post(&format!("/permission/{ask}/reply"), &body).await.map(drop)
+    }
+
+    async fn cancel(&mut self) -> Done<()> {
+        self.server.post(&format!("/session/{}/abort", self.id), &json!({})).await.map(drop)
+    }
+
+    async fn history(&mut self) -> Done<Option<Vec<u8>>> {
+        self.history.take(&mut self.server, self.setting).await
+    }
+
+    async fn end(self) {
+        self.server.end(END_GRACE, self.setting.log).await;
+    }
+}
+
+/// A new conversation with the task's permissions.
+async fn create(server: &mut Server, setting: Setting<'_>) -> Done<String> {
+    let beside = setting.directory.output().with_file_name("*").display().to_string();
+    let rules = rules(&setting.work.permissions, &beside);
+    let mut body = json!({ "title": setting.attempt.task, "permission": rules });
+    if let Some((provider, model)) = model(setting.work) {
+        body["model"] = json!({ "providerID": provider, "id": model });
+    }
+    let created = server.post("/session", &body).await?;
+    let id = created.get("id").and_then(Value::as_str);
+    id.map(str::to_owned).ok_or_else(|| Halt::error("opencode made a session without an id"))
+}
+
+/// `provider/model`, the model's own name with slashes or not.
+fn model(work: &AgentWork) -> Option<(&str, &str)> {
+    work.model.as_deref()?.split_once('/')
+}
+
+/// The rules as opencode takes them: ours for everybody, then the task's, the last match deciding.
+/// What lies beside the workspace is for it: the file of its outputs.
+fn rules(permissions: &[Permission], beside: &str) -> Value {
+    let general = [
+        ("*", "*", PermissionAction::Allow),
+        ("external_directory", "*", PermissionAction::Deny),
+        ("external_directory", beside, PermissionAction::Allow),
+        ("question", "*", PermissionAction::Deny),
+    ];
+    let general = general.into_iter();
+    let own = permissions.iter().map(|it| (it.tool.as_str(), it.pattern.as_str(), it.action));
+    general
+        .chain(own)
+        .map(|(tool, pattern, action)| {
+            json!({ "permission": tool, "pattern": pattern, "action": action.as_str() })
+        })
+        .collect()
+}
+
+/// What a refusal of the model's provider means for the task.
+fn class_of(status: Option<u64>, name: &str, is_retryable: bool) -> ErrorClass {
+    match (status, name) {
+        (_, "ContextOverflowError") => ErrorClass::TooLarge,
+        (_, "ProviderAuthError") => ErrorClass::Rejected,
+        (Some(400..=407 | 409..=428), _) if !is_retryable => ErrorClass::Rejected,
+        _ => ErrorClass::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_provider_refuses_for_good_is_not_tried_again() {
+        for (status, name, is_retryable, class) in [
+            (Some(401), "APIError", false, ErrorClass::Rejected),
+            (Some(400), "APIError", false, ErrorClass::Rejected),
+            (Some(429), "APIError", true, ErrorClass::Error),
+            (Some(500), "APIError", true, ErrorClass::Error),
+            (None, "ProviderAuthError", false, ErrorClass::Rejected),
+            (None, "ContextOverflowError", false, ErrorClass::TooLarge),
+            (None, "UnknownError", false, ErrorClass::Error),
+        ] {
+            assert_eq!(class_of(status, name, is_retryable), class, "{status:?} {name}");
+        }
+    }
+
+    #[test]
+    fn the_tasks_rules_come_after_the_general_ones() {
+        let own = Permission {
+            tool: "bash".to_owned(),
+            pattern: "git push *".to_owned(),
+            action: PermissionAction::Deny,
+        };
+        let rules = rules(&[own], "/x/*");
+        let last = json!({ "permission": "bash", "pattern": "git push *", "action": "deny" });
+        assert_eq!(rules.as_array().unwrap().last(), Some(&last));
+        assert_eq!(rules[0], json!({ "permission": "*", "pattern": "*", "action": "allow" }));
+    }
+}
