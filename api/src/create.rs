@@ -55,8 +55,10 @@ struct NewSessionBody {
     definition: Option<String>,
     /// What an agent shall do.
     prompt: Option<String>,
-    /// With a prompt: how the agent is run; `command` is the only one so far.
+    /// With a prompt: how the agent is run: `command`, `opencode` or `acp`. Without it `command`.
     runtime: Option<String>,
+    /// With a prompt: the model, for opencode provider/model.
+    model: Option<String>,
     /// With a prompt: the agent's command line, which reads the prompt on its standard input.
     /// Without it the worker's own.
     command: Option<Vec<String>>,
@@ -162,16 +164,23 @@ async fn version(caller: &Caller, body: &NewSessionBody) -> Result<Arc<Version>,
     }
     let runtime = match body.runtime.as_deref() {
         None | Some("command") => AgentRuntime::Command,
+        Some("opencode") => AgentRuntime::Opencode,
+        Some("acp") => AgentRuntime::Acp,
         Some(other) => {
-            return Err(invalid(format!("runtime: `{other}` is not supported; `command` is")));
+            let why = format!("runtime: `{other}` is none of command, opencode, acp");
+            return Err(invalid(why));
         }
     };
+    if runtime == AgentRuntime::Opencode && body.command.is_some() {
+        return Err(invalid("command: belongs to the runtimes command and acp"));
+    }
     if body.command.as_ref().is_some_and(Vec::is_empty) {
         return Err(invalid("command: is empty"));
     }
     let agent = Agent {
         runtime,
         command: body.command.clone(),
+        model: body.model.clone(),
         in_repo: body.repo.is_some(),
         verify: body.verify.clone(),
     };
@@ -210,10 +219,13 @@ fn check(body: &NewSessionBody) -> Result<(), ApiError> {
     }
     let is_agents = body.runtime.is_some()
         || body.command.is_some()
+        || body.model.is_some()
         || body.repo.is_some()
         || body.verify.is_some();
     if body.prompt.is_none() && is_agents {
-        return Err(invalid("`runtime`, `command`, `repo` and `verify` go with a `prompt` only"));
+        return Err(invalid(
+            "`runtime`, `command`, `model`, `repo` and `verify` go with a `prompt` only",
+        ));
     }
     check_text("prompt", body.prompt.as_deref(), PROMPT_CHARS_MAX)?;
     check_text("title", body.title.as_deref(), TITLE_CHARS_MAX)?;

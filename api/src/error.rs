@@ -325,6 +325,8 @@ fn steering(refusal: &SteerError) -> (StatusCode, &'static str) {
         T::NotPending(_) => (S::CONFLICT, "not_pending"),
         T::NotEnded(_) => (S::CONFLICT, "not_ended"),
         T::NotDeleted => (S::CONFLICT, "not_deleted"),
+        T::NoCheckpoint(_) => (S::NOT_FOUND, "checkpoint_not_found"),
+        T::NobodyHears(_) => (S::CONFLICT, "nobody_hears"),
         T::TaskNotPaused(_) => (S::CONFLICT, "task_not_paused"),
         T::TaskNotPausable(_) => (S::CONFLICT, "task_not_pausable"),
         T::Asked(_) => (S::CONFLICT, "not_possible"),

@@ -7,6 +7,7 @@ mod app;
 mod approvals;
 mod archives;
 mod auth;
+mod conversations;
 mod create;
 mod description;
 mod error;

@@ -9,7 +9,7 @@ use jobshop_engine::{
     store::{
         fork::{self, NewFork},
         session_view::SessionObject,
-        sessions::{self, Wish},
+        sessions::{self, SteerError, Wish},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ struct RetryBody {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     set_output: BTreeMap<String, Value>,
+    /// The number of a checkpoint: the task that made it runs again from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<i32>,
     /// Keys of tasks that are left out; what needs them goes on as if they had run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     skip: Vec<String>,
@@ -98,6 +101,7 @@ async fn wish(caller: &Caller, key: SessionKey, body: RetryBody) -> Result<Wish,
         rows,
         outputs: body.set_output.into_values().collect(),
         inputs: body.inputs,
+        checkpoint: body.checkpoint,
         reason: body.reason,
         told,
     })
@@ -118,8 +122,10 @@ async fn seqs(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ForkBody {
-    /// The key of the task at which the new session differs.
-    at: String,
+    /// The key of the task at which the new session differs; with `checkpoint` the task that made it.
+    at: Option<String>,
+    /// The number of a checkpoint, from which the task goes on.
+    checkpoint: Option<i32>,
     /// Other values of inputs.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -142,11 +148,19 @@ async fn fork(
     Body(body): Body<ForkBody>,
 ) -> Result<(StatusCode, Json<SessionObject>), ApiError> {
     let origin = caller.views.find_session(&id).await?;
-    let at = caller.views.find_task(origin, &body.at).await?;
+    let task = match (body.at, body.checkpoint) {
+        (Some(at), _) => at,
+        (None, Some(number)) => task_of(&caller, origin, number).await?,
+        (None, None) => {
+            return Err(ApiError::InvalidBody("give `at` or `checkpoint`".to_owned()));
+        }
+    };
+    let at = caller.views.find_task(origin, &task).await?;
     let new = NewFork {
         origin,
         at,
-        task: body.at,
+        task,
+        checkpoint: body.checkpoint,
         inputs: body.inputs,
         title: body.title,
         reason: body.reason,
@@ -154,4 +168,11 @@ async fn fork(
     };
     let key = fork::fork(&caller.store, new).await?;
     Ok((StatusCode::CREATED, Json(caller.views.session(key).await?)))
+}
+
+/// The task that made a checkpoint.
+async fn task_of(caller: &Caller, session: SessionKey, number: i32) -> Result<String, ApiError> {
+    let all = caller.views.checkpoints(session, None).await?;
+    let found = all.into_iter().find(|checkpoint| checkpoint.number == number);
+    found.map(|it| it.task).ok_or_else(|| SteerError::NoCheckpoint(number).into())
 }

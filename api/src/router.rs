@@ -24,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    approvals, archives, auth, create,
+    approvals, archives, auth, conversations, create,
     description::{self, Description},
     error::ApiError,
     events, health, keys, live, logs, metrics, retry, schedules, sessions, signals, steer, tasks,
@@ -50,6 +50,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(archives::routes())
         .merge(approvals::routes())
         .merge(signals::routes())
+        .merge(conversations::routes())
         .merge(keys::routes())
         .merge(tenants::routes())
         .merge(live::routes())

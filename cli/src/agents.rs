@@ -20,7 +20,8 @@ pub fn opencode(app: &App) -> Option<Opencode> {
         named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(default)))
     };
     let own = user("XDG_CONFIG_HOME", ".config").and_then(|folder| {
-        let names = ["opencode.json", "opencode.jsonc"].map(|name| folder.join("opencode").join(name));
+        let names =
+            ["opencode.json", "opencode.jsonc"].map(|name| folder.join("opencode").join(name));
         names.into_iter().find(|path| path.is_file())
     });
     let auth = user("XDG_DATA_HOME", ".local/share").map(|it| it.join("opencode/auth.json"));
@@ -46,4 +47,9 @@ fn program(name: &str, named: Option<&Path>, folders: &[PathBuf]) -> Option<Path
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
     path.iter().chain(folders).map(|folder| folder.join(name)).find(|it| it.is_file())
+}
+
+/// Whether a program is on the path.
+pub fn is_there(name: &str) -> bool {
+    program(name, None, &[]).is_some()
 }

@@ -23,6 +23,7 @@ pub mod service;
 pub mod signals;
 pub mod table;
 pub mod token;
+pub mod transcript;
 pub mod words;
 
 /// Runs what the arguments of this process ask for.

@@ -119,12 +119,18 @@ pub enum EventKind {
     /// It has its place.
     #[serde(rename = "session.admitted")]
     SessionAdmitted,
+    /// An agent's turn can be taken up from here.
+    #[serde(rename = "checkpoint.created")]
+    CheckpointCreated,
+    /// Somebody said something to a running agent.
+    #[serde(rename = "task.message")]
+    AgentMessage,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -164,6 +170,8 @@ impl EventKind {
         E::SessionDeleted,
         E::SessionRestored,
         E::SessionAdmitted,
+        E::CheckpointCreated,
+        E::AgentMessage,
     ];
 
     /// The event that a session entered `state`.
@@ -232,6 +240,8 @@ impl EventKind {
             E::SessionDeleted => "session.deleted",
             E::SessionRestored => "session.restored",
             E::SessionAdmitted => "session.admitted",
+            E::CheckpointCreated => "checkpoint.created",
+            E::AgentMessage => "task.message",
         }
     }
 }

@@ -18,6 +18,7 @@ pub const NAME: &str = "builtin/prompt";
 pub struct Agent {
     pub runtime: AgentRuntime,
     pub command: Option<Vec<String>>,
+    pub model: Option<String>,
     /// Whether it works on a clone of the input `repo`.
     pub in_repo: bool,
     /// A script that has to succeed in the agent's result.
@@ -32,6 +33,9 @@ pub fn definition(agent: &Agent) -> Result<(String, Plan), Vec<Problem>> {
     });
     if let Some(command) = &agent.command {
         task["agent"]["command"] = json!(command);
+    }
+    if let Some(model) = &agent.model {
+        task["agent"]["model"] = json!(model);
     }
     let mut definition = json!({
         "version": 1,
@@ -78,6 +82,7 @@ mod tests {
                 let agent = Agent {
                     runtime: AgentRuntime::Command,
                     command,
+                    model: verify.clone(),
                     in_repo,
                     verify: verify.clone(),
                 };
@@ -92,7 +97,8 @@ mod tests {
     #[test]
     fn a_check_with_an_expression_in_it_is_refused() {
         let verify = Some("echo ${{ inputs.prompt }}".to_owned());
-        let agent = Agent { runtime: AgentRuntime::Command, command: None, in_repo: false, verify };
+        let (runtime, model) = (AgentRuntime::Command, None);
+        let agent = Agent { runtime, command: None, model, in_repo: false, verify };
         assert!(definition(&agent).is_err());
     }
 }

@@ -107,6 +107,11 @@ impl Fleet {
         self.parts.spawn(async move { worker.run(stop).await.expect("a worker starts") });
     }
 
+    /// Where the workers have their folders.
+    pub fn folder(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// Submits a workflow and returns at once.
     pub async fn submit(&self, definition: &str, inputs: Value) -> SessionKey {
         let version = workflows::version_of(&self.direct, TenantId::DEFAULT, definition)

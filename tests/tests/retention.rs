@@ -335,6 +335,7 @@ async fn a_fork_keeps_what_it_shares_when_its_origin_is_archived() {
         at: 2,
         task: "b".to_owned(),
         inputs: Map::new(),
+        checkpoint: None,
         title: None,
         reason: None,
         actor: None,

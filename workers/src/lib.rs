@@ -2,6 +2,7 @@
 //! batches, prepares and executes them, and records how they ended under their fences. It knows
 //! nothing of HTTP, and nothing of what a workflow looks like beyond its plan.
 
+mod agents;
 mod claimer;
 mod dispatcher;
 pub mod execute;

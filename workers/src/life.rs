@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    agents,
     execute::{Executor, log_storage},
     held::{HeldAttempts, StopReason},
     queue::{Execute, Job},
@@ -262,6 +263,10 @@ impl Execute for Runner {
         }
         let stop = self.life.held.start(&fence);
         self.life.begun.notify_one();
+        let Some((mut link, ends)) = agents::link(&self.life, &attempt).await else {
+            self.life.free_place();
+            return Outcome::Released;
+        };
         let (log, chunks) = self.executor.log();
         let stored = async {
             tokio::select! {
@@ -270,13 +275,29 @@ impl Execute for Runner {
             }
         };
         // Dropped, the execution kills its processes at once: they must be gone before the lease is.
-        let executed = async {
+        let executed = async move {
             tokio::select! {
-                outcome = self.executor.execute(&attempt, log, stop) => outcome,
-                () = self.life.lost.cancelled() => Outcome::Released,
+                outcome = self.executor.execute_linked(&attempt, log, stop, &mut link) => {
+                    // Let go of first: what it still carries is kept before the attempt ends.
+                    drop(link);
+                    (attempt, outcome)
+                }
+                () = self.life.lost.cancelled() => (attempt, Outcome::Released),
             }
         };
-        let (outcome, ()) = tokio::join!(executed, stored);
+        let carried = async {
+            if let Some(ends) = ends {
+                tokio::select! {
+                    () = ends.carry() => {}
+                    () = self.life.lost.cancelled() => {}
+                }
+            }
+        };
+        let ((attempt, outcome), (), ()) = tokio::join!(executed, stored, carried);
+        let closed = agents::close(&self.life.store, &attempt, &outcome).await;
+        if let Err(error) = closed {
+            tracing::warn!(%error, "another attempt may go on where this one ended");
+        }
         self.life.free_place();
         outcome
     }

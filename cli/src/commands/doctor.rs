@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::agents;
 use crate::app::App;
 use crate::cluster;
 use crate::config::Shown;
@@ -28,7 +29,8 @@ struct Check {
 impl Doctor {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let dir = app.data_dir()?;
-        let checks = [data_dir(&dir), database(app, &dir).await, git(), server(app).await];
+        let checks =
+            [data_dir(&dir), database(app, &dir).await, git(), agents(app), server(app).await];
         let exit = if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Temporary };
         if app.output.is_json() {
             let settings: Vec<Value> = app.config.shown.iter().map(setting).collect();
@@ -101,6 +103,33 @@ fn git() -> Check {
         _ => (false, "not found; install git 2.38 or later".to_owned()),
     };
     Check { name: "git", ok, detail }
+}
+
+/// No agent is no fault: commands and other programs do without.
+fn agents(app: &App) -> Check {
+    let mut found = Vec::new();
+    if let Some(opencode) = agents::opencode(app) {
+        let program = &opencode.program;
+        let asked = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+        match asked {
+            Ok(answer) if answer.status.success() => {
+                let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+                found.push(format!("opencode {version} of {}", program.display()));
+            }
+            _ => {
+                let detail = format!("{} does not start", program.display());
+                return Check { name: "agents", ok: false, detail };
+            }
+        }
+    }
+    let speaking = ["claude-agent-acp", "codex-acp", "gemini"];
+    found.extend(speaking.into_iter().filter(|name| agents::is_there(name)).map(str::to_owned));
+    if let Some(command) = &app.config.values.agent_command {
+        found.push(format!("`{command}`"));
+    }
+    let none = "none found; `make setup-agents` installs opencode".to_owned();
+    let detail = if found.is_empty() { none } else { found.join(", ") };
+    Check { name: "agents", ok: true, detail }
 }
 
 /// No server is no fault; one that does not answer is.

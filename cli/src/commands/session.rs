@@ -1,10 +1,12 @@
 //! `jobshop session`: everything about single executions. One file for each kind of question.
 
+mod checkpoints;
 mod control;
 mod events;
 mod list;
 mod logs;
 mod retry;
+mod send;
 mod show;
 mod signal;
 mod submit;
@@ -65,8 +67,14 @@ pub(super) enum SessionCommand {
     Tree(SessionName),
     /// Hide a session that has ended; it can be restored
     Delete(control::Act),
-    /// Show a deleted session again
-    Restore(control::Act),
+    /// Show a deleted session again; with --checkpoint take an ended one back to there
+    Restore(retry::Restore),
+    /// List where the agents of a session can be taken up again
+    Checkpoints(checkpoints::Checkpoints),
+    /// Say something to a running agent
+    Send(send::Send),
+    /// Watch an agent work; each line typed is said to it
+    Attach(send::Attach),
 }
 
 /// A session as it is named on the command line.
@@ -99,7 +107,10 @@ impl SessionCommand {
             Self::Fork(command) => command.execute(app).await,
             Self::Tree(name) => tree::execute(app, &name).await,
             Self::Delete(act) => act.delete(app).await,
-            Self::Restore(act) => act.restore(app).await,
+            Self::Restore(command) => command.execute(app).await,
+            Self::Checkpoints(command) => command.execute(app).await,
+            Self::Send(command) => command.execute(app).await,
+            Self::Attach(command) => command.execute(app).await,
         }
     }
 }

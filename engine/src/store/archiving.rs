@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
+    checkpoints,
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 
@@ -123,7 +124,8 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
     for mark in marks {
         let removed = clear_rows(db, mark.tenant_id, mark.id).await?
             + clear_streams(db, mark.tenant_id, mark.id).await?
-            + clear_people(db, mark.tenant_id, mark.id).await?;
+            + clear_people(db, mark.tenant_id, mark.id).await?
+            + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?;
         done += removed;
         if removed > 0 {
             continue;

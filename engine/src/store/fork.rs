@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    Hint, Store, blobs, flags,
+    Hint, Store, blobs, checkpoints, flags,
     places::{self, Place},
     session_retry::{self, Ended},
     sessions::SteerError,
@@ -34,6 +34,8 @@ pub struct NewFork {
     pub inputs: Map<String, Value>,
     /// `None` takes the origin's.
     pub title: Option<String>,
+    /// The task at which it differs goes on from this checkpoint of the origin's.
+    pub checkpoint: Option<i32>,
     pub reason: Option<String>,
     pub actor: Option<String>,
 }
@@ -88,6 +90,12 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     .execute(&mut *tx)
     .await?;
     let key = SessionKey { tenant: origin.tenant, id: SessionId(id) };
+    if let Some(number) = new.checkpoint {
+        if checkpoints::row_of(&mut tx, origin, number).await? != new.at {
+            return Err(SteerError::NoCheckpoint(number));
+        }
+        checkpoints::pin(&mut tx, origin, number, key).await?;
+    }
     places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);

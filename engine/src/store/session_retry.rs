@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use super::{
-    Hint, Store, Version, blobs,
+    Hint, Store, Version, blobs, checkpoints,
     events::{self, Entry},
     flags, places, schedule_rows,
     sessions::SteerError,
@@ -33,6 +33,8 @@ pub struct Wish {
     pub outputs: Vec<Value>,
     /// Inputs that take the place of the session's, by name.
     pub inputs: Map<String, Value>,
+    /// The task that made this checkpoint runs again from there.
+    pub checkpoint: Option<i32>,
     pub reason: Option<String>,
     /// What was asked for, in the words of whoever asked; goes into the event.
     pub told: Map<String, Value>,
@@ -44,7 +46,7 @@ pub struct Wish {
 pub async fn retry(
     store: &Store,
     key: SessionKey,
-    wish: Wish,
+    mut wish: Wish,
     actor: Option<&str>,
 ) -> Result<usize, SteerError> {
     let mut tx = store.pool.begin().await?;
@@ -64,6 +66,9 @@ pub async fn retry(
     }
     if session.sweep > 0 {
         return Err(SteerError::Stopping(key.id));
+    }
+    if let Some(number) = wish.checkpoint {
+        wish.rows.from.push(checkpoints::row_of(&mut tx, key, number).await?);
     }
     let infos = store.infos.load(store, &[key]).await?;
     let version = &infos.get(&key).ok_or(SteerError::NotFound(key.id))?.version;
@@ -90,9 +95,14 @@ pub async fn retry(
     end_by_hand(&mut tx, key, actor, (&wish, skipped)).await?;
     let place = steer::place_of(store, key, inputs.as_ref()).await?;
     let mut told = wish.told;
+    let pinned = wish.checkpoint;
     told.extend(wish.reason.map(|reason| ("reason".to_owned(), Value::String(reason))));
     let written = Written { reopening: &reopening, timeouts: &timeouts, inputs, told };
     write(&mut tx, key, actor, version.plan.fail_fast, written).await?;
+    checkpoints::close_all(&mut tx, key).await?;
+    if let Some(number) = pinned {
+        checkpoints::pin(&mut tx, key, number, key).await?;
+    }
     schedule_rows::count_again(&mut tx, key).await?;
     places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;

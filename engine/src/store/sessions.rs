@@ -374,6 +374,12 @@ pub enum SteerError {
     NotEnded(SessionState),
     #[error("the session is not deleted")]
     NotDeleted,
+    #[error(
+        "the session has no checkpoint {0}; it keeps the newest 100, and the last of each task"
+    )]
+    NoCheckpoint(i32),
+    #[error("nobody would hear it: {0}")]
+    NobodyHears(&'static str),
     #[error("the inputs do not fit the workflow: {}", .0.join("; "))]
     Inputs(Vec<String>),
     #[error("the outputs of a task: {0}")]

@@ -101,7 +101,8 @@ async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Respo
         earlier
     };
     let is_streamed = request["stream"] == true;
-    let step = if has_tools(&request) { script::step(&request) } else { Step::Say("A title".into()) };
+    let step =
+        if has_tools(&request) { script::step(&request) } else { Step::Say("A title".into()) };
     match step {
         Step::Stall => {
             tokio::time::sleep(Duration::from_hours(1)).await;

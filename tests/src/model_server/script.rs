@@ -16,16 +16,25 @@ pub enum Step {
     /// Ends the turn with these words.
     Say(String),
     /// Writes a file of the workspace.
-    Write { path: String, content: String },
+    Write {
+        path: String,
+        content: String,
+    },
     Bash(String),
     /// Any tool with any input.
-    Tool { name: String, input: Value },
+    Tool {
+        name: String,
+        input: Value,
+    },
     /// Says this much before it calls nothing: a flood.
     Flood(usize),
-    /// Never answers.
+    /// Never answers; in a conversation that was taken up again, goes on with the next step.
     Stall,
     /// Refuses, so often or always, then says something.
-    Error { status: u16, times: Option<usize> },
+    Error {
+        status: u16,
+        times: Option<usize>,
+    },
     /// Has a helper do what another script says.
     Child(Vec<Step>),
 }
@@ -39,15 +48,19 @@ pub fn script(steps: &[Step]) -> String {
 pub(super) fn step(request: &Value) -> Step {
     let messages = messages_of(request);
     let scripts = messages.iter().enumerate().rev();
-    let found = scripts.filter(|(_, message)| message["role"] == "user").find_map(|(at, message)| {
-        let text = text(&message["content"]);
-        let (_, script) = text.split_once(MARK)?;
-        let mut scripts = serde_json::Deserializer::from_str(script).into_iter::<Vec<Step>>();
-        Some((at, scripts.next()?.ok()?))
-    });
+    let found =
+        scripts.filter(|(_, message)| message["role"] == "user").find_map(|(at, message)| {
+            let text = text(&message["content"]);
+            let (_, script) = text.split_once(MARK)?;
+            let mut scripts = serde_json::Deserializer::from_str(script).into_iter::<Vec<Step>>();
+            Some((at, scripts.next()?.ok()?))
+        });
     let Some((at, steps)) = found else { return Step::Say("I was told nothing.".to_owned()) };
     let done = messages[at..].iter().filter(|message| message["role"] == "assistant").count();
-    let step = steps.get(done).or(steps.last());
+    let is_taken_up = messages[at + 1..].iter().any(|message| message["role"] == "user");
+    let stalls = |step: &Step| is_taken_up && *step == Step::Stall;
+    let left = steps.iter().filter(|step| !stalls(step));
+    let step = left.clone().nth(done).or(left.last());
     step.cloned().unwrap_or_else(|| Step::Say("Done.".to_owned()))
 }
 
@@ -69,7 +82,8 @@ mod tests {
     #[test]
     fn the_conversation_says_which_step_is_due() {
         let steps = [Step::Bash("ls".into()), Step::Say("done".into())];
-        let user = json!({ "role": "user", "content": format!("please {}\nthanks", script(&steps)) });
+        let user =
+            json!({ "role": "user", "content": format!("please {}\nthanks", script(&steps)) });
         let answer = json!({ "role": "assistant", "content": "" });
         let continued = json!({ "role": "user", "content": [{ "type": "text", "text": "go on" }] });
         let due = |messages: &[&Value]| step(&json!({ "messages": messages }));

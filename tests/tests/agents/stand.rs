@@ -1,12 +1,20 @@
 //! What the tests of agents share: the model, the program, a repository, and what is read of the end.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use jobshop_engine::id::SessionKey;
-use jobshop_tests::{Fleet, model_server::ModelServer};
+use jobshop_engine::{id::SessionKey, session::SessionState, store::sessions};
+use jobshop_tests::{Fleet, model_server::ModelServer, wait};
 use jobshop_workers::execute::{ExecutorConfig, Opencode};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How long a session of several agents may take on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_mins(5);
 
 /// opencode, as `make setup-agents` installs it or `OPENCODE_BIN` names it.
 pub(crate) fn opencode() -> Option<PathBuf> {
@@ -17,7 +25,9 @@ pub(crate) fn opencode() -> Option<PathBuf> {
     let installed = data.join("jobshop/agents/bin/opencode");
     let found = named.into_iter().chain([installed]).find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: opencode is not installed; run `make setup-agents` or set OPENCODE_BIN");
+        eprintln!(
+            "SKIPPED: opencode is not installed; run `make setup-agents` or set OPENCODE_BIN"
+        );
     }
     found
 }
@@ -44,7 +54,7 @@ impl Stand {
         stand.git(&["add", "."]);
         stand.git(&["commit", "-q", "-m", "first"]);
         let config = stand.model.opencode_config().to_string();
-        std::fs::write(stand.dir.path().join("opencode.json"), config).unwrap();
+        std::fs::write(stand.config(), config).unwrap();
         Some(stand)
     }
 
@@ -52,14 +62,71 @@ impl Stand {
         self.dir.path().join("repo")
     }
 
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The configuration that makes the scripted model the only one.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("opencode.json")
+    }
+
+    /// A worker that runs two agents at once.
     pub(crate) fn worker(&mut self) {
-        let opencode = Opencode {
-            program: self.program.clone(),
-            config: Some(self.dir.path().join("opencode.json")),
-            auth: None,
-        };
+        self.workers(2);
+    }
+
+    /// A worker that runs so many agents at once.
+    pub(crate) fn workers(&mut self, concurrency: usize) {
+        let opencode =
+            Opencode { program: self.program.clone(), config: Some(self.config()), auth: None };
         let executing = |config: &mut ExecutorConfig| config.opencode = Some(opencode);
-        self.fleet.worker_executing(executing, |_| {});
+        self.fleet.worker_executing(executing, |config| config.concurrency = concurrency);
+    }
+
+    /// Waits until the session has ended, for as long as several agents take.
+    pub(crate) async fn end_of(&self, key: SessionKey) -> SessionState {
+        wait::until("the end of the session", LIMIT, async || {
+            let state = sessions::state(&self.fleet.store.pool, key).await.ok().flatten()?;
+            state.is_final().then_some(state)
+        })
+        .await
+    }
+
+    /// Submits a workflow with these tasks and waits for its end.
+    pub(crate) async fn run(&self, tasks: &str) -> (SessionKey, SessionState) {
+        let key = self.fleet.submit(&self.workflow(tasks), Value::Null).await;
+        (key, self.end_of(key).await)
+    }
+
+    /// Kills what has this word among its arguments and belongs to this test's fleet.
+    pub(crate) fn kill(&self, word: &str) {
+        let mut killed = 0;
+        for (pid, command) in self.running() {
+            if command.split('\0').any(|argument| argument == word) {
+                killed += 1;
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+            }
+        }
+        assert!(killed > 0, "no `{word}` runs: {:?}", self.running());
+    }
+
+    /// The command lines of what works in workspaces of this test's fleet.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        self.running().into_iter().map(|(_, command)| command).collect()
+    }
+
+    fn running(&self) -> Vec<(i32, String)> {
+        let folder = self.fleet.folder().display().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let found = entries.filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
+            let environ = std::fs::read(entry.path().join("environ")).ok()?;
+            let is_ours = String::from_utf8_lossy(&environ).contains(&folder);
+            let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            (is_ours && !command.is_empty()).then_some((pid, command))
+        });
+        found.collect()
     }
 
     pub(crate) fn git(&self, arguments: &[&str]) -> String {

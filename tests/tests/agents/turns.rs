@@ -15,8 +15,7 @@ async fn an_agents_edits_become_a_commit_and_what_it_took_is_told() {
         Step::Bash("echo two >> new.txt; cat new.txt".into()),
         Step::Say("Both lines are there.".into()),
     ];
-    let definition = stand.workflow(&task("work", &steps, ""));
-    let (key, state) = stand.fleet.run(&definition).await;
+    let (key, state) = stand.run(&task("work", &steps, "")).await;
     let row = stand.fleet.rows(key).await.remove(0);
     assert_eq!(state, SessionState::Completed, "{row:?}\n{}", stand.log(key, 2).await);
     let outputs = row.output.unwrap();
@@ -42,5 +41,64 @@ async fn an_agents_edits_become_a_commit_and_what_it_took_is_told() {
     assert!(told("tool")[1]["ms"].is_u64());
     let said: String = told("text").iter().filter_map(|entry| entry["text"].as_str()).collect();
     assert_eq!(said, "Both lines are there.");
+    stand.fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_refuses_is_told_and_what_passes_is_waited_for() {
+    let Some(mut stand) = Stand::new().await else { return };
+    stand.worker();
+    let refused = [Step::Error { status: 401, times: None }];
+    let busy = [Step::Error { status: 429, times: Some(2) }, Step::Say("fine".into())];
+    let tasks = task("refused", &refused, "") + &task("busy", &busy, "");
+    let (key, _) = stand.run(&tasks).await;
+    let rows = stand.fleet.rows(key).await;
+    let error = rows[0].error.as_ref().unwrap();
+    assert_eq!(error["class"], "rejected", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("401"), "{error}");
+    assert_eq!(rows[1].output.as_ref().unwrap()["summary"], "It went well after all.");
+    let transcript = stand.transcript(key).await;
+    assert!(transcript.iter().any(|entry| entry["kind"] == "retrying"), "{transcript:?}");
+    stand.fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_bind_the_agent_its_helpers_are_paid_and_another_task_goes_on_with_it() {
+    let Some(mut stand) = Stand::new().await else { return };
+    stand.worker();
+    let steps = [
+        Step::Bash("echo asked".into()),
+        Step::Bash("git push origin HEAD".into()),
+        Step::Child(vec![Step::Bash("echo helped > help.txt".into()), Step::Say("helped".into())]),
+        Step::Say("first".into()),
+    ];
+    let rules = r#", permissions: { bash: { "echo asked": ask, "git push *": deny } }"#;
+    let more = r#", session: "continue:first""#;
+    let tasks = task("first", &steps, rules)
+        + &task("second", &[Step::Say("second".into())], more)
+            .replace("    agent:", "    needs: [first]\n    agent:");
+    let (key, state) = stand.run(&tasks).await;
+    let rows = stand.fleet.rows(key).await;
+    assert_eq!(state, SessionState::Completed, "{rows:?}\n{}", stand.log(key, 2).await);
+    let outputs = rows[0].output.as_ref().unwrap();
+    // Four answers of its own, and two of its helper.
+    assert_eq!(outputs["usage"]["steps"], 6, "{outputs}");
+    assert!((outputs["usage"]["cost_usd"].as_f64().unwrap() - 0.007_92).abs() < 1e-9, "{outputs}");
+    let transcript = stand.transcript(key).await;
+    let tools: Vec<(&Value, &Value)> = transcript
+        .iter()
+        .filter(|entry| entry["kind"] == "tool" && entry["tool"] == "bash")
+        .map(|entry| (&entry["input"]["command"], &entry["ok"]))
+        .collect();
+    assert!(tools.contains(&(&json!("echo asked"), &json!(false))), "{tools:?}");
+    assert!(tools.contains(&(&json!("git push origin HEAD"), &json!(false))), "{tools:?}");
+    assert!(transcript.iter().any(|entry| entry["kind"] == "ask"), "{transcript:?}");
+    // The second task's model was shown what was said in the first.
+    let last = stand.model.requests().pop().unwrap();
+    let shown = last["messages"].to_string();
+    assert!(shown.contains("git push origin HEAD") && shown.contains("first"), "{shown}");
+    let second = rows[1].output.as_ref().unwrap();
+    assert_eq!(second["usage"]["steps"], 1);
+    assert_eq!(second["base"], outputs["commit"], "it begins in what the first one left");
     stand.fleet.stop().await;
 }

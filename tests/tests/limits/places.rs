@@ -221,6 +221,7 @@ async fn a_retry_and_a_fork_need_a_place_again() {
         at: 1,
         task: "a".to_owned(),
         inputs: serde_json::Map::new(),
+        checkpoint: None,
         title: None,
         reason: None,
         actor: None,

@@ -23,7 +23,11 @@ use super::{
     link::Link,
     log::LogWriter,
     run::Checkout,
-    runtimes::{AgentSession, Prompt, Supervisor, opencode::Opencode},
+    runtimes::{
+        AgentSession, Prompt, Recollection, Supervisor,
+        acp::Acp,
+        opencode::{Opencode, Origin},
+    },
 };
 
 /// How long the last snapshot of a turn that failed may take.
@@ -33,6 +37,12 @@ const INTERRUPTED: &str = "The work was interrupted and goes on in a copy of the
      Your last command may have been cut off, or not have been seen to end: check its effects, then go \
      on with what you were asked to do.";
 
+/// How often an agent that dies is started in one attempt.
+const STARTS_MAX: u32 = 3;
+
+const BEGUN: &str = "This was begun before, and the workspace is as it was left. Look at it first. \
+     What is known of the conversation so far:";
+
 impl Inner {
     /// A turn of an agent that converses.
     pub(super) async fn converse(&self, setting: Setting<'_>, link: &mut Link) -> Done<Turn> {
@@ -41,22 +51,50 @@ impl Inner {
             let was = resume.runtime.as_str();
             return Err(Halt::error(format!("the conversation is one with `{was}`")));
         }
-        let limits = setting.limits;
         match setting.work.runtime {
-            AgentRuntime::Opencode => {
-                let Some(installed) = &self.config.opencode else {
-                    return Err(Halt::failed(
-                        ErrorClass::NoAgent,
-                        "opencode is not installed here: set OPENCODE_BIN, or run `make setup-agents`",
-                    ));
-                };
-                let opening = Opencode::open(setting, &self.programs, installed, resume.as_ref());
-                let session = limits.hold(opening).await?;
-                accompany(setting, link, session, resume).await
+            AgentRuntime::Opencode => self.opencode(setting, link, resume).await,
+            AgentRuntime::Acp => {
+                let opencode = self.config.opencode.as_ref();
+                let opening = Acp::open(setting, &self.programs, opencode, resume.as_ref());
+                let session = setting.limits.hold(opening).await?;
+                accompany(setting, link, session, (resume, 1)).await.0
             }
-            AgentRuntime::Acp | AgentRuntime::Command | AgentRuntime::Scripted => {
+            AgentRuntime::Command | AgentRuntime::Scripted => {
                 Err(Halt::failed(ErrorClass::NoAgent, "this runtime does not converse"))
             }
+        }
+    }
+
+    /// A server that dies is started again: what it knew lies in the attempt's directory.
+    async fn opencode(
+        &self,
+        setting: Setting<'_>,
+        link: &mut Link,
+        mut resume: Option<Resume>,
+    ) -> Done<Turn> {
+        let Some(installed) = &self.config.opencode else {
+            return Err(Halt::failed(
+                ErrorClass::NoAgent,
+                "opencode is not installed here: set OPENCODE_BIN, or run `make setup-agents`",
+            ));
+        };
+        let mut number = 1;
+        loop {
+            let origin = match &resume {
+                Some(resume) if number > 1 => Origin::Here(&resume.conversation),
+                Some(resume) => Origin::Kept(resume),
+                None => Origin::None,
+            };
+            let opening = Opencode::open(setting, &self.programs, installed, origin);
+            let session = setting.limits.hold(opening).await?;
+            let (taken, left) = accompany(setting, link, session, (resume, number)).await;
+            let Err(Halt::Failed(failure)) = &taken else { return taken };
+            if failure.class != ErrorClass::Crash || number == STARTS_MAX {
+                return taken;
+            }
+            setting.log.note("it is started again");
+            number += 1;
+            resume = Some(left);
         }
     }
 
@@ -87,41 +125,56 @@ impl Inner {
 }
 
 /// Stays with an agent through its turn, and sees to it that nothing of it is left but what it did.
+/// Tells, too, where another one could go on. `number` counts the agents of the attempt.
 async fn accompany<S: AgentSession>(
     setting: Setting<'_>,
     link: &mut Link,
     mut session: S,
-    resume: Option<Resume>,
-) -> Done<Turn> {
+    (resume, number): (Option<Resume>, u32),
+) -> (Done<Turn>, Resume) {
     let is_interrupted = resume.as_ref().is_some_and(|it| it.is_interrupted);
     let snapshots = Snapshots {
         setting,
         last: resume.as_ref().filter(|_| is_interrupted).and_then(|it| it.workspace.clone()),
     };
     let spent = resume.map_or_else(Spend::default, |it| it.spend);
-    let text = if is_interrupted { INTERRUPTED.to_owned() } else { asked(setting) };
-    let prompt = Prompt { key: format!("{}/1", setting.attempt.fence), at_ms: now_ms(), text };
-    let conversation = session.id().to_owned();
+    let text = match session.recollection() {
+        Recollection::Everything if is_interrupted && spent.steps > 0 => INTERRUPTED.to_owned(),
+        Recollection::Everything => asked(setting),
+        Recollection::Told(before) => format!("{}\n\n{BEGUN}\n{before}", asked(setting)),
+    };
+    let key = format!("{}/{number}", setting.attempt.fence);
+    let prompt = Prompt { key, at_ms: now_ms(), text };
+    let mut left = Resume {
+        checkpoint: 0,
+        runtime: setting.work.runtime,
+        conversation: session.id().to_owned(),
+        history: Vec::new(),
+        workspace: None,
+        spend: spent,
+        is_interrupted: true,
+    };
     let mut supervisor = Supervisor::new((setting, snapshots), link, spent);
     let taken = supervisor.turn(&mut session, &prompt).await;
-    let spend = supervisor.spend;
+    left.spend = supervisor.spend;
     let (mut snapshots, history) = supervisor.into_rest();
     session.end().await;
-    match taken {
-        Ok(turn) => Ok(Turn { usage: Some(json!(spend)), ..turn }),
-        Err(halt) => {
-            if link.keeps()
-                && let Ok(Ok(workspace)) = timeout(SALVAGE, snapshots.take()).await
-            {
-                let runtime = setting.work.runtime;
-                let cause = Cause::Stop;
-                let kept =
-                    NewCheckpoint { cause, runtime, conversation, history, workspace, spend };
-                link.keep(kept).await;
-            }
-            Err(halt)
-        }
+    if taken.is_err()
+        && link.keeps()
+        && let Ok(Ok(workspace)) = timeout(SALVAGE, snapshots.take()).await
+    {
+        left.workspace.clone_from(&workspace);
+        let kept = NewCheckpoint {
+            cause: Cause::Stop,
+            runtime: left.runtime,
+            conversation: left.conversation.clone(),
+            history,
+            workspace,
+            spend: left.spend,
+        };
+        link.keep(kept).await;
     }
+    (taken.map(|turn| Turn { usage: Some(json!(left.spend)), ..turn }), left)
 }
 
 /// The task's prompt, and what it has to put out.
@@ -159,7 +212,8 @@ impl Snapshots<'_> {
         let Setting { checkout, directory, attempt, log, .. } = self.setting;
         let Some(Checkout { repository, commit: base }) = checkout else { return Ok(None) };
         let paths = (directory.scratch(), directory.workspace());
-        let message = format!("{} (checkpoint)\n\nJobshop-Task: {}\n", attempt.task, attempt.fence.task);
+        let message =
+            format!("{} (checkpoint)\n\nJobshop-Task: {}\n", attempt.task, attempt.fence.task);
         let last = self.last.as_ref().map(|it| it.commit.as_str());
         let places = (paths.0.as_path(), paths.1.as_path());
         let commit = capture::checkpoint(repository, places, (base, last), &message, log).await?;

@@ -256,7 +256,7 @@ impl Inner {
             Work::Run(command) => self.run(command, attempt, &directory, &limits, log).await,
             Work::Agent(agent) => {
                 self.agent(agent, attempt, &directory, &limits, (log, link)).await
-            },
+            }
             Work::Merge(merge) => {
                 self.merge(merge, attempt, &limits, log).await.map(Outcome::Succeeded)
             }

@@ -53,6 +53,21 @@ impl Act {
         Ok(Exit::Done)
     }
 
+    /// The same with more to say.
+    pub(super) async fn post(
+        self,
+        app: &App,
+        verb: &str,
+        mut body: Map<String, Value>,
+    ) -> Result<Exit, Failure> {
+        let client = app.client()?;
+        let id = self.name.resolve(&client).await?;
+        self.why.add_to(&mut body);
+        let session = client.post(&["sessions", &id, verb], &Value::Object(body), None).await?;
+        tell(app, &session)?;
+        Ok(Exit::Done)
+    }
+
     /// Hides a session that has ended.
     pub(super) async fn delete(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;

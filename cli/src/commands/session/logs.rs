@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::client::objects::{self, Session, Task};
 use crate::exit::{Exit, Failure};
+use crate::transcript::Transcripts;
 
 /// How often a followed log is asked for more.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -35,6 +36,7 @@ pub(in crate::commands) struct Logs {
 struct Piece {
     task: String,
     attempt: i64,
+    stream: String,
     text: String,
 }
 
@@ -42,7 +44,11 @@ impl Logs {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;
         let id = self.name.resolve(&client).await?;
-        let mut printer = Printer { app, is_prefixed: self.task.is_none(), last: None };
+        if self.follow {
+            follow(app, &client, &id, self.task.as_deref()).await?;
+            return Ok(Exit::Done);
+        }
+        let mut printer = Printer::new(app, self.task.is_none());
         if self.failed {
             for key in failed_tasks(&client, &id).await? {
                 Stream::of_task(&client, &id, &key).drain(&mut printer).await?;
@@ -53,15 +59,31 @@ impl Logs {
             Some(task) => Stream::of_task(&client, &id, task),
             None => Stream::of_session(&client, &id),
         };
-        loop {
-            // Asked before the log: what was written before the end is not missed.
-            let is_over = !self.follow || is_over(&client, &id, self.task.as_deref()).await?;
-            stream.drain(&mut printer).await?;
-            if is_over {
-                return Ok(Exit::Done);
-            }
-            tokio::time::sleep(PAUSE).await;
+        stream.drain(&mut printer).await?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Prints what is written until the session, or the task that is named, has ended.
+pub(super) async fn follow(
+    app: &App,
+    client: &Client,
+    id: &str,
+    task: Option<&str>,
+) -> Result<(), Failure> {
+    let mut printer = Printer::new(app, task.is_none());
+    let mut stream = match task {
+        Some(task) => Stream::of_task(client, id, task),
+        None => Stream::of_session(client, id),
+    };
+    loop {
+        // Asked before the log: what was written before the end is not missed.
+        let is_over = is_over(client, id, task).await?;
+        stream.drain(&mut printer).await?;
+        if is_over {
+            return Ok(());
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -126,21 +148,33 @@ struct Printer<'a> {
     /// Several tasks are mixed, so each says whose text follows.
     is_prefixed: bool,
     last: Option<(String, i64)>,
+    transcripts: Transcripts,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    fn new(app: &'a App, is_prefixed: bool) -> Self {
+        Self { app, is_prefixed, last: None, transcripts: Transcripts::default() }
+    }
+
     fn print(&mut self, piece: &Value) -> Result<(), Failure> {
         if self.app.output.is_json() {
             return self.app.output.json_line(piece);
         }
         let piece: Piece = objects::read(piece)?;
         let source = (piece.task, piece.attempt);
+        let text = match piece.stream.as_str() {
+            "transcript" => self.transcripts.push(source.clone(), &piece.text),
+            _ => piece.text,
+        };
+        if text.is_empty() {
+            return Ok(());
+        }
         if self.is_prefixed && self.last.as_ref() != Some(&source) {
             let attempt =
                 if source.1 > 1 { format!(" (attempt {})", source.1) } else { String::new() };
             self.app.output.line(&format!("==> {}{attempt} <==", source.0))?;
             self.last = Some(source);
         }
-        Ok(self.app.output.bytes(piece.text.as_bytes())?)
+        Ok(self.app.output.bytes(text.as_bytes())?)
     }
 }

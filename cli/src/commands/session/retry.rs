@@ -7,7 +7,7 @@ use jobshop_engine::workflow::input_from_text;
 use serde_json::{Map, Value, json};
 
 use super::SessionName;
-use super::control::{Why, tell};
+use super::control::{Act, Why, tell};
 use crate::app::App;
 use crate::client::Client;
 use crate::client::objects::Session;
@@ -52,8 +52,11 @@ pub(in crate::commands) struct Fork {
     #[command(flatten)]
     name: SessionName,
     /// Where the new session differs: this task and all that need it run again
-    #[arg(long, value_name = "TASK")]
-    at: String,
+    #[arg(long, value_name = "TASK", required_unless_present = "checkpoint")]
+    at: Option<String>,
+    /// The task that made this checkpoint goes on from there
+    #[arg(long, value_name = "NUMBER", conflicts_with = "at")]
+    checkpoint: Option<i32>,
     /// Another value of an input: text for string inputs, JSON for the others
     #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     inputs: Vec<(String, String)>,
@@ -65,6 +68,23 @@ pub(in crate::commands) struct Fork {
     /// Follow the new session to its end
     #[arg(long)]
     watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct Restore {
+    #[command(flatten)]
+    act: Act,
+    /// The task that made this checkpoint runs again from there, and so does all that needs it
+    #[arg(long, value_name = "NUMBER")]
+    checkpoint: Option<i32>,
+}
+
+impl Restore {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let Some(number) = self.checkpoint else { return self.act.restore(app).await };
+        let body = Map::from_iter([("checkpoint".to_owned(), json!(number))]);
+        self.act.post(app, "retry", body).await
+    }
 }
 
 impl Retry {
@@ -104,7 +124,9 @@ impl Fork {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let client = app.client()?;
         let (_, session) = self.name.find(&client).await?;
-        let mut body = Map::from_iter([("at".to_owned(), json!(self.at))]);
+        let mut body = Map::new();
+        body.extend(self.at.map(|at| ("at".to_owned(), json!(at))));
+        body.extend(self.checkpoint.map(|number| ("checkpoint".to_owned(), json!(number))));
         body.extend(self.title.map(|title| ("title".to_owned(), json!(title))));
         add_inputs(&client, &session, &self.inputs, &mut body).await?;
         self.why.add_to(&mut body);

@@ -31,7 +31,9 @@ pub(super) fn continued(
     let is_same = other.task.agent.as_ref().is_some_and(|it| it.value.runtime == agent.runtime);
     if !is_same {
         let runtime = agent.runtime.as_str();
-        let why = format!("`{id}` is no agent with the runtime `{runtime}`, whose conversation could go on");
+        let why = format!(
+            "`{id}` is no agent with the runtime `{runtime}`, whose conversation could go on"
+        );
         problems.add(task.at, why);
         return None;
     }

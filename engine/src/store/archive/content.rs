@@ -49,6 +49,7 @@ impl Source<'_> {
         self.events(file).await?;
         self.approvals(file).await?;
         self.signals(file).await?;
+        self.checkpoints(file).await?;
         self.logs(file).await
     }
 
@@ -160,6 +161,25 @@ impl Source<'_> {
         }
     }
 
+    /// Where agents could have been taken up again.
+    async fn checkpoints(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let checkpoints = sqlx::query_scalar!(
+            r#"select to_jsonb(c) - 'tenant_id' - 'session_id' as "checkpoint!"
+                 from checkpoints c
+                where c.tenant_id = $1 and c.session_id = $2
+                order by c.number
+                limit 1000000"#,
+            self.key.tenant.0,
+            self.key.id.0
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        for checkpoint in checkpoints {
+            file.line("checkpoint", &checkpoint).await?;
+        }
+        Ok(())
+    }
+
     /// What attempts printed, in the order of the tasks.
     async fn logs(&self, file: &mut Writing) -> Result<(), ArchiveError> {
         let mut after = (0, 0, uuid::Uuid::nil(), -1);
@@ -184,7 +204,7 @@ impl Source<'_> {
             let Some(last) = chunks.last() else { return Ok(()) };
             after = (last.seq, last.attempt, last.worker, last.chunk);
             for chunk in chunks {
-                let stream = ["stdout", "stderr", "jobshop"];
+                let stream = ["stdout", "stderr", "jobshop", "transcript"];
                 let stream = usize::try_from(chunk.stream).ok().and_then(|at| stream.get(at));
                 let mut line = json!({
                     "seq": chunk.seq,

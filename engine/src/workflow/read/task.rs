@@ -230,7 +230,12 @@ impl Read for Run {
     }
 }
 
-pub(super) fn argv(items: &[Rc<Tree>], at: usize, name: &str, problems: &mut Problems) -> Option<Vec<Text>> {
+pub(super) fn argv(
+    items: &[Rc<Tree>],
+    at: usize,
+    name: &str,
+    problems: &mut Problems,
+) -> Option<Vec<Text>> {
     let one = format!("each of {name}");
     let argv: Vec<Text> =
         items.iter().filter_map(|item| Text::spelled(item, &one, problems)).collect();

@@ -179,10 +179,26 @@ tasks:
     6:43 `script` belongs to the runtime `scripted`
     7:44 `command` must be a list, not text
          write the command and its arguments as a list: [my-agent, --print]
-    8:26 `runtime` must be one of scripted, command, not `claude`
+    8:26 `runtime` must be one of scripted, command, opencode, acp, not `claude`
     9:15 `agent` must be a map, not text
-         write { runtime: command, command: [my-agent], prompt: … }
+         write { runtime: opencode, prompt: … }
     ");
+}
+
+#[test]
+fn conversing_agents_are_told_whose_words_go_on_what_is_allowed_and_how_much() {
+    insta::assert_snapshot!(task_problems("
+tasks:
+  a: { agent: { runtime: opencode, prompt: x, command: [x] } }
+  b: { agent: { runtime: acp, prompt: x, session: resume } }
+  c: { agent: { runtime: opencode, prompt: x, session: 'continue:a' } }
+  d: { needs: [b], agent: { runtime: opencode, prompt: x, session: 'continue:b' } }
+  e: { agent: { runtime: command, command: [x], prompt: x, limits: { steps: 3 } } }
+  f: { agent: { runtime: opencode, prompt: x, permissions: { bash: maybe, edit: { '*': no } } } }
+  g: { agent: { runtime: opencode, prompt: x, permissions: allow } }
+  h: { agent: { runtime: opencode, prompt: x, limits: { steps: 0, usd: -1, idle: 5, output: big, repeated_calls: 1, max_tokens: 3 } } }
+  i: { needs: [a], agent: { runtime: opencode, prompt: x, session: 'continue:a', limits: { tokens: 9, output: 64MiB, idle: 5m } } }
+"), @"");
 }
 
 #[test]

@@ -202,9 +202,6 @@ tasks:
     prefers: [x]
     budget: 1
     context: {}
-  b: { agent: { runtime: opencode, prompt: x } }
-  c: { agent: { runtime: acp, prompt: x } }
-  d: { agent: { runtime: scripted, script: x, session: fresh, permissions: {} } }
 "), @r"
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
@@ -217,12 +214,6 @@ tasks:
     26:5 `prefers` is not supported yet
     27:5 `budget` is not supported yet
     28:5 `context` is not supported yet
-    29:26 the runtime `opencode` is not supported yet
-         use `command` with any agent's command line
-    30:26 the runtime `acp` is not supported yet
-         use `command` with any agent's command line
-    31:47 `session` is not supported yet
-    31:63 `permissions` is not supported yet
     ");
 }
 

@@ -2,6 +2,7 @@
 //! turns an agent's own protocol into these words; it decides nothing about limits, checkpoints or
 //! outcomes.
 
+pub(super) mod acp;
 mod ids;
 pub(super) mod opencode;
 mod sse;
@@ -19,6 +20,9 @@ pub(super) use self::supervise::Supervisor;
 pub(super) trait AgentSession: Send {
     /// The agent's own name of the conversation.
     fn id(&self) -> &str;
+
+    /// What it knows of a conversation that goes on.
+    fn recollection(&self) -> Recollection;
 
     /// Says something; the same prompt said twice is heard once where the agent allows it.
     fn prompt(&mut self, prompt: &Prompt) -> impl Future<Output = Done<()>> + Send;
@@ -42,6 +46,15 @@ pub(super) trait AgentSession: Send {
     fn end(self) -> impl Future<Output = ()> + Send;
 }
 
+/// What an agent knows of what was said before it was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Recollection {
+    /// All of it; or nothing was said.
+    Everything,
+    /// Nothing by itself: it has to be told this, which may be empty.
+    Told(String),
+}
+
 /// Something said to an agent.
 #[derive(Debug, Clone)]
 pub(super) struct Prompt {
@@ -58,17 +71,43 @@ pub(super) enum AgentEvent {
     /// It lives and works, and nothing else is worth telling.
     Alive,
     /// A piece of what it says or thinks; `part` tells pieces of one text from another.
-    Text { part: String, text: String, is_thought: bool },
-    ToolStarted { call: String, tool: String, input: Value },
-    ToolFinished { call: String, tool: String, input: Value, output: String, ok: bool, ms: u64 },
+    Text {
+        part: String,
+        text: String,
+        is_thought: bool,
+    },
+    ToolStarted {
+        call: String,
+        tool: String,
+        input: Value,
+    },
+    ToolFinished {
+        call: String,
+        tool: String,
+        input: Value,
+        output: String,
+        ok: bool,
+        ms: u64,
+    },
     /// An answer of the model is complete, and this is what it took.
-    Step { spend: Spend },
+    Step {
+        spend: Spend,
+    },
     /// It wants to be allowed something.
-    Ask { id: String, about: String },
+    Ask {
+        id: String,
+        about: String,
+    },
     /// The model does not answer; the agent tries again.
-    Retrying { why: String },
+    Retrying {
+        why: String,
+    },
     /// Output that no event shows.
-    Wrote { bytes: u64 },
-    TurnEnded { summary: Option<String> },
+    Wrote {
+        bytes: u64,
+    },
+    TurnEnded {
+        summary: Option<String>,
+    },
     Failed(Failure),
 }

@@ -205,7 +205,6 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                     }
                     continue;
                 }
-                Next::Nothing => continue,
             };
             match self.see(event)? {
                 Then::GoOn => {}
@@ -224,24 +223,24 @@ impl<'a, 'l> Supervisor<'a, 'l> {
     async fn next<S: AgentSession>(&mut self, session: &mut S) -> Done<Next> {
         let limits = self.setting.limits;
         let silent_at = self.heard + self.bounds.idle.to_std();
-        tokio::select! {
-            biased;
-            () = limits.stop.cancelled() => Err(Halt::Released),
-            () = limits.gently.cancelled(), if !self.is_asked_to_stop => {
-                self.is_asked_to_stop = true;
-                self.setting.log.note("told to stop: after the step that is being taken");
-                Ok(Next::Nothing)
-            }
-            () = limits.passed() => Err(limits.timed_out()),
-            () = sleep_until(silent_at) => {
-                let why = format!("nothing was heard of the agent for {}", self.bounds.idle);
-                Err(Halt::failed(ErrorClass::Timeout, format!("{why} (`idle`)")))
-            }
-            Some(message) = self.link.message() => Ok(Next::Message(message)),
-            event = session.next() => event.map(Next::Event),
-            () = sleep(TICK) => {
-                self.transcript.flush_due();
-                Ok(Next::Nothing)
+        let event = session.next();
+        tokio::pin!(event);
+        loop {
+            tokio::select! {
+                biased;
+                () = limits.stop.cancelled() => return Err(Halt::Released),
+                () = limits.gently.cancelled(), if !self.is_asked_to_stop => {
+                    self.is_asked_to_stop = true;
+                    self.setting.log.note("told to stop: after the step that is being taken");
+                }
+                () = limits.passed() => return Err(limits.timed_out()),
+                () = sleep_until(silent_at) => {
+                    let why = format!("nothing was heard of the agent for {}", self.bounds.idle);
+                    return Err(Halt::failed(ErrorClass::Timeout, format!("{why} (`idle`)")));
+                }
+                Some(message) = self.link.message() => return Ok(Next::Message(message)),
+                event = &mut event => return event.map(Next::Event),
+                () = sleep(TICK) => self.transcript.flush_due(),
             }
         }
     }
@@ -343,7 +342,6 @@ impl<'a, 'l> Supervisor<'a, 'l> {
 enum Next {
     Event(AgentEvent),
     Message(crate::execute::link::Message),
-    Nothing,
 }
 
 #[cfg(test)]
@@ -363,13 +361,34 @@ mod tests {
         let bounds = Bounds::of(&limits, None);
         let fine = (Spend::default(), Seen { steps: 2, output_bytes: 1024, ..Seen::default() });
         assert_eq!(bounds.passed(&fine.0, &fine.1), None);
-        let looping = Seen { last_call: ("bash".into(), Value::Null), same_calls: 3, ..Seen::default() };
+        let looping =
+            Seen { last_call: ("bash".into(), Value::Null), same_calls: 3, ..Seen::default() };
         for (spend, seen, class, key) in [
-            (Spend { cost_usd: 0.6, ..Spend::default() }, Seen::default(), ErrorClass::Budget, "usd"),
-            (Spend { output_tokens: 101, ..Spend::default() }, Seen::default(), ErrorClass::Budget, "tokens"),
-            (Spend::default(), Seen { steps: 3, ..Seen::default() }, ErrorClass::MaxRounds, "steps"),
+            (
+                Spend { cost_usd: 0.6, ..Spend::default() },
+                Seen::default(),
+                ErrorClass::Budget,
+                "usd",
+            ),
+            (
+                Spend { output_tokens: 101, ..Spend::default() },
+                Seen::default(),
+                ErrorClass::Budget,
+                "tokens",
+            ),
+            (
+                Spend::default(),
+                Seen { steps: 3, ..Seen::default() },
+                ErrorClass::MaxRounds,
+                "steps",
+            ),
             (Spend::default(), looping, ErrorClass::MaxRounds, "repeated_calls"),
-            (Spend::default(), Seen { output_bytes: 1025, ..Seen::default() }, ErrorClass::TooLarge, "output"),
+            (
+                Spend::default(),
+                Seen { output_bytes: 1025, ..Seen::default() },
+                ErrorClass::TooLarge,
+                "output",
+            ),
         ] {
             let Some(Halt::Failed(failure)) = bounds.passed(&spend, &seen) else { panic!("{key}") };
             assert_eq!(failure.class, class);
@@ -380,7 +399,9 @@ mod tests {
     #[test]
     fn only_the_same_call_with_the_same_input_counts_as_repeated() {
         let mut seen = Seen::default();
-        for (tool, input, count) in [("a", 1, 1), ("a", 1, 2), ("b", 1, 1), ("b", 2, 1), ("b", 2, 2)] {
+        for (tool, input, count) in
+            [("a", 1, 1), ("a", 1, 2), ("b", 1, 1), ("b", 2, 1), ("b", 2, 2)]
+        {
             seen.called(tool, &Value::from(input));
             assert_eq!(seen.same_calls, count);
         }

@@ -134,7 +134,8 @@ mod tests {
         }
         transcript.note("the end");
         drop(log);
-        let text: Vec<u8> = chunks.next().await.unwrap().into_iter().flat_map(|it| it.body).collect();
+        let text: Vec<u8> =
+            chunks.next().await.unwrap().into_iter().flat_map(|it| it.body).collect();
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "{\"kind\":\"text\",\"part\":\"p\",\"text\":\"All is done\"}\n\

@@ -69,9 +69,14 @@ impl Reader {
         self.error.take()
     }
 
-    /// Whether the server said since the last call that nothing runs any more.
-    pub(super) fn take_idle(&mut self) -> bool {
-        std::mem::take(&mut self.is_idle)
+    /// Whether the server said that nothing runs any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    /// That has been looked into.
+    pub(super) fn is_idle_no_more(&mut self) {
+        self.is_idle = false;
     }
 
     /// What an event says; nothing when it was seen before or is none of ours.
@@ -321,7 +326,8 @@ mod tests {
             "sessionID": "ses_1", "partID": "prt_1", "field": "text", "delta": "All " } });
         let told = reader.read(&delta);
         assert!(matches!(&told[0], AgentEvent::Text { text, .. } if text == "All "));
-        let whole = json!({ "id": "prt_1", "messageID": "msg_2", "type": "text", "text": "All done" });
+        let whole =
+            json!({ "id": "prt_1", "messageID": "msg_2", "type": "text", "text": "All done" });
         let told = reader.read(&part("evt_2", whole));
         assert!(matches!(&told[0], AgentEvent::Text { text, .. } if text == "done"));
     }
@@ -335,7 +341,10 @@ mod tests {
             tool["state"] = state;
             part(event, tool)
         };
-        assert_eq!(reader.read(&state("evt_1", json!({ "status": "pending" }))), [AgentEvent::Alive]);
+        assert_eq!(
+            reader.read(&state("evt_1", json!({ "status": "pending" }))),
+            [AgentEvent::Alive]
+        );
         let running = json!({ "status": "running", "input": { "command": "ls" } });
         let told = reader.read(&state("evt_2", running));
         assert!(matches!(told.as_slice(), [AgentEvent::ToolStarted { .. }]), "{told:?}");

@@ -2,7 +2,7 @@
 //! replayed into another server, in another directory, it is the same conversation.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{Read as _, Write as _},
 };
 
@@ -88,15 +88,26 @@ impl History {
         Ok(Some(Piece { directory, events }.pack()?))
     }
 
+    /// Takes in what an earlier server of this attempt left in the home that this one found. All of it
+    /// is part of the next piece: what was taken before is not known any more.
+    pub(super) async fn take_in(&mut self, server: &mut Server) -> Done<()> {
+        self.replayed = self.missed(server).await?;
+        self.fresh.clear();
+        Ok(())
+    }
+
     /// Plays the events of a conversation into a server, as if they had happened there.
     pub(super) async fn replay(&mut self, server: &mut Server, resume: &Resume) -> Done<()> {
         let here = server.directory().to_owned();
+        let mut seen = HashSet::new();
         for bytes in &resume.history {
             let piece = Piece::unpack(bytes)?;
             let events = serde_json::to_string(&piece.events).context("a history")?;
             let moved = moved(&events, &piece.directory, &here);
             let events: Vec<Value> = serde_json::from_str(&moved).context("a history")?;
-            self.replayed.extend(events);
+            // A server that was started again told everything again.
+            let fresh = events.into_iter().filter(|event| seen.insert(event["id"].to_string()));
+            self.replayed.extend(fresh);
         }
         let mut by_session: Vec<(String, Vec<Value>)> = Vec::new();
         for event in &self.replayed {

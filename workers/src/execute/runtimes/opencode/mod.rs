@@ -7,7 +7,7 @@ mod history;
 mod server;
 mod setup;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use jobshop_engine::{
     attempt::AgentWork,
@@ -23,7 +23,7 @@ use self::{
     history::History,
     server::{Heard, Server},
 };
-use super::{AgentEvent, AgentSession, Prompt, ids};
+use super::{AgentEvent, AgentSession, Prompt, Recollection, ids};
 use crate::execute::{
     agent::Setting,
     command::Programs,
@@ -31,6 +31,7 @@ use crate::execute::{
 };
 
 pub use self::setup::Installed;
+pub(super) use self::setup::private_environment;
 
 /// After so long without an event the server is asked whether there is one to come.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub(in crate::execute) struct Opencode<'a> {
     setting: Setting<'a>,
     server: Server,
     id: String,
+    /// There was a conversation, and nothing of it was kept.
+    has_lost: bool,
     /// What its events mean, and what was understood already.
     reader: Reader,
     history: History,
@@ -52,33 +55,63 @@ pub(in crate::execute) struct Opencode<'a> {
     last_prompt: Option<Value>,
     /// How often it was said again, because nothing came of it.
     said_again: u32,
+    /// When to ask how things stand, if nothing is heard before.
+    look_at: Instant,
     /// Events that are understood and not told yet.
-    told: std::collections::VecDeque<AgentEvent>,
+    told: VecDeque<AgentEvent>,
+}
+
+/// Where a conversation comes from.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::execute) enum Origin<'r> {
+    None,
+    /// It was kept with a checkpoint.
+    Kept(&'r Resume),
+    /// An earlier server of this attempt had it, under this name.
+    Here(&'r str),
 }
 
 impl<'a> Opencode<'a> {
-    /// Starts a server, and a conversation in it: a new one, or the one that is resumed.
+    /// Starts a server, and a conversation in it: a new one, or the one that goes on.
     pub(in crate::execute) async fn open(
         setting: Setting<'a>,
         programs: &Programs,
         installed: &Installed,
-        resume: Option<&Resume>,
+        origin: Origin<'_>,
     ) -> Done<Self> {
         let mut server = Server::start(setting, programs, installed).await?;
         let mut history = History::default();
-        let id = match resume {
-            Some(resume) => {
+        let mut has_lost = false;
+        let id = match origin {
+            Origin::Here(id) => {
+                history.take_in(&mut server).await?;
+                id.to_owned()
+            }
+            Origin::Kept(resume) if !resume.history.is_empty() => {
                 history.replay(&mut server, resume).await?;
                 resume.conversation.clone()
             }
-            None => create(&mut server, setting).await?,
+            Origin::Kept(_) => {
+                has_lost = true;
+                create(&mut server, setting).await?
+            }
+            Origin::None => create(&mut server, setting).await?,
         };
         let mut reader = Reader::new(id.clone());
-        if resume.is_some() {
-            reader.skip(history.known());
-        }
-        let told = std::collections::VecDeque::new();
-        Ok(Self { setting, server, id, reader, history, last_prompt: None, said_again: 0, told })
+        reader.skip(history.known());
+        let (told, look_at) = (VecDeque::new(), Instant::now() + LOOK_AFTER);
+        Ok(Self {
+            setting,
+            server,
+            id,
+            has_lost,
+            reader,
+            history,
+            last_prompt: None,
+            said_again: 0,
+            look_at,
+            told,
+        })
     }
 
     fn body(&self, prompt: &Prompt) -> Value {
@@ -152,30 +185,41 @@ impl AgentSession for Opencode<'_> {
         Ok(())
     }
 
+    fn recollection(&self) -> Recollection {
+        if self.has_lost { Recollection::Told(String::new()) } else { Recollection::Everything }
+    }
+
     fn hears_while_busy(&self) -> bool {
         true
     }
 
     async fn next(&mut self) -> Done<AgentEvent> {
-        let mut look_at = Instant::now() + LOOK_AFTER;
         loop {
             if let Some(event) = self.told.pop_front() {
                 return Ok(event);
             }
-            match timeout_at(look_at, self.server.next()).await {
-                Ok(Ok(Heard::Event(event))) => self.told.extend(self.reader.read(&event)),
-                Ok(Ok(Heard::Reconnected)) => self.look().await?,
-                Ok(Err(halt)) => return Err(halt),
-                Err(_) => {
-                    self.look().await?;
-                    look_at = Instant::now() + LOOK_AFTER;
-                }
-            }
-            if self.reader.take_idle() {
+            if self.reader.is_idle() {
                 // What the last step wrote may be a moment behind.
                 sleep(SETTLE).await;
                 if !self.is_busy().await? {
                     self.finish().await?;
+                }
+                self.reader.is_idle_no_more();
+                continue;
+            }
+            // Whatever is dropped half-way is done again: a look finds nothing twice.
+            match timeout_at(self.look_at, self.server.next()).await {
+                Ok(Ok(Heard::Event(event))) => {
+                    self.told.extend(self.reader.read(&event));
+                    if !self.told.is_empty() {
+                        self.look_at = Instant::now() + LOOK_AFTER;
+                    }
+                }
+                Ok(Ok(Heard::Reconnected)) => self.look_at = Instant::now(),
+                Ok(Err(halt)) => return Err(halt),
+                Err(_) => {
+                    self.look().await?;
+                    self.look_at = Instant::now() + LOOK_AFTER;
                 }
             }
         }

@@ -26,10 +26,12 @@ use crate::execute::{
     runtimes::sse::Events,
 };
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// A machine that is busy with other things may take its time.
+const START_LIMIT: Duration = Duration::from_mins(3);
 /// A request that is sent too early is never answered, so none is waited for long.
 const PROBE: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(30);
+const PROBE_MAX: Duration = Duration::from_secs(8);
+const ANSWER: Duration = Duration::from_mins(2);
 const USER: &str = "opencode";
 const LISTENING: &str = "opencode server listening on ";
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -147,8 +149,9 @@ impl Server {
         if status == StatusCode::NO_CONTENT || text.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text)
-            .map_err(|error| Halt::error(format!("opencode's answer to {path} is no JSON: {error}")))
+        serde_json::from_str(&text).map_err(|error| {
+            Halt::error(format!("opencode's answer to {path} is no JSON: {error}"))
+        })
     }
 }
 
@@ -163,16 +166,20 @@ impl Asking {
     /// Waits until it answers, each time over a new connection.
     async fn probe(&self) -> Done<()> {
         let deadline = Instant::now() + START_LIMIT;
+        let mut patience = PROBE;
         loop {
             let request = self.request(Method::GET, "/global/health");
-            let answered = request.header("connection", "close").timeout(PROBE).send().await;
+            let answered = request.header("connection", "close").timeout(patience).send().await;
             match answered {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => {
                     let status = answer.status();
                     return Err(Halt::error(format!("opencode is not well: {status}")));
                 }
-                Err(_) if Instant::now() < deadline => sleep(RECONNECT_PAUSE).await,
+                Err(_) if Instant::now() < deadline => {
+                    patience = (patience * 2).min(PROBE_MAX);
+                    sleep(RECONNECT_PAUSE).await;
+                }
                 Err(error) => {
                     return Err(Halt::error(format!("opencode does not answer: {error}")));
                 }

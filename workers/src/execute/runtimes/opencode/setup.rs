@@ -37,12 +37,22 @@ const SWITCHES: [&str; 9] = [
     "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
 ];
 
-/// The environment of a server: the attempt's own, with a private home and without a say in what is
-/// safe.
+/// The environment of a server, which only whoever knows the password may talk to.
 pub(super) fn environment(
     attempt: &Environment,
     home: &Path,
     password: &str,
+    installed: &Installed,
+) -> Done<Environment> {
+    let mut env = private_environment(attempt, home, installed)?;
+    env.push((PASSWORD.to_owned(), password.to_owned()));
+    Ok(env)
+}
+
+/// The attempt's own environment, with a private home and without a say in what is safe.
+pub(in crate::execute::runtimes) fn private_environment(
+    attempt: &Environment,
+    home: &Path,
     installed: &Installed,
 ) -> Done<Environment> {
     let mut env = attempt.clone();
@@ -59,7 +69,6 @@ pub(super) fn environment(
     ] {
         set(name, home.join(folder).display().to_string());
     }
-    set(PASSWORD, password.to_owned());
     if let Some(config) = &installed.config {
         set("OPENCODE_CONFIG", config.display().to_string());
     }

@@ -1,0 +1,199 @@
+//! JSON-RPC over the pipes of a program, a message a line: calls both ways, and notes. It does not
+//! know what they mean.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader},
+    process::ChildStdin,
+    sync::mpsc::{self, Receiver, Sender},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::{died, profile::Profile, refused};
+use crate::execute::{
+    agent::Setting,
+    command::{Program, Programs},
+    halt::{Done, Halt},
+    log::{LogWriter, Stream},
+    running::Running,
+};
+
+/// What an agent gets to answer anything but a prompt: its start is part of it.
+const ANSWER: Duration = Duration::from_mins(3);
+/// No message is longer.
+const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A program that is spoken to; dropped, it is killed.
+#[derive(Debug)]
+pub(super) struct Wire {
+    running: Running,
+    stdin: ChildStdin,
+    heard: Receiver<Value>,
+    readers: JoinSet<()>,
+    last_id: u64,
+    /// Heard while an answer was awaited.
+    pending: Vec<Heard>,
+}
+
+/// What comes from the agent.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Told { method: String, content: Value },
+    Asked { id: Value, method: String, content: Value },
+    Answered { id: u64, answer: Result<Value, Value> },
+}
+
+impl Wire {
+    pub(super) async fn start(
+        setting: Setting<'_>,
+        programs: &Programs,
+        profile: &Profile,
+    ) -> Done<Self> {
+        let home = setting.directory.create_home().context("creating the agent's home")?;
+        let env = profile.environment(setting.env, &home)?;
+        let workspace = setting.directory.workspace();
+        let program = Program { argv: &profile.argv, dir: &workspace, env: &env, stdin: None };
+        let (running, pipes) = programs.start(&program).await?;
+        let (sender, heard) = mpsc::channel(1024);
+        let mut readers = JoinSet::new();
+        readers.spawn(read(pipes.stdout, sender, setting.log.clone()));
+        readers.spawn(copy(pipes.stderr, setting.log.clone()));
+        Ok(Self { running, stdin: pipes.stdin, heard, readers, last_id: 0, pending: Vec::new() })
+    }
+
+    /// Asks and awaits the answer.
+    pub(super) async fn call(&mut self, method: &str, params: &Value) -> Done<Value> {
+        let asked = self.ask(method, params).await?;
+        let answered = async {
+            loop {
+                match self.receive().await? {
+                    Heard::Answered { id, answer } if id == asked => return Ok::<_, Halt>(answer),
+                    other => self.pending.push(other),
+                }
+            }
+        };
+        match timeout(ANSWER, answered).await {
+            Ok(answer) => answer?.map_err(|error| refused(method, &error)),
+            Err(_) => Err(died(&format!("it does not answer {method}"))),
+        }
+    }
+
+    /// Asks, and leaves the answer to [`Self::hear`].
+    pub(super) async fn ask(&mut self, method: &str, params: &Value) -> Done<u64> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.write(&message).await?;
+        Ok(id)
+    }
+
+    pub(super) async fn tell(&mut self, method: &str, params: &Value) -> Done<()> {
+        self.write(&json!({ "jsonrpc": "2.0", "method": method, "params": params })).await
+    }
+
+    pub(super) async fn answer(&mut self, id: &Value, result: &Value) -> Done<()> {
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).await
+    }
+
+    /// What it asks for is nothing that we offer.
+    pub(super) async fn refuse(&mut self, id: &Value, method: &str) -> Done<()> {
+        let error = json!({ "code": -32601, "message": format!("{method} is not offered") });
+        self.write(&json!({ "jsonrpc": "2.0", "id": id, "error": error })).await
+    }
+
+    /// The next message. Cancel-safe.
+    pub(super) async fn hear(&mut self) -> Done<Heard> {
+        if !self.pending.is_empty() {
+            return Ok(self.pending.remove(0));
+        }
+        self.receive().await
+    }
+
+    pub(super) async fn end(mut self, grace: Duration, log: &LogWriter) {
+        drop(self.stdin);
+        self.running.end(grace, log).await;
+        self.readers.shutdown().await;
+    }
+
+    async fn receive(&mut self) -> Done<Heard> {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = self.heard.recv() => match message {
+                    Some(message) => message,
+                    None => return Err(died("it closed its output")),
+                },
+                ended = self.running.ended() => {
+                    return Err(died(&match ended {
+                        Ok(status) => status.to_string(),
+                        Err(error) => error.to_string(),
+                    }));
+                }
+            };
+            if let Some(heard) = understood(message) {
+                return Ok(heard);
+            }
+        }
+    }
+
+    async fn write(&mut self, message: &Value) -> Done<()> {
+        let line = format!("{message}\n");
+        let written = async {
+            self.stdin.write_all(line.as_bytes()).await?;
+            self.stdin.flush().await
+        };
+        match timeout(ANSWER, written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(died(&error.to_string())),
+            Err(_) => Err(died("it does not read")),
+        }
+    }
+}
+
+fn understood(mut message: Value) -> Option<Heard> {
+    let method = message["method"].as_str().map(str::to_owned);
+    let id = message["id"].clone();
+    match (method, id) {
+        (Some(method), Value::Null) => {
+            Some(Heard::Told { method, content: message["params"].take() })
+        }
+        (Some(method), id) => Some(Heard::Asked { id, method, content: message["params"].take() }),
+        (None, id) => {
+            let answer = match message["error"].take() {
+                Value::Null => Ok(message["result"].take()),
+                error => Err(error),
+            };
+            Some(Heard::Answered { id: id.as_u64()?, answer })
+        }
+    }
+}
+
+/// What is no message is output like any other.
+async fn read(pipe: impl AsyncRead + Unpin, heard: Sender<Value>, log: LogWriter) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while pipe.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+        match serde_json::from_slice::<Value>(&line) {
+            Ok(message) if message.is_object() && line.len() <= LINE_BYTES_MAX => {
+                if heard.send(message).await.is_err() {
+                    return;
+                }
+            }
+            _ => log.bytes(Stream::Stdout, &line),
+        }
+        line.clear();
+    }
+}
+
+async fn copy(pipe: impl AsyncRead + Unpin, log: LogWriter) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while pipe.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+        log.bytes(Stream::Stderr, &line);
+        line.clear();
+    }
+}
