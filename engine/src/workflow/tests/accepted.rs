@@ -235,7 +235,7 @@ fn the_schema_accepts_what_the_language_accepts_and_knows_its_keys() {
         "version: 1\nname: x\ntasks: { a: { sleep: 1s, timeout: 5 } }",
         "version: 1\nname: x\ntasks: { A: { run: ls } }",
         "version: 1\nname: x\ntasks: { a: { run: ls, needs: b } }",
-        "version: 1\nname: x\ntasks: { a: { agent: { runtime: acp } } }",
+        "version: 1\nname: x\ntasks: { a: { agent: { runtime: claude } } }",
         "version: 1\nname: x\ntasks: { a: { run: ls, title: } }",
         "version: 1\nname: x\ntasks: {}",
     ] {

@@ -198,7 +198,28 @@ tasks:
   g: { agent: { runtime: opencode, prompt: x, permissions: allow } }
   h: { agent: { runtime: opencode, prompt: x, limits: { steps: 0, usd: -1, idle: 5, output: big, repeated_calls: 1, max_tokens: 3 } } }
   i: { needs: [a], agent: { runtime: opencode, prompt: x, session: 'continue:a', limits: { tokens: 9, output: 64MiB, idle: 5m } } }
-"), @"");
+"), @r"
+    4:56 `command` belongs to the runtimes `command` and `acp`
+    5:51 `session` must be `fresh` or `continue:TASK`, not `resume`
+         name a task that this one needs: session: continue:implement
+    6:56 `session: continue:a` names no task that this one needs
+         name an agent's task, and need it
+    7:68 `b` is no agent with the runtime `opencode`, whose conversation could go on
+    8:68 `limits` has a meaning for the runtimes `opencode` and `acp` only
+    9:68 `bash` must be one of allow, deny, ask, not `maybe`
+    9:88 `*` must be one of allow, deny, ask, not `no`
+    10:60 `permissions` must be a map, not text
+         write { bash: deny, edit: allow }
+    11:64 `steps` must be at least 1, not 0
+    11:72 `usd` must be more than 0, not -1
+    11:82 `idle` must be a duration, not `5`
+         write a number with its unit: 250ms, 10s, 5m, 2h, 1d
+    11:93 `output` must be a size, not `big`
+         write a number with its unit: 64KiB, 16MiB, 2GiB
+    11:114 `repeated_calls` must be at least 2, not 1
+    11:117 unknown key `max_tokens` in `limits`
+         use `tokens`
+    ");
 }
 
 #[test]

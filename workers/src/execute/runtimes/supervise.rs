@@ -118,6 +118,8 @@ pub(in crate::execute) struct Supervisor<'a, 'l> {
     is_asked_to_stop: bool,
     /// No checkpoint after a step before then.
     next_checkpoint: Instant,
+    /// A step was taken since the last one.
+    owes_checkpoint: bool,
     snapshots: Snapshots<'a>,
     /// Of the conversation, what no checkpoint has yet.
     rest: Option<Vec<u8>>,
@@ -149,6 +151,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             heard: now,
             is_asked_to_stop: false,
             next_checkpoint: now,
+            owes_checkpoint: false,
             snapshots,
             rest: None,
         }
@@ -196,6 +199,10 @@ impl<'a, 'l> Supervisor<'a, 'l> {
         loop {
             let event = match self.next(session).await? {
                 Next::Event(event) => event,
+                Next::Checkpoint => {
+                    self.after_step(session).await?;
+                    continue;
+                }
                 Next::Message(message) => {
                     self.transcript.prompt(&message.from, &message.prompt.text);
                     if session.hears_while_busy() {
@@ -239,6 +246,9 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                     return Err(Halt::failed(ErrorClass::Timeout, format!("{why} (`idle`)")));
                 }
                 Some(message) = self.link.message() => return Ok(Next::Message(message)),
+                () = sleep_until(self.next_checkpoint), if self.owes_checkpoint => {
+                    return Ok(Next::Checkpoint);
+                }
                 event = &mut event => return event.map(Next::Event),
                 () = sleep(TICK) => self.transcript.flush_due(),
             }
@@ -289,11 +299,15 @@ impl<'a, 'l> Supervisor<'a, 'l> {
     }
 
     async fn after_step<S: AgentSession>(&mut self, session: &mut S) -> Done<()> {
-        if Instant::now() >= self.next_checkpoint || self.is_asked_to_stop {
-            let began = Instant::now();
+        self.owes_checkpoint = true;
+        let began = Instant::now();
+        if began >= self.next_checkpoint || self.is_asked_to_stop {
             self.checkpoint(session, Cause::Step).await;
-            self.next_checkpoint = Instant::now() + began.elapsed() * CHECKPOINT_SHARE;
-            self.heard = Instant::now();
+            self.owes_checkpoint = false;
+            let took = began.elapsed();
+            self.next_checkpoint = Instant::now() + took * CHECKPOINT_SHARE;
+            // The agent was not heard meanwhile.
+            self.heard += took;
         }
         if self.is_asked_to_stop { Err(Halt::Released) } else { Ok(()) }
     }
@@ -341,6 +355,8 @@ impl<'a, 'l> Supervisor<'a, 'l> {
 /// What the supervisor woke up for.
 enum Next {
     Event(AgentEvent),
+    /// One that had to wait may be made.
+    Checkpoint,
     Message(crate::execute::link::Message),
 }
 
