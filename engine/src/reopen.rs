@@ -94,6 +94,8 @@ pub struct Reopened {
     /// Pending, ready, or blocked (a group that had begun waits for its children).
     pub state: TaskState,
     pub blockers: i32,
+    /// What it waited for that ended badly and stays so, as it may in a fork.
+    pub bad: i32,
     /// The control loop has to decide it.
     pub undecided: bool,
     /// What it was before.
@@ -264,8 +266,19 @@ impl<'a> Table<'a> {
         let fan_outs: Vec<&EndedRow> = self.rows.iter().filter(is_fan_out).collect();
         for group in fan_outs {
             spread.again.remove(&group.seq);
-            spread.around.insert(group.seq);
-            for row in self.inside(group.seq) {
+            let inside = self.inside(group.seq);
+            let needs_again = |row: &&EndedRow| {
+                row.dependents.contains(&group.seq)
+                    && (spread.again.contains(&row.seq) || spread.around.contains(&row.seq))
+            };
+            // One in which nothing failed stays as it is, unless it holds up what needs it.
+            let goes_on = !group.begun
+                || inside.iter().any(|row| ended_badly(row))
+                || self.rows.iter().any(|row| needs_again(&row));
+            if goes_on {
+                spread.around.insert(group.seq);
+            }
+            for row in inside {
                 spread.dropped.remove(&row.seq);
             }
         }
@@ -293,13 +306,17 @@ impl<'a> Table<'a> {
         let mut waits: HashMap<i32, Waits> = HashMap::new();
         for row in self.rows {
             let is_open = open.contains(&row.seq);
-            let is_good = asked.completed.contains(&row.seq)
-                || (!asked.skipped.contains(&row.seq) && is_good(row));
+            let has_end = asked.completed.contains(&row.seq) || asked.skipped.contains(&row.seq);
+            let is_good = asked.completed.contains(&row.seq) || (!has_end && is_good(row));
             for dependent in &row.dependents {
-                waits.entry(*dependent).or_default().need(is_good, is_open);
+                let waits = waits.entry(*dependent).or_default();
+                waits.need(is_good, is_open);
+                waits.bad_needs += i32::from(!is_open && !has_end && is_bad_need(row));
             }
             if let Some(parent) = row.parent {
-                waits.entry(parent).or_default().open_children += i32::from(is_open);
+                let waits = waits.entry(parent).or_default();
+                waits.open_children += i32::from(is_open);
+                waits.bad_children += i32::from(!is_open && !has_end && is_bad_child(row));
             }
         }
         // A group that runs again has not begun.
@@ -355,7 +372,9 @@ struct Waits {
     needs: i32,
     open_needs: i32,
     any_good: bool,
+    bad_needs: i32,
     open_children: i32,
+    bad_children: i32,
 }
 
 impl Waits {
@@ -368,6 +387,18 @@ impl Waits {
 
 fn is_good(row: &EndedRow) -> bool {
     row.state == TaskState::Completed || (row.state == TaskState::Failed && row.continue_on_failure)
+}
+
+/// Whether what needs it is not to run.
+fn is_bad_need(row: &EndedRow) -> bool {
+    is_bad_child(row)
+        || (row.state == TaskState::Skipped && row.reason == Some(Reason::UpstreamFailed))
+}
+
+/// Whether the group around it fails.
+fn is_bad_child(row: &EndedRow) -> bool {
+    row.state == TaskState::Cancelled
+        || (row.state == TaskState::Failed && !row.continue_on_failure)
 }
 
 fn ended_badly(row: &EndedRow) -> bool {
@@ -395,6 +426,7 @@ fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) ->
             seq,
             state: TaskState::Blocked,
             blockers,
+            bad: waits.bad_children,
             undecided: blockers == 0,
             was,
         };
@@ -402,10 +434,14 @@ fn reopened(row: &EndedRow, begun: bool, waits: Waits, waits_for_group: bool) ->
     let blockers = waits.open_needs + i32::from(waits_for_group);
     let goes = blockers == 0 || (row.join == Join::Any && waits.any_good);
     // It may run by itself only if what it needs lets it.
-    let is_refused = row.join == Join::Any && waits.needs > 0 && !waits.any_good;
+    let is_refused = match row.join {
+        Join::Any => waits.needs > 0 && !waits.any_good,
+        Join::All => waits.bad_needs > 0,
+        Join::AllDone => false,
+    };
     let runs = row.plain && !is_refused;
     let state = if goes && runs { TaskState::Ready } else { TaskState::Pending };
-    Reopened { seq, state, blockers, undecided: goes && !runs, was }
+    Reopened { seq, state, blockers, bad: waits.bad_needs, undecided: goes && !runs, was }
 }
 
 #[cfg(test)]

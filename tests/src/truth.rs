@@ -102,7 +102,8 @@ const RULES: &[Rule] = &[
     Rule {
         name: "an attempt ends once",
         broken: "
-            select format('%s/%s attempt %s has %s ends', session_id, task, attempt, count(*))
+            select format('%s/%s attempt %s has the ends %s', session_id, task, attempt,
+                          array_agg(kind))
               from events cross join unnest(kinds, tasks, attempts) as e (kind, task, attempt)
              where kind in (18, 19, 22, 25) and attempt is not null
              group by session_id, task, attempt

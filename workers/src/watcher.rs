@@ -14,8 +14,6 @@ use crate::{held::StopReason, life::Life};
 
 /// Without a hint the fences are looked at this often.
 const EVERY: Duration = Duration::from_secs(1);
-/// What attempts get to come to an end when their session is being stopped.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// Watches until the life ends.
 pub(crate) async fn watch(life: Arc<Life>) {
@@ -37,7 +35,7 @@ pub(crate) async fn watch(life: Arc<Life>) {
                     all.filter(move |(_, it)| **it == which).map(|(fence, _)| fence)
                 };
                 life.held.stop(those(Standing::Void), StopReason::Void);
-                life.held.ask(those(Standing::Stopping), GRACE);
+                life.held.ask(those(Standing::Stopping), life.config.stop_grace);
             }
             Err(error) => tracing::debug!(%error, "the fences could not be read"),
         }

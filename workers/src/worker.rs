@@ -34,6 +34,8 @@ pub struct WorkerConfig {
     pub concurrency: usize,
     /// How long running attempts are waited for when the worker stops.
     pub grace: Duration,
+    /// How long an attempt may go on when its session is being stopped.
+    pub stop_grace: Duration,
     pub lease: Duration,
     /// The one session it serves, where it serves only one.
     pub session: Option<jobshop_engine::id::SessionId>,
@@ -47,6 +49,7 @@ impl WorkerConfig {
             capabilities: vec!["*".to_owned()],
             concurrency: std::thread::available_parallelism().map_or(4, |n| n.get() * 4),
             grace: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(30),
             lease: Duration::from_secs(30),
             session: None,
             data_dir: None,

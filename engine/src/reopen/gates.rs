@@ -51,6 +51,10 @@ pub(super) fn hold_back(
             gated.insert(row.seq);
             hold(row, row.blockers + 1);
         }
+        if held.contains(&row.seq) {
+            // What stands in it is looked at when it goes on.
+            row.bad = 0;
+        }
     }
     (held, gated)
 }

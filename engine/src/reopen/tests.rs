@@ -71,6 +71,22 @@ fn from_a_fan_out_with_failed_items_only_the_others_stay_done() {
 }
 
 #[test]
+fn from_a_fan_out_without_failed_items_it_stays_done_and_holds_up_who_needs_it() {
+    let mut rows = fan_out();
+    for row in &mut rows {
+        row.state = TaskState::Completed;
+    }
+    let asked = |from| Asked { from: vec![from], only_failed_items: true, ..Asked::default() };
+    let open = |from| standing(&reopen(&rows, &asked(from)).unwrap());
+    let (ready, pending) = (TaskState::Ready, TaskState::Pending);
+    assert_eq!(open(2), [(7, ready, 0)]);
+    assert_eq!(open(1), [(1, ready, 0), (2, pending, 1), (7, pending, 1)]);
+    rows[1].dependents.clear();
+    let only = reopen(&rows, &asked(2)).unwrap();
+    assert!(only.opened.is_empty());
+}
+
+#[test]
 fn from_a_task_in_an_item_only_that_item_and_what_needs_the_group_runs_again() {
     let asked = Asked { from: vec![4], ..Asked::default() };
     let mut rows = fan_out();
@@ -163,4 +179,23 @@ fn a_group_that_had_begun_waits_for_the_children_that_are_open_again() {
     let opened = open(&[group, child]);
     assert_eq!((opened[0].state, opened[0].blockers), (TaskState::Blocked, 1));
     assert_eq!((opened[1].state, opened[1].blockers), (TaskState::Ready, 0));
+}
+
+#[test]
+fn what_ended_badly_and_is_shared_with_a_fork_counts_there() {
+    let (failed, completed) = (TaskState::Failed, TaskState::Completed);
+    let mut skipped = row(4, TaskState::Skipped, &[]);
+    skipped.reason = Some(Reason::UpstreamFailed);
+    let rows = [row(1, failed, &[4]), row(2, completed, &[4]), row(3, completed, &[]), skipped];
+    let opened = fork(&rows, 4).opened;
+    assert_eq!(
+        (opened[0].state, opened[0].bad, opened[0].undecided),
+        (TaskState::Pending, 1, true)
+    );
+    // The first item stays as it is; the second one runs again.
+    let mut rows = fan_out();
+    rows[2].state = failed;
+    let opened = fork(&rows, 6).opened;
+    let bad: Vec<_> = opened.iter().map(|row| (row.seq, row.bad)).collect();
+    assert_eq!(bad, [(2, 1), (5, 0), (6, 0), (7, 0)]);
 }

@@ -86,6 +86,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         &copies.begun,
         &copies.gated,
         flags::GATED,
+        &copies.bad,
     )
     .execute(&mut *tx)
     .await?;
@@ -135,6 +136,7 @@ struct Copies {
     seqs: Vec<i32>,
     states: Vec<i16>,
     blockers: Vec<i32>,
+    bad: Vec<i32>,
     undecided: Vec<bool>,
     timeouts: Vec<i64>,
     /// Groups that have begun and go on, now or later.
@@ -158,6 +160,7 @@ impl Copies {
             copies.seqs.push(row.seq);
             copies.states.push(open.map_or(SHARED, |row| row.state.code()));
             copies.blockers.push(open.map_or(0, |row| row.blockers));
+            copies.bad.push(open.map_or(0, |row| row.bad));
             copies.undecided.push(open.is_some_and(|row| row.undecided));
             copies.timeouts.push(open.and_then(timeout).unwrap_or(-1));
             let goes_on = open.is_some_and(|row| row.state == TaskState::Blocked);

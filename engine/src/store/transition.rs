@@ -46,6 +46,8 @@ pub struct Move {
     pub ended: Option<Ended>,
     /// A group or item starts to wait for this many children.
     pub children: Option<i32>,
+    /// So many of its children have ended badly before.
+    pub bad: i32,
     /// Rows inside a group that waited for its start.
     pub opened: Vec<i32>,
     pub event: Option<EventKind>,
@@ -71,6 +73,7 @@ impl Move {
             started_ms: None,
             ended: None,
             children: None,
+            bad: 0,
             opened: Vec::new(),
             event: (!matches!(to, TaskState::Pending | TaskState::Ready))
                 .then(|| EventKind::of_task(to)),
@@ -154,6 +157,7 @@ struct Columns {
     started: Vec<i32>,
     outcomes: Vec<i16>,
     children: Vec<i32>,
+    bad: Vec<i32>,
     opened: Vec<Option<String>>,
     events: Vec<i16>,
     bodies: Vec<Option<String>>,
@@ -259,6 +263,7 @@ pub(super) async fn transition_in(
         Reason::SessionPaused.code(),
         Reason::Lock.code(),
         &columns.from_reasons,
+        &columns.bad,
     )
     .fetch_one(conn)
     .await?;
@@ -351,6 +356,7 @@ impl Columns {
         self.started.push(m.started_ms.unwrap_or(-1));
         self.outcomes.push(m.ended.map_or(0, |ended| ended as i16));
         self.children.push(m.children.unwrap_or(-1));
+        self.bad.push(m.bad);
         self.opened.push((!m.opened.is_empty()).then(|| int_array(&m.opened)));
         self.events.push(m.event.map_or(-1, EventKind::code));
         self.bodies.push(m.body.as_ref().map(to_text));

@@ -46,6 +46,8 @@ struct Place {
     before: Vec<(String, String)>,
     /// The result of the session is decided.
     after_the_result: bool,
+    /// What stands in a group with a lock has none of its own.
+    is_locked: bool,
 }
 
 #[derive(Default)]
@@ -90,12 +92,22 @@ impl Builder {
             known.dedup();
             place.ended.extend(known.iter().cloned());
             let id = self.next_id();
+            let mut locks = gene.locks.clone();
+            locks.sort_unstable();
+            locks.dedup();
+            let is_free = !place.is_locked;
+            place.is_locked |= !locks.is_empty();
+            let kind = self.kind(&gene.kind, &place, &id);
+            if !is_free || !Task::is_lockable(&kind) {
+                locks.clear();
+            }
             let mut task = Task {
                 needs: needs.iter().map(|need| tasks[*need].id.clone()).collect(),
                 join: gene.join,
                 when: gene.when.as_ref().map(|when| self.when(when, &place)),
                 continue_on_failure: gene.continue_on_failure,
-                kind: self.kind(&gene.kind, &place, &id),
+                kind,
+                locks,
                 id: id.clone(),
                 compensate: None,
             };

@@ -16,6 +16,7 @@ use super::{
         Again, Class, Coming, End, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Uses,
         Verdict,
     },
+    lock::Lock,
 };
 
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ pub(super) struct TaskGenes {
     pub(super) when: Option<WhenGenes>,
     pub(super) continue_on_failure: bool,
     pub(super) kind: KindGenes,
+    pub(super) locks: Vec<Lock>,
     pub(super) compensate: Option<WorkGenes>,
 }
 
@@ -117,8 +119,8 @@ fn steering() -> impl Strategy<Value = Steering> {
         1 => Just(Again::Inputs),
     ];
     let pauses = prop_oneof![3 => Just(0), 1 => 1..6_u8];
-    (pauses, weighted(0.25, (end, 0..12_usize)), vec(again, 0..3))
-        .prop_map(|(pauses, end, retries)| Steering { pauses, end, retries })
+    (pauses, weighted(0.25, (end, 0..12_usize)), vec(again, 0..3), weighted(0.2, 0..1_000_usize))
+        .prop_map(|(pauses, end, retries, fork)| Steering { pauses, end, retries, fork })
 }
 
 /// The tasks of a level: fewer the deeper it is.
@@ -131,13 +133,16 @@ fn task(depth: usize) -> impl Strategy<Value = TaskGenes> {
     let join = prop_oneof![6 => Just(Join::All), 2 => Just(Join::Any), 2 => Just(Join::AllDone)];
     let allowed = proptest::bool::weighted(0.2);
     let compensate = weighted(0.12, work());
-    (kind(depth), vec(1..5_usize, 0..=3), join, weighted(0.25, when(1)), allowed, compensate)
-        .prop_map(|(kind, needs, join, when, continue_on_failure, compensate)| TaskGenes {
+    let lock = proptest::sample::select(Lock::ALL.to_vec());
+    let locks = prop_oneof![7 => Just(Vec::new()), 1 => vec(lock, 1..=2)];
+    (kind(depth), vec(1..5_usize, 0..=3), join, weighted(0.25, when(1)), allowed, locks, compensate)
+        .prop_map(|(kind, needs, join, when, continue_on_failure, locks, compensate)| TaskGenes {
             needs,
             join,
             when,
             continue_on_failure,
             kind,
+            locks,
             compensate,
         })
 }

@@ -44,9 +44,14 @@ impl Course {
     }
 }
 
-/// The differences; none when all is well.
-pub fn judge(expected: &Expected, observed: &Observed, course: Course) -> Vec<String> {
-    let mut judge = Judge { expected, observed, course, found: Vec::new() };
+/// The differences; none when all is well. A fork is told its `origin`.
+pub fn judge(
+    expected: &Expected,
+    observed: &Observed,
+    course: Course,
+    origin: Option<&Observed>,
+) -> Vec<String> {
+    let mut judge = Judge { expected, observed, course, origin, found: Vec::new() };
     judge.session();
     judge.rows();
     judge.events();
@@ -57,7 +62,7 @@ pub fn judge(expected: &Expected, observed: &Observed, course: Course) -> Vec<St
 /// Only for a session's first round: a retry opens again what others have waited for.
 pub fn judge_order(expected: &Expected, observed: &Observed) -> Vec<String> {
     let course = Course { fail_fast: false, end: None };
-    let mut judge = Judge { expected, observed, course, found: Vec::new() };
+    let mut judge = Judge { expected, observed, course, origin: None, found: Vec::new() };
     judge.order();
     judge.parallel();
     judge.found
@@ -107,6 +112,7 @@ struct Judge<'a> {
     expected: &'a Expected,
     observed: &'a Observed,
     course: Course,
+    origin: Option<&'a Observed>,
     found: Vec<String>,
 }
 
@@ -182,7 +188,9 @@ impl Judge<'_> {
             return;
         }
         let is = (row.state, row.reason);
-        let must = (right.state, right.reason);
+        // Why an item ended is not told by the model.
+        let is_known = right.kind != RowKind::Item || !self.is_shared(key, row);
+        let must = (right.state, if is_known { right.reason } else { row.reason });
         self.check(is == must, || format!("{key} is {}, it must be {}", told(is), told(must)));
         if is != must {
             return;
@@ -280,11 +288,18 @@ impl Judge<'_> {
             let is_twice = ends.windows(2).any(|pair| pair[0].0 == pair[1].0);
             self.check(!is_twice, || format!("{key} ended twice: {ends:?}"));
             let last = ends.last().map(|(_, state)| *state);
-            self.check(last == Some(row.state), || {
+            let right = Some(row.state).filter(|_| !self.is_shared(key, row));
+            self.check(last == right, || {
                 format!("{key} is {}, its last event says {last:?}", row.state)
             });
         }
         self.starts();
+    }
+
+    /// Whether it ended in the session of which this one is a fork: nothing happened to it here.
+    fn is_shared(&self, key: &str, row: &ObservedRow) -> bool {
+        let origin = self.origin.and_then(|origin| origin.rows.get(key));
+        origin.is_some_and(|there| there.finished_at == row.finished_at)
     }
 
     /// What was skipped or failed without an attempt was never started.
@@ -301,7 +316,8 @@ impl Judge<'_> {
                 format!("{key} has {count} starts in {} attempts", row.attempt)
             });
             let never = row.state == TaskState::Skipped || row.kind != RowKind::Executable;
-            self.check(!never || self.observed.retry > 0 || row.attempt == 0, || {
+            let is_first = self.observed.retry == 0 && self.origin.is_none();
+            self.check(!never || !is_first || row.attempt == 0, || {
                 format!("{key} is {} and was attempted {} times", row.state, row.attempt)
             });
         }

@@ -234,11 +234,26 @@ impl Observed {
         self.rows.values().any(is_bad)
     }
 
+    /// Whether what undoes the task with this key completed.
+    pub fn has_undone(&self, key: &str) -> bool {
+        let undoing = self.rows.get(&format!("{key}.compensate"));
+        undoing.is_some_and(|row| row.state == TaskState::Completed)
+    }
+
     /// What the reference model goes on from after an interrupted round.
     pub fn seen(&self) -> BTreeMap<String, Seen> {
         self.rows
             .iter()
-            .map(|(key, row)| (key.clone(), (row.state, row.reason, row.started_at.is_some())))
+            .map(|(key, row)| {
+                let seen = Seen {
+                    state: row.state,
+                    reason: row.reason,
+                    has_begun: row.started_at.is_some(),
+                    failures: row.failures.cast_unsigned(),
+                    crashes: row.crashes.cast_unsigned(),
+                };
+                (key.clone(), seen)
+            })
             .collect()
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Progress {
     /// What undid tasks in earlier rounds.
     undone: BTreeSet<String>,
     last: Option<Observed>,
+    /// It is a fork of what was observed last.
+    is_fork: bool,
     kept: Vec<String>,
     /// What was found wrong.
     pub problems: Vec<String>,
@@ -41,6 +43,7 @@ impl Progress {
             changed: false,
             undone: BTreeSet::new(),
             last: None,
+            is_fork: false,
             kept: Vec::new(),
             problems: Vec::new(),
             seen: Vec::new(),
@@ -60,7 +63,11 @@ impl Progress {
         };
         let mut expected = reference::expect(flow, &level, &mut left, round, end);
         expected.undone_before.clone_from(&self.undone);
-        let mut found = judge::judge(&expected, &observed, course);
+        if end == Some(End::Cancel) {
+            reference::unmark(&mut left, "", &|key| observed.has_undone(key));
+        }
+        let origin = self.last.as_ref().filter(|_| self.is_fork);
+        let mut found = judge::judge(&expected, &observed, course, origin);
         match &self.last {
             None => found.extend(judge::judge_order(&expected, &observed)),
             Some(last) => found.extend(judge::judge_kept(&self.kept, last, &observed)),
@@ -103,6 +110,24 @@ impl Progress {
             self.before = Some(marked);
         }
         Some(Retry { chosen, opens })
+    }
+
+    /// What a fork is made at; `None` where it is not known what it would come to.
+    pub(super) fn fork(&mut self, flow: &Flow, pick: usize) -> Option<String> {
+        let level = self.before.as_ref()?;
+        let chosen = reference::choose(flow, level, Again::From(pick));
+        let Chosen::From(key) = &chosen else { return None };
+        let mut marked = level.clone();
+        reference::share(&mut marked);
+        reference::mark(flow, &mut marked, &chosen);
+        if reference::is_overtaken(&flow.tasks, &marked) {
+            return None;
+        }
+        self.kept = reference::kept(&flow.tasks, &marked, "");
+        self.before = Some(marked);
+        self.undone.clear();
+        self.is_fork = true;
+        Some(key.clone())
     }
 
     /// The row that has this key.

@@ -5,9 +5,12 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
-use super::flow::{
-    Child, Class, Coming, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output, Retry,
-    Rounds, Task, Uses, Verdict, Work, input,
+use super::{
+    flow::{
+        Child, Class, Coming, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output,
+        Retry, Rounds, Task, Uses, Verdict, Work, input,
+    },
+    lock::{Lock, REALM},
 };
 
 impl fmt::Display for Flow {
@@ -35,12 +38,19 @@ impl fmt::Display for Flow {
         if !self.steering.retries.is_empty() {
             writeln!(f, "x-retries: {}", quoted(&format!("{:?}", self.steering.retries)))?;
         }
+        if let Some(pick) = self.steering.fork {
+            writeln!(f, "x-fork: {pick}")?;
+        }
         if self.fail_fast {
             writeln!(f, "fail_fast: true")?;
         }
         let used = |name: &&&str| body.contains(&format!("inputs.{name}"));
-        if INPUTS.iter().any(|name| used(&name)) {
+        let (realm, own) = REALM;
+        if INPUTS.iter().chain([&realm]).any(|name| used(&name)) {
             writeln!(f, "inputs:")?;
+        }
+        if used(&&realm) {
+            writeln!(f, "  {realm}: {{ type: string, default: {own} }}")?;
         }
         for name in INPUTS.iter().filter(used) {
             let value = input(name);
@@ -80,6 +90,10 @@ fn write_task(task: &Task, depth: usize, out: &mut String) -> fmt::Result {
     if task.continue_on_failure {
         writeln!(out, "{pad}continue_on_failure: true")?;
     }
+    if !task.locks.is_empty() {
+        let locks: Vec<String> = task.locks.iter().map(|lock| written(*lock)).collect();
+        writeln!(out, "{pad}lock: [{}]", locks.join(", "))?;
+    }
     match &task.kind {
         Kind::Work(work) => write_work(work, &pad, out),
         Kind::Sleep(ms) if *ms == 2 => writeln!(out, "{pad}sleep: ${{{{ inputs.pause }}}}"),
@@ -114,6 +128,14 @@ fn write_task(task: &Task, depth: usize, out: &mut String) -> fmt::Result {
         write_work(work, &format!("{pad}  "), out)?;
     }
     Ok(())
+}
+
+fn written(lock: Lock) -> String {
+    let name = quoted(&lock.name(&format!("${{{{ inputs.{} }}}}", REALM.0)));
+    match lock.limit() {
+        1 => name,
+        limit => format!("{{ name: {name}, limit: {limit} }}"),
+    }
 }
 
 fn write_approval(verdict: Verdict, pad: &str, out: &mut String) -> fmt::Result {

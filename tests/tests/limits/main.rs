@@ -7,4 +7,5 @@ mod line;
 mod locks;
 mod places;
 mod storm;
+mod surface;
 mod turns;

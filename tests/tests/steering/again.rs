@@ -204,3 +204,29 @@ tasks:
     assert_eq!(stand.status(&id).await, "completed");
     jobshop_tests::truth::check(stand.app.db.pool()).await;
 }
+
+#[tokio::test]
+async fn what_fails_without_an_attempt_after_a_retry_is_told_of_no_attempt() {
+    let mut stand = Stand::new().await;
+    let when = "
+version: 1
+name: decided
+inputs: { n: { type: integer, default: 2 } }
+tasks:
+  a: { when: 'inputs.n == 2 or inputs.n', uses: builtin/noop }
+";
+    let id = stand.submit(when).await;
+    stand.settle().await;
+    let a = stand.claim_one().await;
+    assert!(stand.ends(failed(a.fence)).await);
+    stand.settle().await;
+    let retried = stand.post(&id, "retry", json!({ "inputs": { "n": 3 } })).await;
+    assert_eq!(retried.status, 200, "{}", retried.text);
+    stand.settle().await;
+    assert_eq!(stand.status(&id).await, "failed");
+    let events = stand.app.get(&format!("/api/v1/sessions/{id}/events")).await.json;
+    let ends = events["items"].as_array().unwrap().iter();
+    let ends: Vec<_> = ends.filter(|event| event["kind"] == "task.failed").collect();
+    let attempts: Vec<_> = ends.iter().map(|event| &event["attempt"]).collect();
+    assert_eq!(attempts, [&json!(1), &json!(null)]);
+}

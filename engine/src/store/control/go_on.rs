@@ -37,6 +37,20 @@ pub(super) async fn go_on(
     )
     .fetch_optional(&store.pool)
     .await?;
+    // In a fork others may have ended badly before.
+    let bad = sqlx::query_scalar!(
+        r#"select count(*)::int as "bad!" from tasks
+            where tenant_id = $1 and session_id = $2 and parent = $3
+              and (state = $4 or (state = $5 and flags & $6 = 0))"#,
+        key.tenant.0,
+        key.id.0,
+        group.task.seq,
+        TaskState::Cancelled.code(),
+        TaskState::Failed.code(),
+        flags::CONTINUE
+    )
+    .fetch_one(&store.pool)
+    .await?;
     // Rows stand behind what they are in.
     let mut goes_on = HashSet::from([group.task.seq]);
     let mut opened = Vec::new();
@@ -53,6 +67,7 @@ pub(super) async fn go_on(
     let mut moved = group.to(TaskState::Blocked);
     moved.reason = Some(Reason::Children);
     moved.children = Some(children);
+    moved.bad = bad;
     moved.opened = opened;
     let is_item = group.flags & flags::ITEM != 0;
     moved.delay_ms = info

@@ -3,7 +3,8 @@
 -- then per row that is copied: $8 seq, $9 state (-1: shared as it is), $10 blockers, $11 undecided,
 -- $12 timeout_ms of a group that goes on (-1 none); $13 fail_fast, $14 closing, $15 epilogue,
 -- $16 body of the event, $17 the flag of finally; per row that is copied: $18 it is a group that has
--- begun and goes on, now or later, $19 it waits for such a group; $20 the flag for the latter
+-- begun and goes on, now or later, $19 it waits for such a group; $20 the flag for the latter;
+-- $21 per row that is copied and open: what it waited for that ended badly
 with origin as materialized (
     select p.version_id, p.next_seq, p.timeout_ms, clock() as at
       from session_progress p
@@ -18,8 +19,8 @@ with origin as materialized (
      where s.tenant_id = $1 and s.id = $2
 ), input as materialized (
     select * from unnest($8::int[], $9::smallint[], $10::int[], $11::bool[], $12::bigint[],
-                         $18::bool[], $19::bool[])
-                  as i (seq, state, blockers, undecided, timeout_ms, begun, gated)
+                         $18::bool[], $19::bool[], $21::int[])
+                  as i (seq, state, blockers, undecided, timeout_ms, begun, gated, bad)
 ), copied as (
     insert into tasks (tenant_id, session_id, seq, node, parent, route, priority, flags, state,
                        reason, queued, undecided, delayed, wake_at, blockers, bad, attempt, noted,
@@ -32,7 +33,8 @@ with origin as materialized (
            i.state = 1, i.undecided,
            i.timeout_ms >= 0,
            case when i.timeout_ms >= 0 then o.at + i.timeout_ms * interval '1 millisecond' end,
-           case when i.state < 0 then t.blockers else i.blockers end, case when i.state < 0 then t.bad else 0 end,
+           case when i.state < 0 then t.blockers else i.blockers end,
+           case when i.state < 0 then t.bad else i.bad end,
            case when i.state < 0 then t.attempt else 0 end,
            case when i.state < 0 then t.noted else 0 end,
            case when i.state < 0 then t.failures else 0 end,

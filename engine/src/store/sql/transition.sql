@@ -16,6 +16,7 @@
 -- $26 receipted bool[] by slot: a receipt of the worker already names the session; $27 actor text
 -- $28 the reason of rows that would be ready if their session were not paused, $29 of those that wait
 --   for locks: they have not begun; $30 smallint[] per row: the reason it must have (-1: any)
+-- $31 int[] per row that starts to wait for children: how many of them have ended badly before
 with locked as materialized (
     -- Lock order: sessions first. The row read here is the newest, whatever the snapshot.
     select k.slot, p.next_event, p.open, p.bad, p.allowed, p.state, p.sweep, p.closing,
@@ -46,10 +47,10 @@ with locked as materialized (
       from unnest($4::int[], $5::int[], $6::smallint[], $7::int[], $8::smallint[], $9::smallint[],
                   $10::text[], $11::bytea[], $12::text[], $13::bigint[], $14::int[],
                   $15::smallint[], $16::int[], $17::text[], $18::smallint[], $19::text[],
-                  $20::bool[], $30::smallint[])
+                  $20::bool[], $30::smallint[], $31::int[])
            with ordinality as i (slot, seq, from_state, attempt, to_state, reason, output,
                                  output_blob, error, delay_ms, started_ms, outcome, children,
-                                 opened, event, body, quiet, from_reason, ord)
+                                 opened, event, body, quiet, from_reason, bad, ord)
 ), done as (
     -- The fence. What it does not hold for changes nothing and is answered as lost.
     update tasks t
@@ -65,7 +66,7 @@ with locked as materialized (
            output_blob  = i.output_blob,
            error        = case when i.outcome = 4 then t.error else i.error::jsonb end,
            blockers     = case when i.children >= 0 then i.children else t.blockers end,
-           bad          = case when i.children >= 0 then 0 else t.bad end,
+           bad          = case when i.children >= 0 then i.bad else t.bad end,
            failures     = t.failures + (i.outcome in (2, 3))::int,
            crashes      = t.crashes + (i.outcome in (5, 6))::int,
            ready_at     = case when i.to_state = 1 then b.at else t.ready_at end,
@@ -95,7 +96,9 @@ with locked as materialized (
        and (i.from_state <> 3 or $21::uuid is null or t.worker = $21)
     returning i.slot, t.seq, t.attempt, t.state, t.reason, t.flags, t.parent, t.dependents,
               t.started_at, i.ord::int as ord, i.event, i.body, i.quiet, i.opened,
-              i.started_ms >= 0 and t.noted < t.attempt as unnoted
+              i.started_ms >= 0 and t.noted < t.attempt as unnoted,
+              -- What did not begin again after a retry has nothing to do with its earlier attempts.
+              case when i.from_state > 1 then nullif(t.attempt, 0) end as told
 ), ranked as materialized (
     -- upto: how many events its session has in this batch up to and including this task.
     select d.*,
@@ -227,7 +230,7 @@ with locked as materialized (
              where r.unnoted
              union all
             select r.slot, b.base[r.slot] + r.upto - 1, b.at, r.event, r.seq,
-                   nullif(r.attempt, 0), r.body
+                   r.told, r.body
               from ranked r cross join book b
              where r.event >= 0
              union all

@@ -167,7 +167,8 @@ impl Crew<'_, '_> {
                 continue;
             };
             let is_rendered = trial.is_rendered(&id);
-            let attempt = Attempt { held, key, ending, is_rendered, is_noted: false };
+            let has_locks = trial.tasks.get(id.as_str()).is_some_and(|task| !task.locks.is_empty());
+            let attempt = Attempt { held, key, ending, is_rendered, is_noted: false, has_locks };
             self.hands[at].held.push(attempt);
         }
     }
@@ -184,7 +185,8 @@ impl Crew<'_, '_> {
         let ending =
             if fails { Ending::Fails(Class::Error) } else { Ending::Succeeds(Output::default()) };
         let key = format!("{} of a child", held.fence.task.seq);
-        Attempt { held, key, ending, is_rendered: false, is_noted: false }
+        let (is_rendered, is_noted, has_locks) = (false, false, false);
+        Attempt { held, key, ending, is_rendered, is_noted, has_locks }
     }
 
     async fn finished(&mut self, at: usize, finished: Finished) {

@@ -42,6 +42,7 @@ pub(super) struct Attempt {
     /// Its environment has to be rendered.
     pub(super) is_rendered: bool,
     pub(super) is_noted: bool,
+    pub(super) has_locks: bool,
 }
 
 /// A finish that was accepted.
@@ -167,7 +168,9 @@ impl Hand {
                 Ok(None) => None,
                 Err(failure) => Some(failure),
             };
-            moves.push(to_move(lane, attempt, failure, finish.chance).await);
+            let mut end = to_move(lane, attempt, failure, finish.chance).await;
+            end.locks = attempt.has_locks;
+            moves.push(end);
         }
         moves.extend(finish.others.iter().map(|(other, _)| other.clone()));
         let takes = Takes { routes: &self.routes, room: finish.room, receipted: &finish.receipted };

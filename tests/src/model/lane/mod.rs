@@ -5,12 +5,16 @@
 
 mod crew;
 mod hand;
+mod locks;
 mod people;
 mod steering;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,10 +33,12 @@ use sqlx::PgPool;
 
 use self::{
     hand::{Deed, Done, Hand},
+    locks::Lines,
     steering::Pause,
 };
 use super::{
     flow::{Coming, End, Ending, Flow, Kind, Task, Uses, Work},
+    lock::REALM,
     observe::{self, Keys, Observed},
     round::Progress,
 };
@@ -51,6 +57,8 @@ pub struct Lane {
     store: Store,
     claims: PgPool,
     finishes: PgPool,
+    /// How often sessions were run here: what hangs in one run holds nothing up in the next.
+    runs: AtomicU32,
 }
 
 /// A session on its way.
@@ -72,6 +80,7 @@ struct Trial<'f> {
     pauses: u8,
     pause: Option<Pause>,
     is_over: bool,
+    is_fork: bool,
     progress: Progress,
     /// What a person could see go wrong meanwhile.
     problems: Vec<String>,
@@ -89,7 +98,7 @@ impl Lane {
             let applied = applying::apply(&store, TenantId::DEFAULT, definition, None).await;
             applied.expect("the workflow is valid");
         }
-        Self { db, store, claims, finishes }
+        Self { db, store, claims, finishes, runs: AtomicU32::new(0) }
     }
 
     /// What must hold of everything that ever ran here.
@@ -113,11 +122,13 @@ impl Lane {
     }
 
     async fn play<'f>(&self, flows: &'f [Flow], seed: u64) -> Vec<Trial<'f>> {
+        let realm = format!("run{}", self.runs.fetch_add(1, Ordering::Relaxed));
         let mut trials = Vec::with_capacity(flows.len());
         for flow in flows {
-            trials.push(self.submit(flow).await);
+            trials.push(self.submit(flow, &realm).await);
         }
         let mut crew = Crew::new(self, trials, seed).await;
+        crew.realm = realm;
         let mut last_change = Instant::now();
         while !crew.is_over() {
             if crew.step().await || (crew.steps % 3 == 0 && crew.look().await) {
@@ -131,13 +142,17 @@ impl Lane {
         crew.trials
     }
 
-    async fn submit<'f>(&self, flow: &'f Flow) -> Trial<'f> {
+    async fn submit<'f>(&self, flow: &'f Flow, realm: &str) -> Trial<'f> {
         let definition = flow.to_string();
         let version = workflows::version_of(&self.store, TenantId::DEFAULT, &definition).await;
         let version = version.unwrap_or_else(|error| {
             unreachable!("a generated workflow is valid: {error}: {error:?}\n{definition}")
         });
-        let created = sessions::create(&self.store, NewSession::new(Arc::clone(&version))).await;
+        let mut new = NewSession::new(Arc::clone(&version));
+        if version.plan.inputs.iter().any(|(name, _)| name == REALM.0) {
+            new.inputs.insert(REALM.0.to_owned(), realm.into());
+        }
+        let created = sessions::create(&self.store, new).await;
         let key = created.expect("the session is created").key;
         let tasks: HashMap<&str, &Task> =
             flow.all_tasks().into_iter().map(|task| (task.id.as_str(), task)).collect();
@@ -158,6 +173,7 @@ impl Lane {
             pauses: flow.steering.pauses,
             pause: None,
             is_over: false,
+            is_fork: false,
             progress: Progress::new(),
             problems: Vec::new(),
             seen: BTreeMap::new(),
@@ -245,6 +261,10 @@ struct Crew<'l, 'f> {
     said: Vec<hand::Said>,
     /// The attempt of each task that ended last.
     last_ended: HashMap<TaskKey, i32>,
+    /// Which locks their sessions share.
+    realm: String,
+    /// How the lines for these stood after the last step.
+    lines: Lines,
 }
 
 impl<'l, 'f> Crew<'l, 'f> {
@@ -262,6 +282,8 @@ impl<'l, 'f> Crew<'l, 'f> {
             steps: 0,
             said: Vec::new(),
             last_ended: HashMap::new(),
+            realm: String::new(),
+            lines: Lines::default(),
         }
     }
 
@@ -301,6 +323,7 @@ impl<'l, 'f> Crew<'l, 'f> {
             self.digest(at, done).await;
         }
         self.steered(&acts, false);
+        self.watch_locks().await;
         if !changed && self.random.random_ratio(1, 3) {
             // Whatever waits for nothing but time.
             lane.db.advance(LEAP).await;

@@ -9,6 +9,7 @@ use jobshop_engine::{
     session::SessionState,
     store::{
         Version,
+        fork::{self, NewFork},
         sessions::{self, SteerError, Wish},
         steer::{self, By},
         steer_task,
@@ -17,7 +18,7 @@ use jobshop_engine::{
 use rand::{Rng as _, seq::IndexedRandom as _};
 use serde_json::{Map, json};
 
-use super::{Crew, Lane, Trial};
+use super::{Crew, Lane, Trial, locks};
 use crate::model::{flow::End, observe::Keys, reference::Chosen, round::Retry};
 
 const PERSON: By<'static> = By { actor: Some("p"), reason: None };
@@ -167,37 +168,81 @@ impl Crew<'_, '_> {
         }
     }
 
-    /// A session has ended: judges it, and retries it if that is wanted.
+    /// A session has ended: judges it, and retries or forks it if that is wanted.
     pub(super) async fn ended(&mut self, at: usize, state: SessionState) {
         let lane = self.lane;
         let trial = &mut self.trials[at];
         let observed = lane.observe(trial).await;
+        let tickets = locks::tickets_of(lane, trial.key.id.0).await;
+        if tickets > 0 {
+            trial.problem(format!("it has ended and has {tickets} tickets"));
+        }
         let end = trial.ended.map(|(end, _)| end);
         trial.progress.judge(trial.flow, observed, end);
-        let wanted = trial.flow.steering.retries.get(trial.retries).copied();
-        let Some(again) = wanted.filter(|_| state.is_retryable()) else {
-            trial.is_over = true;
-            return;
+        trial.is_over = !trial.retry(lane, state).await;
+        if trial.is_over && !trial.is_fork {
+            self.fork(at).await;
+        }
+    }
+
+    /// Forks a session that is over, if that is wanted: the fork takes its place.
+    async fn fork(&mut self, at: usize) {
+        let lane = self.lane;
+        let trial = &mut self.trials[at];
+        let Some(pick) = trial.flow.steering.fork else { return };
+        let Some(key) = trial.progress.fork(trial.flow, pick) else { return };
+        let new = NewFork {
+            origin: trial.key,
+            at: trial.progress.seq(&key).expect("a key of a row"),
+            task: key,
+            inputs: Map::new(),
+            title: None,
+            reason: None,
+            actor: None,
         };
-        let has_number = trial.version.plan.inputs.iter().any(|(name, _)| name == "number");
-        let Some(Retry { chosen, opens }) = trial.progress.retry(trial.flow, again, has_number)
-        else {
-            trial.is_over = true;
-            return;
-        };
-        let wish = trial.wish(&chosen);
-        match sessions::retry(&lane.store, trial.key, wish, None).await {
-            Ok(_) if opens => trial.goes_on(),
-            Err(SteerError::NothingToRetry(_)) if !opens => trial.is_over = true,
-            result => {
-                trial.problem(format!("a retry ({chosen:?}, opens: {opens}) gave {result:?}"));
-                trial.is_over = true;
+        match fork::fork(&lane.store, new).await {
+            Ok(forked) => {
+                self.by_session.remove(&trial.key);
+                self.by_session.insert(forked, at);
+                trial.becomes(forked);
             }
+            Err(error) => trial.problem(format!("a fork gave {error:?}")),
         }
     }
 }
 
 impl Trial<'_> {
+    /// Retries the session that has ended, if that is wanted and can be; true if it goes on.
+    async fn retry(&mut self, lane: &Lane, state: SessionState) -> bool {
+        let wanted = self.flow.steering.retries.get(self.retries).copied();
+        let wanted = wanted.filter(|_| state.is_retryable() && !self.is_fork);
+        let has_number = self.version.plan.inputs.iter().any(|(name, _)| name == "number");
+        let retry = wanted.and_then(|again| self.progress.retry(self.flow, again, has_number));
+        let Some(Retry { chosen, opens }) = retry else { return false };
+        let wish = self.wish(&chosen);
+        match sessions::retry(&lane.store, self.key, wish, None).await {
+            Ok(_) if opens => {
+                self.goes_on();
+                true
+            }
+            Err(SteerError::NothingToRetry(_)) if !opens => false,
+            result => {
+                self.problem(format!("a retry ({chosen:?}, opens: {opens}) gave {result:?}"));
+                false
+            }
+        }
+    }
+
+    /// From now on it is its fork that is looked at.
+    fn becomes(&mut self, forked: SessionKey) {
+        self.key = forked;
+        self.keys = Keys::default();
+        self.is_fork = true;
+        self.is_left_alone = true;
+        self.is_over = false;
+        self.goes_on();
+    }
+
     fn end_now(&self) -> Option<End> {
         let (end, after) = self.flow.steering.end?;
         (self.ended.is_none() && !self.is_left_alone && self.finishes >= after).then_some(end)

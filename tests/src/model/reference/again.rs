@@ -100,6 +100,23 @@ pub fn mark(flow: &Flow, level: &mut Level, chosen: &Chosen) {
     }
 }
 
+/// Marks everything as shared with a fork.
+pub fn share(level: &mut Level) {
+    for (_, node) in level {
+        node.shared = true;
+        match &mut node.inner {
+            Inner::Nothing => {}
+            Inner::Tasks { tasks, .. } => share(tasks),
+            Inner::Items(items) | Inner::Rounds(items) => {
+                for item in items {
+                    item.shared = true;
+                    share(&mut item.tasks);
+                }
+            }
+        }
+    }
+}
+
 /// Marks the task with this key, if it is or stands in this level, and all that need it; `itself`
 /// unless only what needs it is meant. Returns whether it was found.
 fn from(tasks: &[Task], level: &mut Level, prefix: &str, key: &str, itself: bool) -> bool {

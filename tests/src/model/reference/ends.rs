@@ -3,8 +3,36 @@
 use jobshop_engine::task::{Reason, TaskState};
 use serde_json::{Value, json};
 
-use super::{Inner, Item, Level, Node, spoils};
+use super::{Inner, Item, Level, Node};
 use crate::model::flow::{Kind, Retry, Task, Verdict};
+
+/// How a need weighs on what needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// It completed, or its failure is allowed: dependents treat it as completed.
+    Good,
+    Bad,
+    /// Skipped by its own `when`, by hand, or because no need of its own completed.
+    Neutral,
+}
+
+pub(super) fn weight(task: &Task, node: &Node) -> Weight {
+    match (node.state, node.reason) {
+        (TaskState::Completed, _) => Weight::Good,
+        (TaskState::Failed, _) if task.continue_on_failure => Weight::Good,
+        (
+            TaskState::Skipped,
+            Some(Reason::When | Reason::NoNeedCompleted | Reason::SkippedByHand),
+        ) => Weight::Neutral,
+        _ => Weight::Bad,
+    }
+}
+
+/// Whether a task makes the group or item around it fail.
+pub(super) fn spoils(task: &Task, node: &Node) -> bool {
+    (node.state == TaskState::Failed && !task.continue_on_failure)
+        || node.state == TaskState::Cancelled
+}
 
 /// What an item or a round comes to.
 pub(super) fn item_of(key: String, value: Value, specs: &[Task], tasks: Level) -> Item {
@@ -15,7 +43,7 @@ pub(super) fn item_of(key: String, value: Value, specs: &[Task], tasks: Level) -
     } else {
         TaskState::Completed
     };
-    Item { key, value, state, tasks }
+    Item { key, value, state, shared: false, tasks }
 }
 
 /// What an approval comes to.

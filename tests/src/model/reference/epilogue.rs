@@ -34,6 +34,24 @@ pub fn epilogue(
     Epilogue { undoing, finally }
 }
 
+/// Takes back what was marked as undone and was not, somebody having cancelled the session before:
+/// `was_undone` says of a key whether what undoes the task completed.
+pub fn unmark(level: &mut Level, prefix: &str, was_undone: &impl Fn(&str) -> bool) {
+    for (id, node) in level {
+        let key = format!("{prefix}{id}");
+        node.undone &= was_undone(&key);
+        match &mut node.inner {
+            Inner::Nothing => {}
+            Inner::Tasks { tasks, .. } => unmark(tasks, &format!("{key}."), was_undone),
+            Inner::Items(items) | Inner::Rounds(items) => {
+                for item in items {
+                    unmark(&mut item.tasks, &format!("{key}[{}].", item.key), was_undone);
+                }
+            }
+        }
+    }
+}
+
 impl Walk<'_> {
     fn undo(
         &mut self,

@@ -51,6 +51,8 @@ pub struct ExpectedRow {
     pub seen: Option<String>,
     /// Whether its failure is an allowed one for the session.
     pub is_allowed: bool,
+    /// A group around it says so: being cancelled is allowed then, too.
+    pub is_allowed_by_group: bool,
     /// Its own `continue_on_failure`.
     pub is_forgiven: bool,
     pub max_parallel: Option<u8>,
@@ -65,7 +67,14 @@ pub struct ExpectedRow {
 
 impl ExpectedRow {
     pub fn fails_unallowed(&self) -> bool {
-        self.state == TaskState::Failed && self.kind != RowKind::Item && !self.is_allowed
+        let is_cancelled = self.state == TaskState::Cancelled;
+        let is_allowed = if is_cancelled { self.is_allowed_by_group } else { self.is_allowed };
+        self.ends_badly() && !is_allowed
+    }
+
+    /// It failed, or was cancelled in a session of which this one is a fork.
+    fn ends_badly(&self) -> bool {
+        matches!(self.state, TaskState::Failed | TaskState::Cancelled) && self.kind != RowKind::Item
     }
 }
 
@@ -80,20 +89,23 @@ pub fn expect(
 ) -> Expected {
     let mut list = List { rows: BTreeMap::new() };
     list.level(&flow.tasks, left, "", &Around::default());
+    let outputs = outputs(flow, left, round);
+    let by_itself = match outputs {
+        Some(_) => worst(SessionState::Completed, list.rows.values()),
+        None => SessionState::Failed,
+    };
     let mut state = match end {
-        None => worst(SessionState::Completed, list.rows.values()),
+        None => by_itself,
         Some(End::Cancel) => SessionState::Cancelled,
         Some(End::Stop) => SessionState::Stopped,
         Some(End::Complete) => SessionState::Completed,
         Some(End::Fail) => SessionState::Failed,
     };
-    let outputs = outputs(flow, left, round);
-    if outputs.is_none() && end.is_none() {
-        state = SessionState::Failed;
-    }
     list.rows.clear();
     list.level(&flow.tasks, level, "", &Around::default());
-    let Epilogue { undoing, finally } = epilogue(flow, left, round, state);
+    // A cancel may come when that had begun.
+    let decided = if end == Some(End::Cancel) { by_itself } else { state };
+    let Epilogue { undoing, finally } = epilogue(flow, left, round, decided);
     let mut after = List { rows: BTreeMap::new() };
     after.level(&flow.finally, &finally, "", &Around::default());
     after.rows.extend(undoing.iter().map(|(key, node)| (key.clone(), undoing_row(node))));
@@ -129,10 +141,9 @@ fn worst<'r>(
     result: SessionState,
     mut rows: impl Iterator<Item = &'r ExpectedRow> + Clone,
 ) -> SessionState {
-    let failed = |row: &&ExpectedRow| row.state == TaskState::Failed && row.kind != RowKind::Item;
     if rows.clone().any(ExpectedRow::fails_unallowed) {
         SessionState::Failed
-    } else if result == SessionState::Completed && rows.any(|row| failed(&row)) {
+    } else if result == SessionState::Completed && rows.any(ExpectedRow::ends_badly) {
         SessionState::PartiallyCompleted
     } else {
         result
@@ -168,7 +179,9 @@ impl List {
                 Join::All | Join::AllDone | Join::Any => own.after.extend(needs),
             }
             let key = format!("{prefix}{}", task.id);
-            self.rows.insert(key.clone(), row(task, node, &own));
+            let mut found = row(task, node, &own);
+            found.is_allowed_by_group = around.is_allowed;
+            self.rows.insert(key.clone(), found);
             match (&task.kind, &node.inner) {
                 (Kind::Group(tasks), Inner::Tasks { tasks: level, .. }) => {
                     self.level(tasks, level, &format!("{key}."), &own);
@@ -216,6 +229,7 @@ fn row(task: &Task, node: &Node, own: &Around) -> ExpectedRow {
         outputs: node.outputs.clone(),
         seen: node.seen.clone(),
         is_allowed: own.is_allowed,
+        is_allowed_by_group: false,
         is_forgiven: task.continue_on_failure,
         max_parallel,
         after: own.after.clone(),
@@ -240,6 +254,7 @@ fn undoing_row(node: &Node) -> ExpectedRow {
                 key: String::new(),
                 value: Value::Null,
                 state: node.state,
+                shared: false,
                 tasks: Level::new(),
             },
             &Around::default(),
@@ -258,6 +273,7 @@ fn item_row(item: &Item, own: &Around) -> ExpectedRow {
         outputs: Map::new(),
         seen: None,
         is_allowed: own.is_allowed,
+        is_allowed_by_group: own.is_allowed,
         is_forgiven: false,
         max_parallel: None,
         after: Vec::new(),
@@ -267,8 +283,16 @@ fn item_row(item: &Item, own: &Around) -> ExpectedRow {
     }
 }
 
-/// What was seen of a row: where it stands, why, and whether a group of it has begun.
-pub type Seen = (TaskState, Option<Reason>, bool);
+/// What was seen of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    pub state: TaskState,
+    pub reason: Option<Reason>,
+    /// A group or item of it has begun.
+    pub has_begun: bool,
+    pub failures: u32,
+    pub crashes: u32,
+}
 
 /// The same session as it was really left, where it was interrupted.
 pub fn overlay(
@@ -283,11 +307,12 @@ pub fn overlay(
         .map(|(task, (id, node))| {
             let key = format!("{prefix}{id}");
             let mut node = node.clone();
-            let Some((state, reason, has_begun)) = seen.get(&key).copied() else {
+            let Some(there) = seen.get(&key).copied() else {
                 return (id.clone(), node);
             };
-            node.state = state;
-            node.reason = reason;
+            let has_begun = there.has_begun;
+            (node.state, node.reason) = (there.state, there.reason);
+            (node.failures, node.crashes) = (there.failures, there.crashes);
             match &mut node.inner {
                 Inner::Nothing => {}
                 Inner::Tasks { begun, tasks: level } => {
@@ -300,15 +325,15 @@ pub fn overlay(
                     rounds.retain(|round| seen.contains_key(&format!("{key}[{}]", round.key)));
                     for round in rounds {
                         let key = format!("{key}[{}]", round.key);
-                        round.state = seen[&key].0;
+                        round.state = seen[&key].state;
                         round.tasks = overlay(task.inner(), &round.tasks, &format!("{key}."), seen);
                     }
                 }
                 Inner::Items(items) => {
                     for item in items {
                         let key = format!("{key}[{}]", item.key);
-                        if let Some((state, ..)) = seen.get(&key) {
-                            item.state = *state;
+                        if let Some(there) = seen.get(&key) {
+                            item.state = there.state;
                             item.tasks =
                                 overlay(task.inner(), &item.tasks, &format!("{key}."), seen);
                         } else {

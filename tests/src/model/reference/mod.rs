@@ -11,11 +11,11 @@ mod values;
 use jobshop_engine::task::{Reason, TaskState};
 use serde_json::{Map, Value, json};
 
-use self::ends::{Policy, asked, failed_before_it_began, item_of, skipped};
+use self::ends::{Policy, Weight, asked, failed_before_it_began, item_of, skipped, spoils, weight};
 use self::values::{Sight, keys_of_items, text};
 pub use self::{
-    again::{Chosen, choose, is_overtaken, kept, mark},
-    epilogue::{Epilogue, epilogue},
+    again::{Chosen, choose, is_overtaken, kept, mark, share},
+    epilogue::{Epilogue, epilogue, unmark},
     expect::{Expected, ExpectedRow, RowKind, Seen, expect, fails_unallowed, overlay},
 };
 use super::flow::{Child, Coming, Each, Ending, Flow, Items, Join, Kind, Rounds, Task, Uses, Work};
@@ -28,6 +28,7 @@ pub type Level = Vec<(String, Node)>;
 
 /// What a task or group came to.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing of the task")]
 pub struct Node {
     pub state: TaskState,
     pub reason: Option<Reason>,
@@ -42,6 +43,8 @@ pub struct Node {
     pub undone: bool,
     /// Somebody asked that it runs again.
     pub again: bool,
+    /// A fork has it from its origin: it stays, whatever it came to.
+    pub shared: bool,
     /// Somebody gave it this end.
     pub by_hand: bool,
     pub inner: Inner,
@@ -66,6 +69,8 @@ pub struct Item {
     pub key: String,
     pub value: Value,
     pub state: TaskState,
+    /// As of [`Node::shared`].
+    pub shared: bool,
     /// Empty when it was never laid down.
     pub tasks: Level,
 }
@@ -82,6 +87,7 @@ impl Node {
             seen: None,
             undone: false,
             again: false,
+            shared: false,
             by_hand: false,
             inner: Inner::Nothing,
         }
@@ -95,7 +101,7 @@ impl Node {
     pub fn is_reopened(&self) -> bool {
         let is_bad = matches!(self.state, TaskState::Failed | TaskState::Cancelled)
             || self.reason == Some(Reason::UpstreamFailed);
-        is_bad
+        (is_bad && !self.shared)
             || self.undone
             || self.again
             || match &self.inner {
@@ -108,42 +114,14 @@ impl Node {
 
 impl Item {
     fn is_reopened(&self) -> bool {
-        self.tasks.is_empty()
-            || matches!(self.state, TaskState::Failed | TaskState::Cancelled)
-            || any_reopened(&self.tasks)
+        let is_bad =
+            self.tasks.is_empty() || matches!(self.state, TaskState::Failed | TaskState::Cancelled);
+        (is_bad && !self.shared) || any_reopened(&self.tasks)
     }
 }
 
 fn any_reopened(tasks: &Level) -> bool {
     tasks.iter().any(|(_, node)| node.is_reopened())
-}
-
-/// How a need weighs on what needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Weight {
-    /// It completed, or its failure is allowed: dependents treat it as completed.
-    Good,
-    Bad,
-    /// Skipped by its own `when`, by hand, or because no need of its own completed.
-    Neutral,
-}
-
-fn weight(task: &Task, node: &Node) -> Weight {
-    match (node.state, node.reason) {
-        (TaskState::Completed, _) => Weight::Good,
-        (TaskState::Failed, _) if task.continue_on_failure => Weight::Good,
-        (
-            TaskState::Skipped,
-            Some(Reason::When | Reason::NoNeedCompleted | Reason::SkippedByHand),
-        ) => Weight::Neutral,
-        _ => Weight::Bad,
-    }
-}
-
-/// Whether a task makes the group or item around it fail.
-fn spoils(task: &Task, node: &Node) -> bool {
-    (node.state == TaskState::Failed && !task.continue_on_failure)
-        || node.state == TaskState::Cancelled
 }
 
 /// What becomes of the tasks of a session.
@@ -384,6 +362,7 @@ impl<'f> Walk<'f> {
             key,
             value,
             state: TaskState::Pending,
+            shared: false,
             tasks: Level::new(),
         });
         self.items(each, key, items.collect())
