@@ -1,8 +1,6 @@
 //! Real processes when a person ends their session: how soon a cancel is acknowledged and its process
 //! groups are gone, and what becomes of a command that does not want to stop.
 
-#![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
-
 use std::{
     path::Path,
     time::{Duration, Instant},

@@ -242,6 +242,16 @@ impl Flow {
         all
     }
 
+    /// Whether it stands in no fan-out and no loop.
+    pub fn is_single(&self, id: &str) -> bool {
+        fn among(tasks: &[Task], id: &str) -> bool {
+            tasks.iter().any(|task| {
+                task.id == id || matches!(&task.kind, Kind::Group(inner) if among(inner, id))
+            })
+        }
+        among(&self.tasks, id) || among(&self.finally, id)
+    }
+
     pub fn task(&self, id: &str) -> Option<&Task> {
         self.all_tasks().into_iter().find(|task| task.id == id)
     }

@@ -20,7 +20,7 @@ async fn settle(app: &TestApp) {
 async fn three(app: &TestApp, definition: &str) -> [String; 3] {
     let mut ids = [const { String::new() }; 3];
     for id in &mut ids {
-        *id = app.submit(definition).await["id"].as_str().unwrap().to_owned();
+        app.submit(definition).await["id"].as_str().unwrap().clone_into(id);
         settle(app).await;
     }
     ids

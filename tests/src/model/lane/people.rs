@@ -52,13 +52,27 @@ pub(super) async fn act(
     .expect("the waits are read");
     for (session, name) in awaited {
         let key = SessionKey { tenant: TenantId::DEFAULT, id: SessionId(session) };
-        let waiting = sessions.get(&key).and_then(|at| trials[*at].tasks.get(name.as_str()));
-        if waiting.is_some_and(|task| matches!(task.kind, Kind::Wait(Coming::Never))) {
+        let comes = sessions.get(&key).map(|at| &trials[*at]).is_none_or(|it| it.is_sent(&name));
+        if !comes {
             continue;
         }
         acts += usize::from(signal(&lane.store, key, &name).await);
     }
     acts
+}
+
+impl Trial<'_> {
+    /// Whether somebody sends this signal when it is waited for: not what never comes, nor what came
+    /// before the only one began to wait for it.
+    fn is_sent(&self, name: &str) -> bool {
+        let is_first = self.retries == 0;
+        let waits = self.tasks.get(name).map(|task| &task.kind);
+        match waits {
+            Some(Kind::Wait(Coming::Never)) => false,
+            Some(Kind::Wait(Coming::Early)) => !is_first || !self.flow.is_single(name),
+            _ => true,
+        }
+    }
 }
 
 async fn vote(store: &Store, id: Uuid, message: &str) -> bool {

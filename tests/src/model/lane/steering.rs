@@ -179,8 +179,11 @@ impl Crew<'_, '_> {
         }
         let end = trial.ended.map(|(end, _)| end);
         trial.progress.judge(trial.flow, observed, end);
+        let key = trial.key;
         trial.is_over = !trial.retry(lane, state).await;
-        if trial.is_over && !trial.is_fork {
+        // What stood in items or rounds may be laid down anew: nobody says its finish again.
+        self.said.retain(|said| said.finish.task.session != key);
+        if self.trials[at].is_over && !self.trials[at].is_fork {
             self.fork(at).await;
         }
     }

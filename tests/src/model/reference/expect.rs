@@ -313,6 +313,10 @@ pub fn overlay(
             let has_begun = there.has_begun;
             (node.state, node.reason) = (there.state, there.reason);
             (node.failures, node.crashes) = (there.failures, there.crashes);
+            if there.state != TaskState::Completed {
+                // Perhaps no attempt of it ever looked.
+                node.seen = None;
+            }
             match &mut node.inner {
                 Inner::Nothing => {}
                 Inner::Tasks { begun, tasks: level } => {
