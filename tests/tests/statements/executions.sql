@@ -50,7 +50,8 @@ execute expand (tenant(), session(9952), 1, 2000, 1000, 0, 64, 3);
 -- Half of a session's tasks run again.
 execute fork (tenant(), session(9930), session(30001), 'title', '{}', null, 'task', numbers(1, 50),
               same(0::smallint, 50), same(0, 50), same(false, 50), same(-1::bigint, 50), false, false,
-              false, '{}', 512::smallint, same(false, 50), same(false, 50), 16384::smallint);
+              false, '{}', 512::smallint, same(false, 50), same(false, 50), 16384::smallint,
+              same(0, 50));
 
 execute forget (worker(1), array[gen_random_uuid(), gen_random_uuid()]);
 
@@ -155,7 +156,7 @@ execute transition (tenants(10), sessions(9901, 9910), same(-1, 10), slots(10, 1
                     same(3, 100), same(1::smallint, 100), same(-1, 100), same(null::text, 100),
                     same(18::smallint, 100), same(null::text, 100), same(false, 100),
                     worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null, 10::smallint, 17::smallint,
-                    same((-1)::smallint, 100));
+                    same((-1)::smallint, 100), same(0, 100));
 
 execute undecided (500);
 
