@@ -259,8 +259,11 @@ impl Player {
     }
 
     /// Reports that attempts started so many milliseconds ago.
-    pub async fn note(&self, starts: &[(Fence, i32)]) {
-        notes::note_starts(&self.store.pool, self.id, starts).await.expect("a start note");
+    /// Reports starts of so many milliseconds ago.
+    pub async fn note(&self, starts: &[(Fence, u64)]) {
+        let starts: Vec<_> =
+            starts.iter().map(|(fence, ms)| (*fence, Duration::from_millis(*ms))).collect();
+        notes::note_starts(&self.store.pool, self.id, &starts).await.expect("a start note");
     }
 
     pub async fn renew(&self) -> bool {
@@ -301,7 +304,7 @@ pub fn released(fence: Fence) -> Move {
 fn ended(fence: Fence, to: TaskState, how: Ended) -> Move {
     let mut end = Move::new(fence.task, fence.attempt, TaskState::InProgress, to);
     end.ended = Some(how);
-    end.started_ms = Some(5);
+    end.started = Some(Duration::from_millis(5));
     end
 }
 

@@ -136,7 +136,7 @@ impl Finisher {
             _ => succeeded(held.fence),
         };
         // Nothing was executed: it began when it ended.
-        end.started_ms = Some(0);
+        end.started = Some(Duration::ZERO);
         end
     }
 }

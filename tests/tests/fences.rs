@@ -180,7 +180,7 @@ async fn an_outcome_of_a_cancelled_session_is_lost() {
     sessions::cancel(&stage.store, cancelled, None, None).await.unwrap();
 
     let before = stage.everything(cancelled).await;
-    let starts: Vec<(Fence, i32)> = held.iter().map(|held| (held.fence, 50)).collect();
+    let starts: Vec<(Fence, u64)> = held.iter().map(|held| (held.fence, 50)).collect();
     player.note(&starts).await;
     for end in ENDS {
         let of_cancelled = held.iter().find(|it| it.fence.task.session == cancelled).unwrap();
@@ -333,7 +333,7 @@ async fn a_start_is_reported_once_and_at_the_time_it_was() {
     assert_eq!(stage.everything(session).await, before);
 
     let mut end = succeeded(held.fence);
-    end.started_ms = Some(2_499);
+    end.started = Some(Duration::from_micros(2_499_250));
     assert!(player.ends(end).await);
     is_started().await;
     assert_eq!(stage.kinds(session, 1).await, [IN_PROGRESS, 18]);
@@ -348,7 +348,7 @@ async fn a_short_attempt_is_reported_by_its_finish() {
     let session = stage.submit(ONE).await;
     let player = stage.player("player").await;
     let mut end = succeeded(player.claim_one().await.fence);
-    end.started_ms = Some(7);
+    end.started = Some(Duration::from_millis(7));
     assert!(player.ends(end).await);
     let task = stage.task(session, 1).await;
     assert_eq!(task.finished_at.unwrap() - task.started_at.unwrap(), TimeDelta::milliseconds(7));

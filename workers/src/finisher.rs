@@ -246,6 +246,6 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
         }
     };
     m.locks = !end.info.version.plan.node(node).locks.is_empty();
-    m.started_ms = Some(life.held.started_ms(&fence).unwrap_or(0));
+    m.started = Some(life.held.started(&fence).unwrap_or_default());
     m
 }

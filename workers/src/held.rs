@@ -77,11 +77,10 @@ impl HeldAttempts {
         gone.into()
     }
 
-    /// How long ago the attempt started, in whole milliseconds, rounded down.
-    pub(crate) fn started_ms(&self, fence: &Fence) -> Option<i32> {
+    /// How long ago the attempt started.
+    pub(crate) fn started(&self, fence: &Fence) -> Option<Duration> {
         let running = self.lock();
-        let started = running.get(fence)?.started?;
-        Some(i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX))
+        Some(running.get(fence)?.started?.elapsed())
     }
 
     pub(crate) fn stop_reason(&self, fence: &Fence) -> Option<StopReason> {
@@ -122,7 +121,7 @@ impl HeldAttempts {
     }
 
     /// Every attempt that has started.
-    pub(crate) fn started(&self) -> Vec<Fence> {
+    pub(crate) fn all_started(&self) -> Vec<Fence> {
         self.lock()
             .iter()
             .filter(|(_, running)| running.started.is_some())
@@ -131,8 +130,8 @@ impl HeldAttempts {
     }
 
     /// Attempts that have run at least `age` and whose start was not reported, with the
-    /// milliseconds since; they count as reported from now on.
-    pub(crate) fn to_note(&self, age: Duration) -> Vec<(Fence, i32)> {
+    /// time since; they count as reported from now on.
+    pub(crate) fn to_note(&self, age: Duration) -> Vec<(Fence, Duration)> {
         self.lock()
             .iter_mut()
             .filter(|(_, running)| !running.noted)
@@ -140,7 +139,7 @@ impl HeldAttempts {
                 let elapsed = running.started?.elapsed();
                 (elapsed >= age).then(|| {
                     running.noted = true;
-                    (*fence, i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX))
+                    (*fence, elapsed)
                 })
             })
             .collect()

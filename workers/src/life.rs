@@ -212,7 +212,7 @@ impl Life {
 
     /// Asks every attempt to be handed back.
     pub(crate) fn release_all(&self) {
-        self.held.stop(&self.held.started(), StopReason::Release);
+        self.held.stop(&self.held.all_started(), StopReason::Release);
     }
 
     pub(crate) fn routes(&self) -> Vec<i32> {

@@ -24,7 +24,7 @@ pub(crate) async fn watch(life: Arc<Life>) {
             () = ended(&mut hints) => {}
             () = tokio::time::sleep(EVERY) => {}
         }
-        let fences = life.held.started();
+        let fences = life.held.all_started();
         if fences.is_empty() {
             continue;
         }

@@ -1,16 +1,23 @@
 //! Start notes: attempts that run longer than a moment are reported while they run.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::id::{Fence, SessionKey, WorkerId};
 
-/// Reports that attempts of one worker have started, each so many milliseconds ago. What is not
+/// As statements take it.
+pub(super) fn microseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Reports that attempts of one worker have started, each so long ago. What is not
 /// held any more, or was reported before, is passed over.
 pub async fn note_starts(
     db: &PgPool,
     worker: WorkerId,
-    starts: &[(Fence, i32)],
+    starts: &[(Fence, Duration)],
 ) -> sqlx::Result<()> {
     if starts.is_empty() {
         return Ok(());
@@ -27,7 +34,7 @@ pub async fn note_starts(
     let slots: Vec<i32> = starts.iter().map(|(fence, _)| slot(fence.task.session)).collect();
     let seqs: Vec<i32> = starts.iter().map(|(fence, _)| fence.task.seq).collect();
     let attempts: Vec<i32> = starts.iter().map(|(fence, _)| fence.attempt).collect();
-    let started: Vec<i32> = starts.iter().map(|(_, ms)| *ms).collect();
+    let started: Vec<i64> = starts.iter().map(|(_, ago)| microseconds(*ago)).collect();
     sqlx::query_file!(
         "src/store/sql/note_starts.sql",
         &tenants,

@@ -2,14 +2,19 @@
 //! workers' attempts and sweeps. It checks fences and moves rows; what to move where is decided by
 //! the caller.
 
+mod columns;
+
+use std::time::Duration;
+
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
+use self::columns::Columns;
 use super::{blobs, claim::Held, tickets};
 use crate::{
     event::EventKind,
-    id::{Fence, SessionKey, TaskKey, TenantId, WorkerId},
+    id::{Fence, SessionKey, TaskKey, WorkerId},
     outcome::Failure,
     plan::NodeIndex,
     task::{Reason, TaskState},
@@ -42,7 +47,7 @@ pub struct Move {
     /// How long the row waits in its new state.
     pub delay_ms: Option<i64>,
     /// How long ago the attempt started, by the worker's monotonic clock.
-    pub started_ms: Option<i32>,
+    pub started: Option<Duration>,
     pub ended: Option<Ended>,
     /// A group or item starts to wait for this many children.
     pub children: Option<i32>,
@@ -70,7 +75,7 @@ impl Move {
             output: None,
             error: None,
             delay_ms: None,
-            started_ms: None,
+            started: None,
             ended: None,
             children: None,
             bad: 0,
@@ -136,36 +141,6 @@ pub struct Moved {
     pub handed: Vec<Held>,
     /// The receipt written for them, if one was needed.
     pub receipt: Option<Uuid>,
-}
-
-/// The statement's parameters, as columns.
-#[derive(Default)]
-struct Columns {
-    tenants: Vec<Uuid>,
-    sessions: Vec<Uuid>,
-    retries: Vec<i32>,
-    slots: Vec<i32>,
-    seqs: Vec<i32>,
-    from: Vec<i16>,
-    attempts: Vec<i32>,
-    to: Vec<i16>,
-    reasons: Vec<i16>,
-    outputs: Vec<Option<String>>,
-    blobs: Vec<Option<Vec<u8>>>,
-    errors: Vec<Option<String>>,
-    delays: Vec<i64>,
-    started: Vec<i32>,
-    outcomes: Vec<i16>,
-    children: Vec<i32>,
-    bad: Vec<i32>,
-    opened: Vec<Option<String>>,
-    events: Vec<i16>,
-    bodies: Vec<Option<String>>,
-    quiet: Vec<bool>,
-    from_reasons: Vec<i16>,
-    receipted: Vec<bool>,
-    /// Outputs that are too large for their row; stored before the rows that name them.
-    bodies_of_blobs: Vec<(TenantId, blobs::Blob)>,
 }
 
 /// Moves rows, all in one transaction. `retries` gives, where the caller decided on what it read,
@@ -246,7 +221,7 @@ pub(super) async fn transition_in(
         &columns.blobs as _,
         &columns.errors as _,
         &columns.delays,
-        &columns.started,
+        &columns.started_us,
         &columns.outcomes,
         &columns.children,
         &columns.opened as _,
@@ -265,9 +240,16 @@ pub(super) async fn transition_in(
         &columns.from_reasons,
         &columns.bad,
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
-    let accepted = accepted(moves.len(), row.accepted.iter().chain(&row.again));
+    let mut accepted = accepted(moves.len(), row.accepted.iter());
+    if let Some(worker) = worker
+        && accepted.contains(&false)
+    {
+        for place in finished_before(conn, worker, moves, &accepted).await? {
+            accepted[place] = true;
+        }
+    }
     let at = |slot: i32| keys[usize::try_from(slot - 1).expect("slots count from 1")];
     let held = |n: usize| {
         let task = TaskKey { session: at(row.slots[n]), seq: row.seqs[n] };
@@ -290,6 +272,43 @@ pub(super) async fn transition_in(
     })
 }
 
+/// The positions of those that were not accepted because the same end was recorded before: a
+/// finish is said again where its answer was lost.
+async fn finished_before(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    moves: &[Move],
+    accepted: &[bool],
+) -> sqlx::Result<Vec<usize>> {
+    let open: Vec<(usize, &Move, Ended)> = moves
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !accepted[*place])
+        .filter_map(|(place, m)| Some((place, m, m.ended?)))
+        .collect();
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tenants: Vec<Uuid> = open.iter().map(|(_, m, _)| m.task.session.tenant.0).collect();
+    let sessions: Vec<Uuid> = open.iter().map(|(_, m, _)| m.task.session.id.0).collect();
+    let seqs: Vec<i32> = open.iter().map(|(_, m, _)| m.task.seq).collect();
+    let attempts: Vec<i32> = open.iter().map(|(_, m, _)| m.attempt).collect();
+    let outcomes: Vec<i16> = open.iter().map(|(.., ended)| *ended as i16).collect();
+    let nths = sqlx::query_file_scalar!(
+        "src/store/sql/finished_before.sql",
+        &tenants,
+        &sessions,
+        &seqs,
+        &attempts,
+        &outcomes,
+        worker.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let place = |nth: i64| usize::try_from(nth - 1).ok().and_then(|n| open.get(n));
+    Ok(nths.into_iter().filter_map(place).map(|(place, ..)| *place).collect())
+}
+
 /// Which positions, counted from 1, are named.
 fn accepted<'a>(count: usize, ords: impl Iterator<Item = &'a i32>) -> Vec<bool> {
     let mut accepted = vec![false; count];
@@ -307,70 +326,4 @@ fn distinct_sessions(moves: &[Move]) -> Vec<SessionKey> {
     keys.sort_unstable();
     keys.dedup();
     keys
-}
-
-impl Columns {
-    fn of(
-        moves: &[Move],
-        keys: &[SessionKey],
-        retries: &[(SessionKey, i32)],
-        receipted: &[SessionKey],
-    ) -> Self {
-        let mut columns = Self {
-            tenants: keys.iter().map(|key| key.tenant.0).collect(),
-            sessions: keys.iter().map(|key| key.id.0).collect(),
-            retries: keys
-                .iter()
-                .map(|key| retries.iter().find(|(k, _)| k == key).map_or(-1, |(_, retry)| *retry))
-                .collect(),
-            receipted: keys.iter().map(|key| receipted.contains(key)).collect(),
-            ..Self::default()
-        };
-        for m in moves {
-            let slot = keys.binary_search(&m.task.session).expect("every move's session is a key");
-            columns.push(m, i32::try_from(slot + 1).expect("a batch is small"));
-        }
-        columns
-    }
-
-    fn push(&mut self, m: &Move, slot: i32) {
-        let (output, blob) = match m.output.as_ref().map(blobs::place) {
-            None => (None, None),
-            Some(blobs::Place::Inline(text)) => (Some(text), None),
-            Some(blobs::Place::Outside(blob)) => {
-                let hash = blob.hash.clone();
-                self.bodies_of_blobs.push((m.task.session.tenant, blob));
-                (None, Some(hash))
-            }
-        };
-        self.slots.push(slot);
-        self.seqs.push(m.task.seq);
-        self.from.push(m.from.code());
-        self.attempts.push(m.attempt);
-        self.to.push(m.to.code());
-        self.reasons.push(m.reason.map_or(-1, Reason::code));
-        self.outputs.push(output);
-        self.blobs.push(blob);
-        self.errors.push(m.error.as_ref().map(to_text));
-        self.delays.push(m.delay_ms.unwrap_or(-1));
-        self.started.push(m.started_ms.unwrap_or(-1));
-        self.outcomes.push(m.ended.map_or(0, |ended| ended as i16));
-        self.children.push(m.children.unwrap_or(-1));
-        self.bad.push(m.bad);
-        self.opened.push((!m.opened.is_empty()).then(|| int_array(&m.opened)));
-        self.events.push(m.event.map_or(-1, EventKind::code));
-        self.bodies.push(m.body.as_ref().map(to_text));
-        self.quiet.push(m.quiet);
-        self.from_reasons.push(m.from_reason.map_or(-1, Reason::code));
-    }
-}
-
-fn to_text(value: &impl serde::Serialize) -> String {
-    blobs::to_jsonb_text(&serde_json::to_value(value).expect("a value of ours serialises"))
-}
-
-/// A Postgres array literal.
-fn int_array(numbers: &[i32]) -> String {
-    let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-    format!("{{{}}}", words.join(","))
 }

@@ -175,7 +175,7 @@ tasks:
     assert_eq!(state, SessionState::Failed);
     let rows = fleet.rows(key).await;
     assert_eq!(rows[0].error.as_ref().unwrap()["class"], "timeout");
-    assert!(rows.len() > 4 && rows.iter().all(|row| row.state.is_final()));
+    assert!(rows.iter().all(|row| row.state.is_final()));
     truth::check(fleet.db.pool()).await;
     fleet.stop().await;
 }

@@ -1,5 +1,5 @@
 -- Makes attempts that run longer visible before they end; short ones never pay for it.
--- $1 tenants, $2 sessions: distinct, ordered; $3 slot, $4 seq, $5 attempt, $6 started_ms; $7 worker
+-- $1 tenants, $2 sessions: distinct, ordered; $3 slot, $4 seq, $5 attempt, $6 started_us; $7 worker
 with locked as materialized (
     select k.slot, p.next_event, p.state
       from unnest($1::uuid[], $2::uuid[]) with ordinality as k (tenant_id, session_id, slot)
@@ -14,11 +14,11 @@ with locked as materialized (
       from locked
 ), input as materialized (
     select i.*, ($1::uuid[])[i.slot] as tenant_id, ($2::uuid[])[i.slot] as session_id
-      from unnest($3::int[], $4::int[], $5::int[], $6::int[])
-           with ordinality as i (slot, seq, attempt, started_ms, ord)
+      from unnest($3::int[], $4::int[], $5::int[], $6::bigint[])
+           with ordinality as i (slot, seq, attempt, started_us, ord)
 ), marked as (
     update tasks t
-       set noted = t.attempt, started_at = b.at - i.started_ms * interval '1 millisecond'
+       set noted = t.attempt, started_at = b.at - i.started_us * interval '1 microsecond'
       from book b cross join input i
      where b.n = cardinality($2::uuid[]) and b.alive[i.slot]
        and t.tenant_id = i.tenant_id and t.session_id = i.session_id and t.seq = i.seq

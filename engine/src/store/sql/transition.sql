@@ -6,7 +6,7 @@
 -- per row: $4 slot int[] (position of its session, from 1), $5 seq int[], $6 from smallint[],
 --   $7 attempt int[], $8 to smallint[], $9 reason smallint[] (-1 none), $10 output text[],
 --   $11 output_blob bytea[], $12 error text[], $13 delay_ms bigint[] (-1 none),
---   $14 started_ms int[] (how long ago the attempt started; -1: not said),
+--   $14 started_us bigint[] (how long ago the attempt started; -1: not said),
 --   $15 outcome smallint[] (0 none, 1 succeeded, 2 failed, 3 retried, 4 released, 5 crashed and
 --      retried, 6 crashed for good), $16 children int[] (-1: it does not start to wait for any),
 --   $17 opened text[] (int[] as text: rows that waited for the start of this group),
@@ -27,30 +27,22 @@ with locked as materialized (
        for no key update of p
 ), book as materialized (
     -- One row of arrays, indexed by slot: a join of two of these steps has no statistics and
-    -- would become a quadratic nested loop. clock() is read after the locks.
+    -- would become a quadratic nested loop. The rows come in the order of the slots. clock() is
+    -- read after the locks.
     select count(*) as n, clock() as at,
-           array_agg(next_event + (state = 1)::int order by slot) as base,
-           array_agg(state = 1 order by slot)                   as fresh,
-           array_agg(alive order by slot)                       as alive,
-           array_agg(state in (1, 2, 4) and sweep = 0 order by slot) as admitted,
-           array_agg(state = 3 order by slot)                   as paused,
-           array_agg(state in (1, 2, 4) and not closing order by slot) as ending,
-           array_agg(open order by slot)                        as open,
-           array_agg(bad order by slot)                         as bad,
-           array_agg(allowed order by slot)                     as allowed,
+           array_agg(next_event + (state = 1)::int)              as base,
+           array_agg(state = 1)                                  as fresh,
+           array_agg(alive)                                      as alive,
+           array_agg(state in (1, 2, 4) and sweep = 0)           as admitted,
+           array_agg(state = 3)                                  as paused,
+           array_agg(state in (1, 2, 4) and not closing)         as ending,
+           array_agg(open)                                       as open,
+           array_agg(bad)                                        as bad,
+           array_agg(allowed)                                    as allowed,
            not $22 or exists (select from workers w
                                where w.id = $21 and w.ended_at is null
-                                 and w.lease_until > clock())   as leased
+                                 and w.lease_until > clock())    as leased
       from locked
-), input as materialized (
-    select i.*, ($1::uuid[])[i.slot] as tenant_id, ($2::uuid[])[i.slot] as session_id
-      from unnest($4::int[], $5::int[], $6::smallint[], $7::int[], $8::smallint[], $9::smallint[],
-                  $10::text[], $11::bytea[], $12::text[], $13::bigint[], $14::int[],
-                  $15::smallint[], $16::int[], $17::text[], $18::smallint[], $19::text[],
-                  $20::bool[], $30::smallint[], $31::int[])
-           with ordinality as i (slot, seq, from_state, attempt, to_state, reason, output,
-                                 output_blob, error, delay_ms, started_ms, outcome, children,
-                                 opened, event, body, quiet, from_reason, bad, ord)
 ), done as (
     -- The fence. What it does not hold for changes nothing and is answered as lost.
     update tasks t
@@ -77,8 +69,8 @@ with locked as materialized (
                                then least(t.rank, b.at + priority_offset(t.priority)
                                                   - interval '5 minutes')
                                else b.at + priority_offset(t.priority) end,
-           started_at   = case when i.started_ms >= 0 and t.noted < t.attempt
-                               then b.at - i.started_ms * interval '1 millisecond'
+           started_at   = case when i.started_us >= 0 and t.noted < t.attempt
+                               then b.at - i.started_us * interval '1 microsecond'
                                when i.to_state = 4 and i.reason = $29::smallint then t.started_at
                                when i.from_state = 0 and i.to_state = 4 then b.at
                                when i.from_state = 4 and i.to_state = 4
@@ -88,84 +80,77 @@ with locked as materialized (
            last_attempt = case when i.outcome > 0 then t.attempt else t.last_attempt end,
            last_worker  = case when i.outcome > 0 then t.worker else t.last_worker end,
            last_outcome = case when i.outcome > 0 then i.outcome else t.last_outcome end
-      from book b cross join input i
+      from book b
+     cross join unnest($4::int[], $5::int[], $6::smallint[], $7::int[], $8::smallint[],
+                       $9::smallint[], $10::text[], $11::bytea[], $12::text[], $13::bigint[],
+                       $14::bigint[], $15::smallint[], $16::int[], $17::text[], $18::smallint[],
+                       $19::text[], $20::bool[], $30::smallint[], $31::int[])
+           with ordinality as i (slot, seq, from_state, attempt, to_state, reason, output,
+                                 output_blob, error, delay_ms, started_us, outcome, children,
+                                 opened, event, body, quiet, from_reason, bad, ord)
      where b.leased and b.n = cardinality($2::uuid[]) and b.alive[i.slot]
-       and t.tenant_id = i.tenant_id and t.session_id = i.session_id and t.seq = i.seq
+       and t.tenant_id = ($1::uuid[])[i.slot] and t.session_id = ($2::uuid[])[i.slot]
+       and t.seq = i.seq
        and t.state = i.from_state and t.attempt = i.attempt
        and (i.from_reason < 0 or t.reason = i.from_reason)
        and (i.from_state <> 3 or $21::uuid is null or t.worker = $21)
     returning i.slot, t.seq, t.attempt, t.state, t.reason, t.flags, t.parent, t.dependents,
-              t.started_at, i.ord::int as ord, i.event, i.body, i.quiet, i.opened,
-              i.started_ms >= 0 and t.noted < t.attempt as unnoted,
+              t.started_at, i.ord::int as ord, i.event, i.body, i.opened, i.quiet,
+              i.started_us >= 0 and t.noted < t.attempt as unnoted,
               -- What did not begin again after a retry has nothing to do with its earlier attempts.
-              case when i.from_state > 1 then nullif(t.attempt, 0) end as told
-), ranked as materialized (
-    -- upto: how many events its session has in this batch up to and including this task.
-    select d.*,
-           sum(d.unnoted::int + (d.event >= 0)::int) over (partition by d.slot order by d.ord)::int
-               as upto
-      from done d
+              case when i.from_state > 1 then nullif(t.attempt, 0) end as told_attempt,
+              b.at, b.base[i.slot] as base, b.fresh[i.slot] as fresh, b.ending[i.slot] as ending,
+              b.open[i.slot] as open, b.bad[i.slot] as bad, b.allowed[i.slot] as allowed
 ), hits as (
-    -- What waited for these tasks: dependents, the enclosing group or item, and the first tasks
-    -- of a group that started. Siblings are never counted.
-    select u.slot, u.seq, sum(u.dep)::int as dep, sum(u.good) as good, sum(u.bad)::int as bad,
-           sum(u.kid)::int as kid, sum(u.kid_bad)::int as kid_bad,
-           row_number() over (partition by sum(u.dep) > 0 order by u.slot, u.seq) as place
-      from (select d.slot, w.seq, 1 as dep,
-                   (d.state = 6 or (d.state = 7 and d.flags & 16 <> 0))::int as good,
-                   ((d.state = 7 and d.flags & 16 = 0) or d.state = 8
-                     or (d.state = 9 and d.reason = 4))::int as bad,
-                   0 as kid, 0 as kid_bad
-              from done d cross join lateral unnest(d.dependents) as w (seq)
-             where d.state >= 6 and not d.quiet
-             union all
-            select d.slot, d.parent, 0, 0, 0, 1,
-                   ((d.state = 7 and d.flags & 16 = 0) or d.state = 8)::int
+    -- What waited for these tasks: dependents, the enclosing group or item (it comes last), and the
+    -- first tasks of a group that started. Siblings are never counted.
+    select u.slot, u.seq, (count(*) filter (where not u.is_kid))::int as dep,
+           count(*) filter (where not u.is_kid and u.good)           as good,
+           (count(*) filter (where not u.is_kid and u.bad))::int     as bad,
+           (count(*) filter (where u.is_kid))::int                   as kid,
+           (count(*) filter (where u.is_kid and u.failed))::int      as kid_bad,
+           row_number() over (partition by bool_and(u.is_kid) order by u.slot, u.seq) as place
+      from (select d.slot, w.seq,
+                   d.state >= 6 and w.n > coalesce(cardinality(d.dependents), 0) as is_kid,
+                   d.state in (4, 6) or (d.state = 7 and d.flags & 16 <> 0)      as good,
+                   (d.state = 7 and d.flags & 16 = 0) or d.state = 8
+                     or (d.state = 9 and d.reason = 4)                           as bad,
+                   (d.state = 7 and d.flags & 16 = 0) or d.state = 8             as failed
               from done d
-             where d.state >= 6 and not d.quiet and d.parent is not null
-             union all
-            select d.slot, w.seq, 1, 1, 0, 0, 0
-              from done d cross join lateral unnest(d.opened::int[]) as w (seq)) u
+             cross join lateral unnest(case when d.state < 6 then d.opened::int[]
+                                            when not d.quiet then d.dependents || d.parent end)
+                   with ordinality as w (seq, n)
+             where w.seq is not null) u
      group by u.slot, u.seq
 ), freed as (
     update tasks t
-       set blockers  = t.blockers - case when counts_needs(t.state, t.was) then h.dep else h.kid end,
-           bad       = t.bad + case when counts_needs(t.state, t.was) then h.bad else h.kid_bad end,
-           undecided = t.undecided or disposition(t.state, t.undecided, t.flags,
-                           t.blockers - case when t.state = 0 then h.dep else h.kid end,
-                           t.bad + case when t.state = 0 then h.bad else h.kid_bad end, h.good) = 2,
-           -- What somebody paused goes on from where it would stand by then.
-           was       = case when t.state = 5 and t.was = 0
-                            then disposition(0::smallint, false, t.flags, t.blockers - h.dep,
-                                             t.bad + h.bad, h.good) else t.was end,
-           state     = case when disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
-                                             t.bad + h.bad, h.good) <> 1 then t.state
-                            when b.paused[h.slot] then 5
-                            when h.place <= $25::int and b.admitted[h.slot]
-                                 and t.route = any($24::int[]) then 3 else 1 end,
-           queued    = disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
-                                   t.bad + h.bad, h.good) = 1
-                       and not b.paused[h.slot]
-                       and not (h.place <= $25::int and b.admitted[h.slot]
-                                and t.route = any($24::int[])),
-           reason    = case when b.paused[h.slot]
-                                 and disposition(t.state, t.undecided, t.flags,
-                                                 t.blockers - h.dep, t.bad + h.bad, h.good) = 1
-                            then $28::smallint else t.reason end,
-           attempt   = t.attempt + (disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
-                                                t.bad + h.bad, h.good) = 1
-                       and h.place <= $25::int and b.admitted[h.slot]
-                       and t.route = any($24::int[]))::int,
-           worker    = case when disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
-                                             t.bad + h.bad, h.good) = 1
-                                 and h.place <= $25::int and b.admitted[h.slot]
-                                 and t.route = any($24::int[]) then $21::uuid else t.worker end,
-           ready_at  = case when disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
-                                             t.bad + h.bad, h.good) = 1 then b.at
-                            else t.ready_at end,
-           rank      = case when disposition(t.state, t.undecided, t.flags, t.blockers - h.dep,
-                                             t.bad + h.bad, h.good) = 1
-                            then b.at + priority_offset(t.priority) else t.rank end
+       -- What is due is computed once a row: `offset 0` keeps the planner from copying it into
+       -- every column.
+       set (blockers, bad, undecided, was, state, queued, reason, attempt, worker, ready_at,
+            rank) = (
+           select x.blockers, x.bad, t.undecided or x.due = 2,
+                  -- What somebody paused goes on from where it would stand by then.
+                  case when t.state = 5 and t.was = 0
+                       then disposition(0::smallint, false, t.flags, x.blockers, x.bad, h.good)
+                       else t.was end,
+                  case when x.due <> 1 then t.state when x.paused then 5 when x.taken then 3
+                       else 1 end,
+                  x.due = 1 and not x.paused and not x.taken,
+                  case when x.due = 1 and x.paused then $28::smallint else t.reason end,
+                  t.attempt + (x.due = 1 and x.taken)::int,
+                  case when x.due = 1 and x.taken then $21::uuid else t.worker end,
+                  case when x.due = 1 then b.at else t.ready_at end,
+                  case when x.due = 1 then b.at + priority_offset(t.priority) else t.rank end
+             from (select n.blockers, n.bad, b.paused[h.slot] as paused,
+                          h.place <= $25::int and b.admitted[h.slot]
+                              and t.route = any($24::int[]) as taken,
+                          disposition(t.state, t.undecided, t.flags, n.blockers, n.bad, h.good)
+                              as due
+                     from (select t.blockers - case when counts_needs(t.state, t.was) then h.dep
+                                                    else h.kid end as blockers,
+                                  t.bad + case when counts_needs(t.state, t.was) then h.bad
+                                               else h.kid_bad end as bad offset 0) n
+                   offset 0) x)
       from book b cross join hits h
      where t.tenant_id = ($1::uuid[])[h.slot] and t.session_id = ($2::uuid[])[h.slot]
        and t.seq = h.seq
@@ -173,18 +158,42 @@ with locked as materialized (
             or (h.kid > 0 and counts_children(t.state, t.reason, t.was, t.was_reason)))
     returning h.slot, t.seq, t.node, t.attempt, t.failures, t.crashes, t.state, t.undecided
 ), tally as (
-    select r.slot, max(r.upto) as made, min(r.started_at) as started_at,
-           (count(*) filter (where r.state >= 6 and r.parent is null))::int as roots,
-           (count(*) filter (where r.state = 6 and r.flags & 1 <> 0))::int as completed,
-           (count(*) filter (where r.state = 7 and r.flags & 1 <> 0))::int as failed,
-           (count(*) filter (where r.state = 8 and r.flags & 1 <> 0))::int as cancelled,
-           (count(*) filter (where r.state = 9 and r.flags & 1 <> 0))::int as skipped,
-           (count(*) filter (where (r.state = 7 and r.flags & 32 = 0)
-                                or (r.state = 8 and r.flags & 256 = 0)))::int as bad,
-           (count(*) filter (where (r.state = 7 and r.flags & 32 <> 0)
-                                or (r.state = 8 and r.flags & 256 <> 0)))::int as allowed
-      from ranked r
-     group by r.slot
+    -- Of each session: the counts, and its events in the order of the moves, where the start of an
+    -- attempt comes before what became of it.
+    select n.*, n.open = n.roots and n.ending as ended, n.open = n.roots and not n.ending as closing
+      from (select e.slot, min(e.at) as at, min(e.started_at) as started_at, min(e.base) as base,
+                   bool_and(e.fresh) as fresh, bool_and(e.ending) as ending, min(e.open) as open,
+                   min(e.bad) as bad_before, min(e.allowed) as allowed_before,
+                   (count(*) filter (where e.nth = 1 and e.state >= 6 and e.parent is null))::int
+                       as roots,
+                   (count(*) filter (where e.counts and e.state = 6))::int as completed,
+                   (count(*) filter (where e.counts and e.state = 7))::int as failed,
+                   (count(*) filter (where e.counts and e.state = 8))::int as cancelled,
+                   (count(*) filter (where e.counts and e.state = 9))::int as skipped,
+                   (count(*) filter (where e.nth = 1
+                                       and ((e.state = 7 and e.flags & 32 = 0)
+                                         or (e.state = 8 and e.flags & 256 = 0))))::int as bad,
+                   (count(*) filter (where e.nth = 1
+                                       and ((e.state = 7 and e.flags & 32 <> 0)
+                                         or (e.state = 8 and e.flags & 256 <> 0))))::int as allowed,
+                   (count(*) filter (where e.told))::int as made,
+                   count(e.body) > 0 as has_bodies,
+                   coalesce(array_agg(e.kind) filter (where e.told), '{}') as kinds,
+                   coalesce(array_agg(e.seq) filter (where e.told), '{}') as tasks,
+                   coalesce(array_agg(e.try) filter (where e.told), '{}') as attempts,
+                   coalesce(array_agg(e.moment) filter (where e.told), '{}') as ats,
+                   coalesce(array_agg(e.body) filter (where e.told), '{}') as bodies
+              from (select d.slot, d.seq, d.state, d.flags, d.parent, d.at, d.started_at, d.base,
+                           d.fresh, d.ending, d.open, d.bad, d.allowed, k.nth,
+                           k.nth = 1 and d.flags & 1 <> 0 as counts,
+                           case k.nth when 0 then d.unnoted else d.event >= 0 end as told,
+                           case k.nth when 0 then 15::smallint else d.event end as kind,
+                           case k.nth when 0 then d.attempt else d.told_attempt end as try,
+                           case k.nth when 0 then d.started_at else d.at end as moment,
+                           case when k.nth = 1 and d.event >= 0 then d.body::jsonb end as body
+                      from done d cross join generate_series(0, 1) as k (nth)
+                     order by d.slot, d.ord, k.nth) e
+             group by e.slot) n
 ), counted as (
     update session_progress p
        set open        = p.open - n.roots,
@@ -194,89 +203,72 @@ with locked as materialized (
            skipped     = p.skipped + n.skipped,
            bad         = p.bad + n.bad,
            allowed     = p.allowed + n.allowed,
-           next_event  = b.base[n.slot] + n.made + (b.ending[n.slot] and p.open = n.roots)::int,
-           state       = case when b.ending[n.slot] and p.open = n.roots
+           next_event  = n.base + n.made + n.ended::int,
+           state       = case when n.ended
                               then case when p.bad + n.bad > 0 then 7
                                         when p.allowed + n.allowed > 0 then 6 else 5 end
                               when p.state = 1 then 2 else p.state end,
-           undecided   = p.undecided or (p.state < 5 and p.open = n.roots
-                                         and not b.ending[n.slot]),
+           undecided   = p.undecided or (p.state < 5 and n.closing),
            sweep       = case when p.sweep = 0 and p.fail_fast and n.bad > 0 then 1 else p.sweep end,
-           started_at  = coalesce(p.started_at, least(n.started_at, b.at)),
-           timed       = p.timed and not (b.ending[n.slot] and p.open = n.roots),
+           started_at  = coalesce(p.started_at, least(n.started_at, n.at)),
+           timed       = p.timed and not (n.ended),
            deadline_at = case when p.timed and p.started_at is null
-                              then b.at + p.timeout_ms * interval '1 millisecond'
+                              then n.at + p.timeout_ms * interval '1 millisecond'
                               else p.deadline_at end,
-           finished_at = case when b.ending[n.slot] and p.open = n.roots then b.at
+           finished_at = case when n.ended then n.at
                               else p.finished_at end
-      from book b cross join tally n
+      from tally n
      where p.tenant_id = ($1::uuid[])[n.slot] and p.session_id = ($2::uuid[])[n.slot]
 ), logged as (
-    -- Numbered from the locked row: gap-free, in the transition's own transaction.
+    -- Numbered from the locked row: gap-free, in the transition's own transaction. The session's
+    -- own start comes first and its end last.
     insert into events (tenant_id, session_id, first_seq, last_seq, at, kinds, tasks, attempts,
                         ats, bodies, actor)
-    select ($1::uuid[])[e.slot], ($2::uuid[])[e.slot], min(e.number), max(e.number), max(e.at),
-           array_agg(e.kind order by e.number), array_agg(e.task order by e.number),
-           array_agg(e.attempt order by e.number), array_agg(e.at order by e.number),
-           case when count(e.body) > 0 then array_agg(e.body::jsonb order by e.number) end, $27
-      from (select n.slot, b.base[n.slot] - 1 as number, least(n.started_at, b.at) as at,
-                   2::smallint as kind, null::int as task, null::int as attempt, null::text as body
-              from tally n cross join book b
-             where b.fresh[n.slot]
-             union all
-            select r.slot, b.base[r.slot] + r.upto - 1 - (r.event >= 0)::int, r.started_at, 15::smallint,
-                   r.seq, r.attempt, null
-              from ranked r cross join book b
-             where r.unnoted
-             union all
-            select r.slot, b.base[r.slot] + r.upto - 1, b.at, r.event, r.seq,
-                   r.told, r.body
-              from ranked r cross join book b
-             where r.event >= 0
-             union all
-            select n.slot, b.base[n.slot] + n.made, b.at,
-                   (case when b.bad[n.slot] + n.bad > 0 then 7
-                         when b.allowed[n.slot] + n.allowed > 0 then 6 else 5 end)::smallint,
-                   null, null, null
-              from tally n cross join book b
-             where b.ending[n.slot] and b.open[n.slot] = n.roots) e
-     group by e.slot
+    select ($1::uuid[])[n.slot], ($2::uuid[])[n.slot],
+           n.base - n.fresh::int, n.base + n.made + n.ended::int - 1, n.at,
+           array_fill(2::smallint, array[n.fresh::int]) || n.kinds
+               || array_fill((case when n.bad_before + n.bad > 0 then 7
+                                   when n.allowed_before + n.allowed > 0 then 6
+                                   else 5 end)::smallint, array[n.ended::int]),
+           array_fill(null::int, array[n.fresh::int]) || n.tasks
+               || array_fill(null::int, array[n.ended::int]),
+           array_fill(null::int, array[n.fresh::int]) || n.attempts
+               || array_fill(null::int, array[n.ended::int]),
+           array_fill(least(n.started_at, n.at), array[n.fresh::int]) || n.ats
+               || array_fill(n.at, array[n.ended::int]),
+           case when n.has_bodies
+                then array_fill(null::jsonb, array[n.fresh::int]) || n.bodies
+                         || array_fill(null::jsonb, array[n.ended::int]) end,
+           $27
+      from tally n
+     where n.fresh or n.made > 0 or n.ended
 ), receipt as (
     -- One receipt covers all that is handed over of a session, so a chain writes it once.
     insert into receipts (worker_id, at, tenants, sessions)
     select $21::uuid, clock(), array_agg(($1::uuid[])[f.slot]), array_agg(($2::uuid[])[f.slot])
-      from (select distinct slot from freed where state = 3) f
-     where not ($26::bool[])[f.slot]
+      from (select distinct slot from freed where state = 3 and not ($26::bool[])[slot]) f
     having count(*) > 0
     returning id
-), unmoved as materialized (
-    -- The newest rows, whatever the snapshot: what is said here may have been recorded while this
-    -- statement waited.
-    select i.ord::int as ord, i.attempt, i.outcome, t.last_attempt, t.last_worker, t.last_outcome
-      from input i
-      join tasks t on t.tenant_id = i.tenant_id and t.session_id = i.session_id and t.seq = i.seq
-     where i.outcome > 0 and (select count(*) from done) < cardinality($5::int[])
-       for no key update of t
-), again as (
-    -- A finish that was recorded before, and is said again because its answer was lost.
-    select ord from unmoved
-     where last_attempt = attempt and last_worker = $21 and last_outcome = outcome
 )
-select (select leased from book)                                            as "leased!",
-       (select coalesce(array_agg(ord), '{}') from done)                    as "accepted!",
-       (select coalesce(array_agg(ord), '{}') from again)                   as "again!",
-       (select count(*)::int from freed where state = 1)                    as "ready!",
-       (select count(*)::int from freed where undecided)                    as "undecided!",
-       (select coalesce(array_agg(n.slot), '{}') from tally n cross join book b
-         where b.open[n.slot] = n.roots and not b.ending[n.slot])           as "closing!",
-       (select coalesce(array_agg(ord), '{}') from done
-         where state >= 6 and flags & 2048 <> 0)                            as "unlocked!",
-       (select id from receipt)                                             as "receipt?",
-       h.slots as "slots!", h.seqs as "seqs!", h.nodes as "nodes!", h.attempts as "attempts!",
-       h.failures as "failures!", h.crashes as "crashes!"
-  from (select coalesce(array_agg(slot), '{}') as slots, coalesce(array_agg(seq), '{}') as seqs,
-               coalesce(array_agg(node), '{}') as nodes,
-               coalesce(array_agg(attempt), '{}') as attempts,
-               coalesce(array_agg(failures), '{}') as failures,
-               coalesce(array_agg(crashes), '{}') as crashes
-          from freed where state = 3) h
+select b.leased as "leased!", d.accepted as "accepted!", d.unlocked as "unlocked!",
+       f.ready as "ready!", f.undecided as "undecided!", n.closing as "closing!",
+       (select id from receipt) as "receipt?",
+       f.slots as "slots!", f.seqs as "seqs!", f.nodes as "nodes!", f.attempts as "attempts!",
+       f.failures as "failures!", f.crashes as "crashes!"
+  from book b
+ cross join (select coalesce(array_agg(ord), '{}') as accepted,
+                    coalesce(array_agg(ord) filter (where state >= 6 and flags & 2048 <> 0), '{}')
+                        as unlocked
+               from done) d
+ cross join (select coalesce(array_agg(slot) filter (where closing), '{}')
+                        as closing
+               from tally) n
+ cross join (select (count(*) filter (where state = 1))::int as ready,
+                    (count(*) filter (where undecided))::int as undecided,
+                    coalesce(array_agg(slot) filter (where state = 3), '{}') as slots,
+                    coalesce(array_agg(seq) filter (where state = 3), '{}') as seqs,
+                    coalesce(array_agg(node) filter (where state = 3), '{}') as nodes,
+                    coalesce(array_agg(attempt) filter (where state = 3), '{}') as attempts,
+                    coalesce(array_agg(failures) filter (where state = 3), '{}') as failures,
+                    coalesce(array_agg(crashes) filter (where state = 3), '{}') as crashes
+               from freed) f

@@ -1,6 +1,8 @@
 //! What the hands do next, and what is learned from what they did. The checks that need no
 //! reference model stand here: what was cut off is given to nobody and accepted from nobody.
 
+use std::time::Duration;
+
 use jobshop_engine::{
     event::EventKind,
     id::WorkerId,
@@ -34,7 +36,9 @@ impl Crew<'_, '_> {
             0 => Deed::Nothing,
             1 => {
                 let unnoted = self.hands[at].held.iter().filter(|a| !a.is_noted);
-                Deed::Note(unnoted.take(2).map(|a| (a.held.fence, 1)).collect())
+                Deed::Note(
+                    unnoted.take(2).map(|a| (a.held.fence, Duration::from_millis(1))).collect(),
+                )
             }
             2..=5 if held < 12 => Deed::Claim(self.random.random_range(1..=12)),
             _ if held > 0 => {
@@ -76,7 +80,11 @@ impl Crew<'_, '_> {
         for Attempt { held: Held { fence, .. }, .. } in &lost {
             self.last_ended.insert(fence.task, fence.attempt);
         }
-        let crashing = lost.iter().filter(|a| a.is_to_crash()).map(|a| (a.held.fence, 0)).collect();
+        let crashing = lost
+            .iter()
+            .filter(|a| a.is_to_crash())
+            .map(|a| (a.held.fence, Duration::ZERO))
+            .collect();
         Deed::Die(Finish { attempts: noted, ..Finish::default() }, crashing)
     }
 

@@ -1,7 +1,7 @@
 //! A hand does what a worker does with the store: claims, notes starts, finishes, dies. Besides, it
 //! says finishes again and makes false ones up.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jobshop_engine::{
     attempt::{self, Identity},
@@ -58,10 +58,10 @@ pub(super) enum Deed {
     Claim(i32),
     /// Forgets its receipts: it holds nothing.
     Forget,
-    Note(Vec<(Fence, i32)>),
+    Note(Vec<(Fence, Duration)>),
     Finish(Finish),
     /// Finishes first what it must not lose, reports the starts of what is to crash, and is gone.
-    Die(Finish, Vec<(Fence, i32)>),
+    Die(Finish, Vec<(Fence, Duration)>),
 }
 
 #[derive(Default)]
@@ -146,7 +146,7 @@ impl Hand {
         }
     }
 
-    async fn note(&self, lane: &Lane, starts: &[(Fence, i32)]) {
+    async fn note(&self, lane: &Lane, starts: &[(Fence, Duration)]) {
         notes::note_starts(&lane.finishes, self.id, starts).await.expect("starts are noted");
     }
 
@@ -253,7 +253,7 @@ async fn to_move(lane: &Lane, attempt: &Attempt, failure: Option<Failure>, chanc
     };
     end.body = failure.as_ref().map(|it| json!({ "class": it.class, "message": it.message }));
     end.error = failure;
-    end.started_ms = Some(0);
+    end.started = Some(Duration::ZERO);
     end
 }
 
