@@ -11,6 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::live::shared_feed::SharedFeeds;
+
 /// A server to be started with [`crate::serve`].
 #[derive(Debug, Clone)]
 pub struct App {
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     views: Views,
     pub(crate) access: Arc<Access>,
     pub(crate) slow_reader_after: Duration,
+    /// What is followed by sockets.
+    pub(crate) feeds: SharedFeeds,
     /// The server is stopping: streams end.
     pub(crate) stop: CancellationToken,
 }
@@ -95,6 +99,7 @@ impl Shared {
             store: app.store,
             access: Arc::new(Access { token, owner, origins }),
             slow_reader_after: app.slow_reader_after,
+            feeds: SharedFeeds::default(),
             stop,
         }
     }

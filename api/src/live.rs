@@ -1,14 +1,17 @@
 //! The live events of one session: every event once and in order, from the number the client asks
-//! for, until the session has ended. Events are read from the database as fast as the client takes
-//! them and never gathered, so a slow client costs no memory; one that takes nothing for a while is
-//! dropped with the number it can resume from.
+//! for, until the session has ended. New events are read once for all who follow the session; a
+//! client that is further behind is sent what the database has, as fast as it takes it. Nothing is
+//! gathered for a slow client; one that takes nothing for a while is dropped with the number it can
+//! resume from.
+
+pub(crate) mod shared_feed;
 
 use std::time::Duration;
 
 use axum::{
     extract::{
         WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, header},
     response::Response,
@@ -17,13 +20,10 @@ use futures::{
     SinkExt as _, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
-use jobshop_engine::{
-    id::SessionKey,
-    store::{Hint, view::ReadError},
-};
+use jobshop_engine::{id::SessionKey, store::view::ReadError};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::{sync::broadcast::Receiver, time::timeout};
+use tokio::time::timeout;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -33,12 +33,10 @@ use crate::{
     error::{ApiError, Problem},
     extract::{Path, Query, after_event},
 };
+use shared_feed::{FeedEnd, SharedFeed, Taken};
 
-/// Without a hint the database is asked this often.
-const POLL_EVERY: Duration = Duration::from_secs(1);
-/// How long after a hint the database is asked: one answer then holds what came meanwhile.
-const GATHER: Duration = Duration::from_millis(5);
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// Events that a client that is behind is sent at once.
 const EVENTS_AT_ONCE: i64 = 500;
 /// How long a client that is dropped has for reading why.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -124,12 +122,10 @@ impl Feed {
 
     async fn run(mut self, socket: WebSocket) {
         let (mut sender, receiver) = socket.split();
-        // Subscribed before the first look, so that nothing falls between.
-        let hints = self.caller.store.hints.subscribe_events();
         let stop = self.caller.shared.stop.clone();
         let caller = self.caller.clone();
         let end = tokio::select! {
-            end = self.send_all(&mut sender, hints) => end,
+            end = self.send_all(&mut sender) => end,
             () = read_until_closed(receiver) => End::Gone,
             () = stop.cancelled() => End::Stopping,
             () = caller.revoked() => End::Revoked,
@@ -150,31 +146,35 @@ impl Feed {
         let _ = timeout(CLOSE_WITHIN, sender.send(Message::Close(Some(close)))).await;
     }
 
-    async fn send_all(&mut self, sender: &mut Sender, mut hints: Receiver<Hint>) -> End {
+    async fn send_all(&mut self, sender: &mut Sender) -> End {
+        let Caller { shared, store, views, .. } = self.caller.clone();
+        let feed = match shared.feeds.follow(&views, &store.hints, self.session).await {
+            Ok(feed) => feed,
+            Err(error) => return failed(&error),
+        };
+        let mut head = feed.head();
         let mut pings = tokio::time::interval(PING_EVERY);
         pings.reset();
         loop {
-            // Asked before the events are read: what is over then writes no more of them.
-            let is_over = match self.caller.views.is_over(self.session).await {
-                Ok(is_over) => is_over,
-                Err(error) => return failed(&error),
-            };
-            let sent = match self.send_page(sender).await {
+            // Read before the events: what is over then has no more of them.
+            let seen = *head.borrow_and_update();
+            let sent = match self.send_some(sender, &feed).await {
                 Ok(sent) => sent,
                 Err(end) => return end,
             };
             if sent > 0 {
                 continue;
             }
-            if is_over {
-                return End::Complete;
+            match seen.end {
+                Some(FeedEnd::Complete) => return End::Complete,
+                Some(FeedEnd::Failed) => return End::Failed,
+                None => {}
             }
             tokio::select! {
-                () = hinted(&mut hints, self.session) => tokio::time::sleep(GATHER).await,
-                () = tokio::time::sleep(POLL_EVERY) => {}
+                _ = head.changed() => {}
                 _ = pings.tick() => {
                     let ping = sender.send(Message::Ping(Vec::new().into()));
-                    if let Err(end) = handed(&timeout(self.caller.shared.slow_reader_after, ping).await) {
+                    if let Err(end) = handed(&timeout(shared.slow_reader_after, ping).await) {
                         return end;
                     }
                 }
@@ -183,20 +183,27 @@ impl Feed {
     }
 
     /// Sends the next events and returns how many there were.
-    async fn send_page(&mut self, sender: &mut Sender) -> Result<usize, End> {
-        let page = self.caller.views.events(self.session, self.after, Some(EVENTS_AT_ONCE)).await;
-        let events = page.map_err(|error| failed(&error))?.items;
-        let sent = events.len();
-        for event in events {
-            let text = serde_json::to_string(&event).map_err(|_| End::Failed)?;
-            let handing = sender.feed(Message::Text(text.into()));
+    async fn send_some(&mut self, sender: &mut Sender, feed: &SharedFeed) -> Result<usize, End> {
+        let texts = match feed.take(self.after) {
+            Taken::Texts(texts) => texts,
+            Taken::TooOld => self.read_page().await?,
+        };
+        for text in &texts {
+            let handing = sender.feed(Message::Text(text.clone()));
             handed(&timeout(self.caller.shared.slow_reader_after, handing).await)?;
-            self.after = event.seq;
+            self.after += 1;
         }
-        if sent > 0 {
+        if !texts.is_empty() {
             handed(&timeout(self.caller.shared.slow_reader_after, sender.flush()).await)?;
         }
-        Ok(sent)
+        Ok(texts.len())
+    }
+
+    async fn read_page(&self) -> Result<Vec<Utf8Bytes>, End> {
+        let page = self.caller.views.events(self.session, self.after, Some(EVENTS_AT_ONCE)).await;
+        let events = page.map_err(|error| failed(&error))?.items;
+        let texts = events.iter().map(|event| Ok(serde_json::to_string(event)?.into()));
+        texts.collect::<Result<_, serde_json::Error>>().map_err(|_| End::Failed)
     }
 }
 
@@ -212,19 +219,6 @@ fn handed<E, T>(result: &Result<Result<(), E>, T>) -> Result<(), End> {
 fn failed(error: &ReadError) -> End {
     tracing::warn!(%error, "a live feed ended");
     End::Failed
-}
-
-/// Returns when the session may have new events.
-async fn hinted(hints: &mut Receiver<Hint>, session: SessionKey) {
-    use tokio::sync::broadcast::error::RecvError;
-    loop {
-        match hints.recv().await {
-            Ok(Hint::Event(id) | Hint::Ended(id)) if id == session.id => return,
-            Ok(Hint::Everything) | Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
 }
 
 /// Clients have nothing to say; reading answers their pings and notices that they left.

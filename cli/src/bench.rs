@@ -2,19 +2,22 @@
 //! applied and submitted over HTTP, and a real worker executes them. It knows what is measured,
 //! not how the numbers are printed.
 
+mod crowd;
+pub mod page;
+mod rates;
 mod report;
 mod shapes;
 mod stage;
+mod times;
+mod workers;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
-use jobshop_engine::id::SessionKey;
-use jobshop_engine::store::claim::Ask;
-use jobshop_engine::store::{measure, workers};
+use jobshop_engine::store::measure;
 
 pub use report::Report;
-use report::{Limit, Run, quantile};
+use report::{Limit, quantile};
 use stage::Stage;
 
 use crate::app::App;
@@ -37,6 +40,10 @@ pub enum Bench {
     Sessions,
     /// A claim with 10 000 and with 1 000 000 ready tasks
     Backlog,
+    /// One busy session of 2 000 tasks, followed by 500 sockets: what they cost it
+    Events,
+    /// Submission to start of one tenant, alone and beside another's 1 000 000 ready tasks
+    Fairness,
 }
 
 impl Bench {
@@ -49,6 +56,8 @@ impl Bench {
             Self::Latency => "latency",
             Self::Sessions => "sessions",
             Self::Backlog => "backlog",
+            Self::Events => "events",
+            Self::Fairness => "fairness",
         }
     }
 }
@@ -59,28 +68,16 @@ pub struct Options {
     pub runs: usize,
     /// Also drain bare rows in the same minute.
     pub limit: bool,
+    /// So many worker processes instead of one within the server.
+    pub workers: Option<u16>,
 }
 
-const JOBS_SESSIONS: usize = 200;
-const JOBS_TASKS: usize = 100;
-const CHAIN_STEPS: usize = 200;
-const CHAINS_SESSIONS: usize = 100;
-const CHAINS_STEPS: usize = 50;
-const FANOUT_WIDTH: usize = 500;
-const FANOUT_WIDE: usize = 9_998;
-const LATENCY_SESSIONS: usize = 200;
-const SESSIONS: usize = 2_000;
-const SESSIONS_STEPS: usize = 3;
-const BACKLOGS: [usize; 2] = [10_000, 1_000_000];
-const BACKLOG_TASKS: usize = 1_000;
-const CLAIM_LIMIT: i32 = 50;
-const CLAIMS: usize = 200;
 /// Rows that the bare bound drains at a time, as a busy worker does.
 const BARE_BATCH: i32 = 500;
 
 /// Runs a benchmark and reports the median of its runs.
 pub async fn run(app: &App, bench: Bench, options: Options) -> Result<Report, Failure> {
-    let mut stage = Stage::set(app).await?;
+    let mut stage = Stage::set(app, options.workers).await?;
     let measured = measure(&mut stage, bench, options).await;
     stage.strike().await?;
     measured
@@ -92,19 +89,22 @@ async fn measure(stage: &mut Stage, bench: Bench, options: Options) -> Result<Re
     for _ in 0..options.runs {
         let before = measure::meter(&stage.store.pool).await?;
         let mut run = match bench {
-            Bench::Jobs => jobs(stage).await?,
-            Bench::Chain => chain(stage).await?,
-            Bench::Chains => chains(stage).await?,
-            Bench::Fanout => fanout(stage).await?,
-            Bench::Latency => latency(stage).await?,
-            Bench::Sessions => sessions(stage).await?,
-            Bench::Backlog => backlog(stage).await?,
+            Bench::Jobs => rates::jobs(stage).await?,
+            Bench::Chain => times::chain(stage).await?,
+            Bench::Chains => rates::chains(stage).await?,
+            Bench::Fanout => times::fanout(stage).await?,
+            Bench::Latency => times::latency(stage).await?,
+            Bench::Sessions => rates::sessions(stage).await?,
+            Bench::Backlog => times::backlog(stage).await?,
+            Bench::Events => crowd::events(stage).await?,
+            Bench::Fairness => crowd::fairness(stage).await?,
         };
         // Postgres publishes the commits of a connection about once a second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         let after = measure::meter(&stage.store.pool).await?;
         run.commits = after.commits - before.commits;
         run.wal_bytes = after.wal_bytes - before.wal_bytes;
+        run.worker_memory_bytes = stage.worker_memory();
         runs.push(run);
     }
     let limit = if bench == Bench::Jobs && options.limit {
@@ -117,141 +117,13 @@ async fn measure(stage: &mut Stage, bench: Bench, options: Options) -> Result<Re
 
 /// The bare bound: the median rate of draining as many rows with nothing around them.
 async fn limit(stage: &Stage, runs: usize) -> Result<Limit, Failure> {
-    let tasks = i32::try_from(JOBS_SESSIONS * JOBS_TASKS).unwrap_or(i32::MAX);
+    let tasks = i32::try_from(rates::JOBS_SESSIONS * rates::JOBS_TASKS).unwrap_or(i32::MAX);
     let mut rates = Vec::new();
     for _ in 0..runs {
         let taken = measure::bare_drain(&stage.store.pool, tasks, BARE_BATCH).await?;
         rates.push(f64::from(tasks) / taken.as_secs_f64());
     }
     Ok(Limit::new(quantile(&mut rates, 0.5)))
-}
-
-async fn jobs(stage: &mut Stage) -> Result<Run, Failure> {
-    stage.apply(&shapes::parallel("bench-jobs", JOBS_TASKS, None)).await?;
-    // With a server of our own the queue is filled before anybody works, so that the two rates are
-    // those of enqueueing and draining alone.
-    stage.rest().await;
-    let (keys, enqueue) = stage.submit("bench-jobs", JOBS_SESSIONS).await?;
-    stage.work()?;
-    let progress = stage.ended(&keys).await?;
-    let from = if stage.is_own() { progress.first_start.unwrap_or_default() } else { 0.0 };
-    let seconds = progress.last_end.unwrap_or_default() - from;
-    let tasks = JOBS_SESSIONS * JOBS_TASKS;
-    Ok(Run {
-        enqueue_per_second: Some(per_second(tasks, enqueue.as_secs_f64())),
-        per_second: Some(per_second(tasks, seconds)),
-        ..Run::new(tasks, seconds, progress.events)
-    })
-}
-
-async fn chain(stage: &mut Stage) -> Result<Run, Failure> {
-    stage.apply(&shapes::chain("bench-chain", CHAIN_STEPS)).await?;
-    stage.work()?;
-    let (keys, _) = stage.submit("bench-chain", 1).await?;
-    let progress = stage.ended(&keys).await?;
-    let mut steps = measure::step_times(&stage.store.pool, keys[0]).await?;
-    let seconds = progress.last_end.unwrap_or_default();
-    Ok(Run {
-        p50_ms: Some(quantile(&mut steps, 0.5)),
-        p99_ms: Some(quantile(&mut steps, 0.99)),
-        ..Run::new(CHAIN_STEPS, seconds, progress.events)
-    })
-}
-
-async fn chains(stage: &mut Stage) -> Result<Run, Failure> {
-    stage.apply(&shapes::chain("bench-chains", CHAINS_STEPS)).await?;
-    stage.rest().await;
-    let (keys, _) = stage.submit("bench-chains", CHAINS_SESSIONS).await?;
-    stage.work()?;
-    let progress = stage.ended(&keys).await?;
-    let from = if stage.is_own() { progress.first_start.unwrap_or_default() } else { 0.0 };
-    let seconds = progress.last_end.unwrap_or_default() - from;
-    let tasks = CHAINS_SESSIONS * CHAINS_STEPS;
-    Ok(Run {
-        per_second: Some(per_second(tasks, seconds)),
-        ..Run::new(tasks, seconds, progress.events)
-    })
-}
-
-async fn fanout(stage: &mut Stage) -> Result<Run, Failure> {
-    stage.apply(&shapes::fan("bench-fanout", FANOUT_WIDTH)).await?;
-    stage.apply(&shapes::fan("bench-fanout-wide", FANOUT_WIDE)).await?;
-    stage.work()?;
-    let (keys, _) = stage.submit("bench-fanout", 1).await?;
-    let progress = stage.ended(&keys).await?;
-    let seconds = spent(&progress);
-    let (wide, _) = stage.submit("bench-fanout-wide", 1).await?;
-    let wide = stage.ended(&wide).await?;
-    Ok(Run {
-        p50_ms: Some(seconds * 1000.0),
-        p99_ms: Some(seconds * 1000.0),
-        wide_ms: Some(spent(&wide) * 1000.0),
-        ..Run::new(FANOUT_WIDTH + 2, seconds, progress.events)
-    })
-}
-
-fn spent(progress: &measure::Progress) -> f64 {
-    progress.last_end.unwrap_or_default() - progress.first_start.unwrap_or_default()
-}
-
-async fn latency(stage: &mut Stage) -> Result<Run, Failure> {
-    stage.apply(&shapes::chain("bench-latency", 1)).await?;
-    stage.work()?;
-    let mut keys: Vec<SessionKey> = Vec::with_capacity(LATENCY_SESSIONS);
-    for _ in 0..LATENCY_SESSIONS {
-        let (submitted, _) = stage.submit("bench-latency", 1).await?;
-        stage.ended(&submitted).await?;
-        keys.extend(submitted);
-    }
-    let progress = measure::progress(&stage.store.pool, &keys).await?;
-    let mut times = measure::start_times(&stage.store.pool, &keys).await?;
-    Ok(Run {
-        p50_ms: Some(quantile(&mut times, 0.5)),
-        p99_ms: Some(quantile(&mut times, 0.99)),
-        ..Run::new(keys.len(), progress.last_end.unwrap_or_default(), progress.events)
-    })
-}
-
-async fn sessions(stage: &mut Stage) -> Result<Run, Failure> {
-    stage.apply(&shapes::chain("bench-sessions", SESSIONS_STEPS)).await?;
-    stage.work()?;
-    let (keys, _) = stage.submit("bench-sessions", SESSIONS).await?;
-    let progress = stage.ended(&keys).await?;
-    let seconds = progress.last_end.unwrap_or_default();
-    Ok(Run {
-        per_second: Some(per_second(SESSIONS, seconds)),
-        ..Run::new(SESSIONS * SESSIONS_STEPS, seconds, progress.events)
-    })
-}
-
-async fn backlog(stage: &mut Stage) -> Result<Run, Failure> {
-    if !stage.is_own() {
-        return Err(Failure::usage("`bench backlog` needs a server of its own")
-            .hint("stop the running server, or set JOBSHOP_DATA_DIR to another folder"));
-    }
-    stage.rest().await;
-    let capability = "bench-nobody-offers-this";
-    let definition = shapes::parallel("bench-backlog", BACKLOG_TASKS, Some(capability));
-    stage.apply(&definition).await?;
-    let worker = stage.register().await?;
-    let routes = workers::routes(&stage.store.pool, &[capability.to_owned()]).await?;
-    let ask = Ask { worker, routes: &routes, shares: &[], limit: CLAIM_LIMIT, session: None };
-    let mut medians = Vec::new();
-    let mut keys: Vec<SessionKey> = Vec::new();
-    let mut last = Vec::new();
-    for backlog in BACKLOGS {
-        let missing = backlog / BACKLOG_TASKS - keys.len();
-        keys.extend(stage.submit("bench-backlog", missing).await?.0);
-        last = measure::claim_times(&stage.store.pool, ask, CLAIMS).await?;
-        medians.push(quantile(&mut last, 0.5));
-    }
-    stage.cancel(&keys).await?;
-    Ok(Run {
-        p50_ms: medians.last().copied(),
-        p99_ms: Some(quantile(&mut last, 0.99)),
-        small_p50_ms: medians.first().copied(),
-        ..Run::new(BACKLOGS[1], 0.0, 0)
-    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]

@@ -22,6 +22,16 @@ pub struct Run {
     /// The claim with the small backlog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub small_p50_ms: Option<f64>,
+    /// Without the watchers, without the other tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone_p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone_p99_ms: Option<f64>,
+    /// The most that a worker process used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_memory_bytes: Option<u64>,
     pub commits: i64,
     pub wal_bytes: i64,
     pub events: i64,
@@ -38,6 +48,10 @@ impl Run {
             p99_ms: None,
             wide_ms: None,
             small_p50_ms: None,
+            alone_per_second: None,
+            alone_p50_ms: None,
+            alone_p99_ms: None,
+            worker_memory_bytes: None,
             commits: 0,
             wal_bytes: 0,
             events,
@@ -105,6 +119,10 @@ fn median(runs: &[Run]) -> Run {
         p99_ms: of(|run| run.p99_ms),
         wide_ms: of(|run| run.wide_ms),
         small_p50_ms: of(|run| run.small_p50_ms),
+        alone_per_second: of(|run| run.alone_per_second),
+        alone_p50_ms: of(|run| run.alone_p50_ms),
+        alone_p99_ms: of(|run| run.alone_p99_ms),
+        worker_memory_bytes: runs.iter().filter_map(|run| run.worker_memory_bytes).max(),
         commits: count(|run| run.commits),
         wal_bytes: count(|run| run.wal_bytes),
         events: count(|run| run.events),

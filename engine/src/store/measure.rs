@@ -59,6 +59,15 @@ pub async fn progress(db: &PgPool, sessions: &[SessionKey]) -> sqlx::Result<Prog
     .await
 }
 
+/// How many tasks are ready, of whatever tenant; counted up to 10 000.
+pub async fn ready(db: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select from tasks where queued limit 10000) t"#
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Milliseconds from each session's creation to the start of its first task.
 pub async fn start_times(db: &PgPool, sessions: &[SessionKey]) -> sqlx::Result<Vec<f64>> {
     let (tenant, ids) = columns(sessions);

@@ -16,6 +16,7 @@ pub mod checkpoint_view;
 pub mod checkpoints;
 pub mod claim;
 pub mod control;
+mod creating;
 pub mod event_view;
 mod events;
 pub mod flags;
@@ -43,6 +44,7 @@ pub mod session_counts;
 mod session_error;
 mod session_info;
 mod session_retry;
+mod session_rows;
 pub mod session_tree;
 pub mod session_view;
 pub mod sessions;
@@ -71,7 +73,7 @@ pub mod workflows;
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Connection as _, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio_util::sync::CancellationToken;
@@ -119,10 +121,15 @@ pub struct Store {
     pub hints: Hints,
     pub versions: Versions,
     pub infos: SessionInfos,
+    /// Sessions that are about to be written.
+    creations: creating::Creations,
     /// What this process does with sessions that ended long ago; nothing, unless it is set.
     pub retention: archive::Retention,
     config: StoreConfig,
 }
+
+/// A connection that was used so shortly ago is not tried before it is used again.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Connects lazily: an unreachable database shows at the first statement.
@@ -131,12 +138,23 @@ impl Store {
             .max_connections(config.connections)
             .acquire_timeout(Duration::from_secs(10))
             .idle_timeout(Duration::from_mins(5))
+            // A round trip before every statement would be most of what many of them cost.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for >= TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(connect_options(&config.url)?);
         Ok(Self {
             pool,
             hints: Hints::new(),
             versions: Versions::default(),
             infos: SessionInfos::default(),
+            creations: creating::Creations::default(),
             retention: archive::Retention::default(),
             config,
         })

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{
     Version,
     places::Place,
-    sessions::{CreateError, NewSession, Rows},
+    session_rows::Rows,
+    sessions::{CreateError, NewSession},
 };
 use crate::{
     id::{SessionId, SessionKey, TenantId},

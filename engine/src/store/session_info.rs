@@ -62,6 +62,11 @@ impl KeptInfos {
 }
 
 impl SessionInfos {
+    /// Keeps what its creator knows of a session, so that nobody has to read it.
+    pub(super) fn keep(&self, info: SessionInfo) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(&Arc::new(info));
+    }
+
     /// The sessions asked for, those that exist, from memory or in one query.
     pub async fn load(
         &self,

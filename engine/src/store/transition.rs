@@ -243,13 +243,7 @@ pub(super) async fn transition_in(
     .fetch_one(&mut *conn)
     .await?;
     let mut accepted = accepted(moves.len(), row.accepted.iter());
-    if let Some(worker) = worker
-        && accepted.contains(&false)
-    {
-        for place in finished_before(conn, worker, moves, &accepted).await? {
-            accepted[place] = true;
-        }
-    }
+    accept_again(conn, worker, moves, &mut accepted).await?;
     let at = |slot: i32| keys[usize::try_from(slot - 1).expect("slots count from 1")];
     let held = |n: usize| {
         let task = TaskKey { session: at(row.slots[n]), seq: row.seqs[n] };
@@ -272,23 +266,18 @@ pub(super) async fn transition_in(
     })
 }
 
-/// The positions of those that were not accepted because the same end was recorded before: a
-/// finish is said again where its answer was lost.
-async fn finished_before(
+/// Accepts also what was not because the same end was recorded before: a finish is said again where
+/// its answer was lost.
+async fn accept_again(
     conn: &mut PgConnection,
-    worker: WorkerId,
+    worker: Option<WorkerId>,
     moves: &[Move],
-    accepted: &[bool],
-) -> sqlx::Result<Vec<usize>> {
-    let open: Vec<(usize, &Move, Ended)> = moves
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| !accepted[*place])
-        .filter_map(|(place, m)| Some((place, m, m.ended?)))
-        .collect();
-    if open.is_empty() {
-        return Ok(Vec::new());
-    }
+    accepted: &mut [bool],
+) -> sqlx::Result<()> {
+    let refused = moves.iter().enumerate().filter(|(place, _)| !accepted[*place]);
+    let open: Vec<(usize, &Move, Ended)> =
+        refused.filter_map(|(place, m)| Some((place, m, m.ended?))).collect();
+    let Some(worker) = worker.filter(|_| !open.is_empty()) else { return Ok(()) };
     let tenants: Vec<Uuid> = open.iter().map(|(_, m, _)| m.task.session.tenant.0).collect();
     let sessions: Vec<Uuid> = open.iter().map(|(_, m, _)| m.task.session.id.0).collect();
     let seqs: Vec<i32> = open.iter().map(|(_, m, _)| m.task.seq).collect();
@@ -306,7 +295,10 @@ async fn finished_before(
     .fetch_all(conn)
     .await?;
     let place = |nth: i64| usize::try_from(nth - 1).ok().and_then(|n| open.get(n));
-    Ok(nths.into_iter().filter_map(place).map(|(place, ..)| *place).collect())
+    for (place, ..) in nths.into_iter().filter_map(place) {
+        accepted[*place] = true;
+    }
+    Ok(())
 }
 
 /// Which positions, counted from 1, are named.

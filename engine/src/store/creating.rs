@@ -1,0 +1,108 @@
+//! Sessions that are submitted while others are being written are written together, in one
+//! transaction: at once when nothing is under way, gathered while something is. It does not know
+//! what a session is made of.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{Mutex as Turn, oneshot},
+    task::JoinSet,
+};
+
+use super::session_rows::Rows;
+
+/// Sessions written in one statement.
+const AT_ONCE: usize = 100;
+
+/// Who waits for a session to be written; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Creations {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: Mutex<Vec<Waiting>>,
+    /// Whoever has it writes for all who wait.
+    turn: Turn<()>,
+    /// A writing goes on when the client that began it leaves: others wait for it too.
+    writers: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    rows: Rows,
+    written: oneshot::Sender<sqlx::Result<()>>,
+}
+
+impl Creations {
+    /// Writes the rows of one session, perhaps together with those of others. A caller that goes
+    /// away takes nothing back.
+    pub(super) async fn write(&self, db: &PgPool, rows: Rows) -> sqlx::Result<()> {
+        let (written, answer) = oneshot::channel();
+        let waiting = Waiting { rows, written };
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+        self.take_turn(db);
+        // Every push is followed by a turn that takes what waits.
+        answer.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+
+    /// Has those who wait written once it is their turn.
+    fn take_turn(&self, db: &PgPool) {
+        let (inner, db) = (Arc::clone(&self.inner), db.clone());
+        let mut writers = self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        while writers.try_join_next().is_some() {}
+        writers.spawn(async move {
+            let _turn = inner.turn.lock().await;
+            inner.write_some(&db).await;
+        });
+    }
+}
+
+impl Inner {
+    async fn write_some(&self, db: &PgPool) {
+        let mut some = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = waiting.len().min(AT_ONCE);
+            let rest = waiting.split_off(at);
+            mem::replace(&mut *waiting, rest)
+        };
+        if some.len() > 1 {
+            let mut all = Rows::default();
+            for one in &some {
+                all.append(&one.rows);
+            }
+            match all.insert(db).await {
+                Ok(()) => {
+                    return some.into_iter().for_each(|one| one.tell(Ok(())));
+                }
+                // One of them is refused, and with it all: each is tried by itself.
+                Err(sqlx::Error::Database(_)) => {}
+                Err(error) => {
+                    // Nobody knows whether they were written.
+                    let text = error.to_string();
+                    for one in some {
+                        let kind = std::io::ErrorKind::ConnectionAborted;
+                        one.tell(Err(sqlx::Error::Io(std::io::Error::new(kind, text.clone()))));
+                    }
+                    return;
+                }
+            }
+        }
+        for one in some.drain(..) {
+            let written = one.rows.insert(db).await;
+            one.tell(written);
+        }
+    }
+}
+
+impl Waiting {
+    fn tell(self, written: sqlx::Result<()>) {
+        // Who went away needs no answer.
+        let _ = self.written.send(written);
+    }
+}
