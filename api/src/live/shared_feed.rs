@@ -27,12 +27,12 @@ const PAGE: usize = 500;
 /// What is kept for sockets, by number and by size.
 const KEPT_EVENTS: usize = 4 * PAGE;
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
-/// About what one event costs to send to one socket. While a session keeps adding events, a tenth of
-/// the time of one core goes into telling of them, so that a crowd of watchers does not slow down the
-/// work it watches.
-const COST: Duration = Duration::from_micros(1);
+/// About what it costs to wake one socket, and to send it one event. While a session keeps adding
+/// events, a tenth of the time of one core goes into telling of them, so that a crowd of watchers does
+/// not slow down the work it watches.
+const COST_OF_WAKING: Duration = Duration::from_micros(25);
+const COST_OF_EVENT: Duration = Duration::from_micros(1);
 const REST_PER_COST: u32 = 9;
-const COST_AT_ONCE: Duration = Duration::from_millis(5);
 /// But nobody is told later than this.
 const BEHIND_MAX: Duration = Duration::from_secs(2);
 
@@ -243,7 +243,8 @@ impl Reader {
             } else if !is_last {
                 let since = *behind.get_or_insert_with(Instant::now);
                 if since.elapsed() < BEHIND_MAX {
-                    tokio::time::sleep(cost(events.len(), watchers) * REST_PER_COST).await;
+                    let rest = cost(events.len(), watchers) * REST_PER_COST;
+                    tokio::time::sleep(rest.min(BEHIND_MAX)).await;
                 }
             }
         }
@@ -255,8 +256,7 @@ impl Reader {
         if behind.is_some_and(|since| since.elapsed() >= BEHIND_MAX) {
             return PAGE;
         }
-        let affordable = COST_AT_ONCE.as_nanos() / cost(1, watchers).as_nanos().max(1);
-        usize::try_from(affordable).unwrap_or(PAGE).clamp(1, PAGE)
+        affordable(watchers)
     }
 
     async fn look(&self, last: i32, limit: usize) -> Result<Look, String> {
@@ -269,8 +269,18 @@ impl Reader {
     }
 }
 
+/// What it costs to tell so many.
 fn cost(events: usize, watchers: usize) -> Duration {
-    COST * u32::try_from(events.saturating_mul(watchers.max(1))).unwrap_or(u32::MAX)
+    let times = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let each = COST_OF_WAKING.saturating_add(COST_OF_EVENT.saturating_mul(times(events)));
+    each.saturating_mul(times(watchers.max(1)))
+}
+
+/// So many events that sending them to all costs about as much as waking them all, or a few
+/// milliseconds.
+fn affordable(watchers: usize) -> usize {
+    let least = usize::try_from(COST_OF_WAKING.as_micros()).unwrap_or(1);
+    (5_000 / watchers.max(1)).clamp(least, PAGE)
 }
 
 /// Returns when the session may have new events.
@@ -292,8 +302,9 @@ mod tests {
 
     #[test]
     fn a_crowd_is_told_less_at_once() {
-        assert_eq!(cost(500, 1), Duration::from_micros(500));
-        assert_eq!(cost(10, 500), COST_AT_ONCE);
-        assert_eq!(cost(usize::MAX, 2), COST * u32::MAX);
+        assert_eq!((affordable(0), affordable(1), affordable(50)), (PAGE, PAGE, 100));
+        assert_eq!(affordable(500), 25);
+        assert_eq!(cost(25, 500), Duration::from_millis(25));
+        assert!(cost(usize::MAX, usize::MAX) > Duration::from_secs(1));
     }
 }

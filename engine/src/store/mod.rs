@@ -221,6 +221,9 @@ fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
         .application_name("jobshop")
         .statement_cache_capacity(200)
         .options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")])
+        // Planning a statement may cost more than executing it, and a plan for any parameters is what
+        // every statement is tested with.
+        .options([("plan_cache_mode", "force_generic_plan")])
         // Every statement has an index to go by. Without statistics, as in a new database, the
         // planner would read whole tables, and keep such plans while the tables grow.
         .options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")]))
