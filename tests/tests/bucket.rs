@@ -1,6 +1,8 @@
 //! Archiving to a bucket, over the wire: a small server that speaks as much of S3 as an upload needs,
 //! and that fails now and then.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use std::{
     collections::{BTreeMap, HashMap},
     io::Read as _,
@@ -123,7 +125,7 @@ async fn a_session_is_uploaded_signed_in_parts_and_tried_again() {
     let _up = user.up().await;
     let session = user.run(&["run", "kept.yaml", "--json"]).expect(0).json();
     let id = session["id"].as_str().unwrap().to_owned();
-    wait::until("the session is archived", Duration::from_secs(60), async || {
+    wait::until("the session is archived", Duration::from_mins(1), async || {
         (user.run(&["session", "show", &id]).code == Some(4)).then_some(())
     })
     .await;

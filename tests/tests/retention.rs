@@ -426,7 +426,7 @@ async fn a_process_that_is_killed_again_and_again_archives_each_session_once_and
     while marks().await.0 < SESSIONS.try_into().unwrap() {
         let before = marks().await.0;
         let mut worker = user.start(&["worker"]);
-        let _ = wait::until("it archives", Duration::from_secs(30), async || {
+        wait::until("it archives", Duration::from_secs(30), async || {
             (marks().await.0 > before).then_some(())
         })
         .await;
