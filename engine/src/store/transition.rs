@@ -11,7 +11,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::columns::Columns;
-use super::{blobs, claim::Held, tickets};
+use super::{claim::Held, tickets};
 use crate::{
     event::EventKind,
     id::{Fence, SessionKey, TaskKey, WorkerId},
@@ -203,9 +203,7 @@ pub(super) async fn transition_in(
     let keys = distinct_sessions(moves);
     let (worker, takes) = mover.worker();
     let columns = Columns::of(moves, &keys, retries, takes.receipted);
-    for (tenant, blob) in &columns.bodies_of_blobs {
-        blobs::keep(&mut *conn, *tenant, blob).await?;
-    }
+    columns.keep_blobs(&mut *conn).await?;
     let row = sqlx::query_file!(
         "src/store/sql/transition.sql",
         &columns.tenants,

@@ -1,6 +1,7 @@
 //! The parameters of the statement that moves tasks: each move a row, each property a column. It
 //! decides nothing.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -40,7 +41,7 @@ pub(super) struct Columns {
     pub(super) from_reasons: Vec<i16>,
     pub(super) receipted: Vec<bool>,
     /// Outputs that are too large for their row; stored before the rows that name them.
-    pub(super) bodies_of_blobs: Vec<(TenantId, blobs::Blob)>,
+    bodies_of_blobs: Vec<(TenantId, blobs::Blob)>,
 }
 
 impl Columns {
@@ -65,6 +66,14 @@ impl Columns {
             columns.push(m, i32::try_from(slot + 1).expect("a batch is small"));
         }
         columns
+    }
+
+    /// Stores what is too large for its row.
+    pub(super) async fn keep_blobs(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        for (tenant, blob) in &self.bodies_of_blobs {
+            blobs::keep(&mut *conn, *tenant, blob).await?;
+        }
+        Ok(())
     }
 
     fn push(&mut self, m: &Move, slot: i32) {
