@@ -205,6 +205,8 @@ impl<'a> Course<'a> {
             row.begun_at = Some(self.now);
             self.rows.push(row);
         }
+        // An item that takes locks has them at once: nothing else is played that could hold them.
+        let unlocked = owner.filter(|owner| plan.locks_items(*owner));
         let row_of =
             |node: NodeIndex| base + usize::try_from(plan.node(node).position).unwrap_or_default();
         for index in &plan.block(block).nodes {
@@ -214,7 +216,10 @@ impl<'a> Course<'a> {
                 Some(_) => Some(base),
                 None => None,
             };
-            let mut row = Row::new(*index, parent, base, node.blockers(plan));
+            let waits_for_locks = unlocked.is_some() && node.parent == unlocked;
+            let needs = i32::try_from(node.needs.len()).unwrap_or(i32::MAX);
+            let blockers = if waits_for_locks { needs } else { node.blockers(plan) };
+            let mut row = Row::new(*index, parent, base, blockers);
             row.dependents = node.dependents.iter().map(|dependent| row_of(*dependent)).collect();
             if row.blockers == 0 {
                 self.undecided.insert(self.rows.len());

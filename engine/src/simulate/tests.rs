@@ -202,3 +202,21 @@ fn what_happens_in_one_moment_stands_in_the_order_of_cause_and_effect() {
     }
     assert_eq!(place("land"), Some(report.steps.len() - 1));
 }
+
+#[test]
+fn items_that_take_locks_are_played() {
+    let yaml = "
+version: 1
+name: locked
+tasks:
+  each:
+    lock: [one]
+    for_each: [a, b]
+    tasks:
+      first: { run: a }
+      then: { needs: [first], run: b }
+";
+    let report = play(yaml, "", None);
+    assert_eq!(report.status, Some(SessionState::Completed), "{report:#?}");
+    assert_eq!(status(&report, "each[1].then"), TaskState::Completed);
+}

@@ -33,6 +33,7 @@ pub const STATEMENTS: &[Statement] = statements![
     "end_expired",
     "event_view",
     "expand",
+    "finished_before",
     "forget",
     "forget_ended",
     "fork",

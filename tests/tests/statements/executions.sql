@@ -53,6 +53,10 @@ execute fork (tenant(), session(9930), session(30001), 'title', '{}', null, 'tas
               false, '{}', 512::smallint, same(false, 50), same(false, 50), 16384::smallint,
               same(0, 50));
 
+-- A worker says a hundred ends again.
+execute finished_before (tenants(100), sessions(9901, 9910, 10), numbers(51, 60, 10),
+                         same(1, 100), same(1::smallint, 100), worker(1));
+
 execute forget (worker(1), array[gen_random_uuid(), gen_random_uuid()]);
 
 execute forget_ended;

@@ -17,7 +17,8 @@ type Holder = (Uuid, i32);
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     /// By name, those that wait and are not paused, in order: who came first is first.
-    waiting: BTreeMap<String, Vec<(DateTime<Utc>, i64, Holder)>>,
+    /// The last number changes with the ticket: who was set aside meanwhile has not waited all the time.
+    waiting: BTreeMap<String, Vec<(DateTime<Utc>, i64, Holder, i64)>>,
     held: BTreeSet<(String, Holder)>,
 }
 
@@ -30,6 +31,7 @@ struct Ticket {
     held: bool,
     parked: bool,
     created_at: DateTime<Utc>,
+    changed_by: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -100,7 +102,7 @@ impl Lines {
         for lock in Lock::ALL {
             let name = &lock.name(realm);
             let Some(line) = self.waiting.get(name) else { continue };
-            let granted = line.iter().filter(|(.., it)| now.held.contains(&(name.clone(), *it)));
+            let granted = line.iter().filter(|(.., it, _)| now.held.contains(&(name.clone(), *it)));
             let Some(last) = granted.max() else { continue };
             let still = now.waiting.get(name).map_or(&[][..], Vec::as_slice);
             let first = line.iter().take_while(|it| *it < last).filter(|it| still.contains(it));
@@ -136,7 +138,8 @@ async fn look(lane: &Lane, sessions: &[Uuid], realm: &str) -> (Vec<Row>, Lines) 
     .await
     .expect("the rows are read");
     let tickets: Vec<Ticket> = sqlx::query_as(
-        "select t.session_id, t.seq, t.name, t.number, t.held, t.parked, s.created_at
+        "select t.session_id, t.seq, t.name, t.number, t.held, t.parked, s.created_at,
+                t.xmin::text::int8 as changed_by
            from tickets t
            join sessions s on s.tenant_id = t.tenant_id and s.id = t.session_id
           where t.kind = 0 and t.name like $1 || '-%'",
@@ -152,7 +155,7 @@ async fn look(lane: &Lane, sessions: &[Uuid], realm: &str) -> (Vec<Row>, Lines) 
         if ticket.held {
             lines.held.insert((ticket.name, holder));
         } else if !ticket.parked {
-            let place = (ticket.created_at, ticket.number, holder);
+            let place = (ticket.created_at, ticket.number, holder, ticket.changed_by);
             lines.waiting.entry(ticket.name).or_default().push(place);
         }
     }
