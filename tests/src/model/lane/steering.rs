@@ -200,6 +200,7 @@ impl Crew<'_, '_> {
             task: key,
             inputs: Map::new(),
             title: None,
+            checkpoint: None,
             reason: None,
             actor: None,
         };
