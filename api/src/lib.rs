@@ -12,6 +12,7 @@ mod create;
 mod description;
 mod error;
 mod events;
+mod evidence;
 mod extract;
 mod health;
 mod keys;

@@ -27,8 +27,8 @@ use crate::{
     approvals, archives, auth, conversations, create,
     description::{self, Description},
     error::ApiError,
-    events, health, keys, live, logs, metrics, retry, schedules, sessions, signals, steer, tasks,
-    tenants, why, workflows,
+    events, evidence, health, keys, live, logs, metrics, retry, schedules, sessions, signals,
+    steer, tasks, tenants, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -42,6 +42,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(retry::routes())
         .merge(tasks::routes())
         .merge(events::routes())
+        .merge(evidence::routes())
         .merge(logs::routes())
         .merge(why::routes())
         .merge(workflows::routes())

@@ -11,7 +11,7 @@ use crate::{
     duration::Span,
     id::{Fence, TaskKey},
     outcome::ErrorClass,
-    plan::{AgentLimits, AgentRuntime, Command, Permission},
+    plan::{AgentLimits, AgentRuntime, Command, Expected, Permission},
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,7 @@ pub struct Attempt {
     /// What it puts out counts even if it fails: it, or a group around it, has
     /// `continue_on_failure`.
     pub is_failure_allowed: bool,
+    pub expected: Expected,
     /// The JSON Schema that the outputs must match.
     pub schema: Option<Value>,
     pub idempotency_key: String,

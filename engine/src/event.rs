@@ -125,12 +125,15 @@ pub enum EventKind {
     /// Somebody said something to a running agent.
     #[serde(rename = "task.message")]
     AgentMessage,
+    /// A worker verified what a task made.
+    #[serde(rename = "evidence.recorded")]
+    EvidenceRecorded,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -172,6 +175,7 @@ impl EventKind {
         E::SessionAdmitted,
         E::CheckpointCreated,
         E::AgentMessage,
+        E::EvidenceRecorded,
     ];
 
     /// The event that a session entered `state`.
@@ -242,6 +246,7 @@ impl EventKind {
             E::SessionAdmitted => "session.admitted",
             E::CheckpointCreated => "checkpoint.created",
             E::AgentMessage => "task.message",
+            E::EvidenceRecorded => "evidence.recorded",
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod child;
 pub mod closing;
 pub mod duration;
 pub mod event;
+pub mod evidence;
 pub mod expression;
 pub mod flow;
 pub mod health;

@@ -1,5 +1,5 @@
-//! The built-in workflow `builtin/prompt`: one agent task, and the check of its commit where one is
-//! asked for. It writes the definition and compiles it like any other; it does not know where an
+//! The built-in workflow `builtin/prompt`: one agent task, whose commit is verified where that is asked
+//! for. It writes the definition and compiles it like any other; it does not know where an
 //! agent comes from when none is named.
 
 use serde_json::{Value, json};
@@ -49,8 +49,7 @@ pub fn definition(agent: &Agent) -> Result<(String, Plan), Vec<Problem>> {
         definition["workspace"] = json!({ "repo": "${{ inputs.repo }}" });
     }
     if let Some(script) = &agent.verify {
-        definition["tasks"]["verify"] =
-            json!({ "title": "Check the result", "needs": ["agent"], "run": script });
+        definition["tasks"]["agent"]["verify"] = json!(script);
     }
     definition["outputs"] = outputs();
     let text = format!("{definition:#}\n");
@@ -88,7 +87,8 @@ mod tests {
                 };
                 let (_, plan) = definition(&agent).unwrap();
                 assert_eq!(plan.name, NAME);
-                assert_eq!(plan.nodes.len(), 1 + usize::from(verify.is_some()));
+                assert_eq!(plan.nodes.len(), 1);
+                assert_eq!(plan.nodes[0].expected.verify.is_some(), verify.is_some());
                 assert_eq!(plan.inputs.len(), 1 + usize::from(in_repo));
             }
         }

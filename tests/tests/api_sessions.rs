@@ -363,7 +363,7 @@ async fn a_prompt_becomes_a_session_of_the_built_in_workflow() {
     let id = session["id"].as_str().unwrap();
     let tasks = app.get(&format!("/api/v1/sessions/{id}/tasks")).await.json;
     assert_eq!(tasks["items"][0]["kind"], "agent");
-    assert_eq!(tasks["items"][1]["key"], "verify");
+    assert_eq!(tasks["items"].as_array().unwrap().len(), 1);
     let again = app.post("/api/v1/sessions", &body).await.json;
     assert_eq!(again["workflow"]["version"], 1);
 }

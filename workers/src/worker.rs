@@ -4,9 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jobshop_engine::{
+    evidence::Signer,
     id::WorkerId,
     store::{
-        self, Store, SynchronousCommit,
+        self, Store, SynchronousCommit, evidence,
         workers::{self, NewWorker},
     },
 };
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     claimer, dispatcher,
-    execute::Executor,
+    execute::{Executor, Keeper},
     finisher, lease,
     life::{Life, Runner},
     notes,
@@ -86,7 +87,8 @@ impl Worker {
         let finishes = self.store.own_pool(2, SynchronousCommit::On)?;
         while !stop.is_cancelled() {
             let id = WorkerId(Uuid::now_v7());
-            let Some(asked) = self.registered(id, &stop).await else { continue };
+            let signer = Arc::new(Signer::from_seed(&rand::random()));
+            let Some(asked) = self.registered(id, &signer, &stop).await else { continue };
             let life = Arc::new(Life::new(
                 self.store.clone(),
                 self.config.clone(),
@@ -94,7 +96,7 @@ impl Worker {
                 (claims.clone(), finishes.clone()),
                 asked,
             ));
-            match self.live(life, &stop).await {
+            match self.live(life, signer, &stop).await {
                 LifeEnd::Stopped => break,
                 LifeEnd::LeaseLost => {
                     tracing::warn!(worker.id = %id, "the lease was lost; the worker begins anew");
@@ -106,9 +108,14 @@ impl Worker {
     }
 
     /// Registers and says when it asked to; `None` when the database did not take it.
-    async fn registered(&self, id: WorkerId, stop: &CancellationToken) -> Option<Instant> {
+    async fn registered(
+        &self,
+        id: WorkerId,
+        signer: &Signer,
+        stop: &CancellationToken,
+    ) -> Option<Instant> {
         let asked = Instant::now();
-        match self.register(id).await {
+        match self.register(id, signer).await {
             Ok(()) => {
                 tracing::info!(worker.id = %id, name = self.config.name, "the worker is registered");
                 Some(asked)
@@ -124,7 +131,7 @@ impl Worker {
         }
     }
 
-    async fn register(&self, id: WorkerId) -> store::Result<()> {
+    async fn register(&self, id: WorkerId, signer: &Signer) -> store::Result<()> {
         let mut capabilities = self.config.capabilities.clone();
         capabilities.sort_unstable();
         capabilities.dedup();
@@ -147,6 +154,7 @@ impl Worker {
             },
         )
         .await?;
+        evidence::introduce(&self.store.pool, id, &signer.public_key()).await?;
         if let Err(error) = predecessor.note(id) {
             // Should this process die, its lease has to run out by itself.
             tracing::warn!(%error, "the worker's id could not be written down");
@@ -155,11 +163,18 @@ impl Worker {
     }
 
     /// One life: from a registration until the lease is lost or the worker is stopped.
-    async fn live(&self, life: Arc<Life>, stop: &CancellationToken) -> LifeEnd {
+    async fn live(
+        &self,
+        life: Arc<Life>,
+        signer: Arc<Signer>,
+        stop: &CancellationToken,
+    ) -> LifeEnd {
         let (job_sender, jobs) = mpsc::unbounded_channel();
         let (end_sender, ends) = mpsc::unbounded_channel();
         let (held_sender, held) = mpsc::unbounded_channel();
-        let runner = Runner { life: Arc::clone(&life), executor: self.executor.clone() };
+        let keeper = Keeper::new(self.store.clone(), Arc::clone(&signer));
+        let executor = self.executor.keeping(keeper);
+        let runner = Runner { life: Arc::clone(&life), executor };
 
         let mut keepers = JoinSet::new();
         keepers.spawn(lease::keep(Arc::clone(&life)));

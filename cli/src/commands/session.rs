@@ -3,6 +3,7 @@
 mod checkpoints;
 mod control;
 mod events;
+mod evidence;
 mod list;
 mod logs;
 mod retry;
@@ -41,6 +42,8 @@ pub(super) enum SessionCommand {
     Events(events::Events),
     /// Print what the attempts of a session, or of one task, wrote
     Logs(logs::Logs),
+    /// Show what workers saw of the results of a session, or of one task
+    Evidence(evidence::Evidence),
     /// Say exactly why a session or task does not move
     Why(why::Why),
     /// Let a session go that was submitted with --no-start
@@ -94,6 +97,7 @@ impl SessionCommand {
             Self::Tasks(command) => command.execute(app).await,
             Self::Events(command) => command.execute(app).await,
             Self::Logs(command) => command.execute(app).await,
+            Self::Evidence(command) => command.execute(app).await,
             Self::Why(command) => command.execute(app).await,
             Self::Start(act) => act.execute(app, "start").await,
             Self::Pause(act) => act.execute(app, "pause").await,

@@ -51,6 +51,7 @@ pub fn prepare(
         timeout: spec.timeout,
         heartbeat: spec.heartbeat,
         is_failure_allowed: plan.is_failure_allowed(node),
+        expected: spec.expected.clone(),
         schema: spec.outputs.clone(),
         idempotency_key,
         file_dir: identity.file_dir,

@@ -16,6 +16,7 @@ mod items;
 mod kind;
 mod limits;
 mod repository;
+mod verify;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub use self::{
     kind::{Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject, OnTimeout},
     limits::{CAPACITY_MAX, Concurrency, LOCKS_MAX, Lock, OnFull, locks},
     repository::is_relative_repo,
+    verify::{Expected, Verify},
 };
 use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule};
 
@@ -240,6 +242,8 @@ pub struct Node {
     pub workspace: Option<WorkspaceSpec>,
     /// The JSON Schema of what it writes.
     pub outputs: Option<Value>,
+    #[serde(default, skip_serializing_if = "Expected::is_empty")]
+    pub expected: Expected,
     pub continue_on_failure: bool,
     pub idempotency_key: Option<String>,
     /// What it takes before it does anything; of a `for_each` group each item takes them.

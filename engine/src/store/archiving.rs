@@ -9,6 +9,7 @@ use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
     checkpoints,
+    evidence,
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 
@@ -125,7 +126,8 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
         let removed = clear_rows(db, mark.tenant_id, mark.id).await?
             + clear_streams(db, mark.tenant_id, mark.id).await?
             + clear_people(db, mark.tenant_id, mark.id).await?
-            + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?;
+            + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?
+            + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?;
         done += removed;
         if removed > 0 {
             continue;

@@ -19,6 +19,8 @@ pub mod control;
 mod creating;
 pub mod event_view;
 mod events;
+pub mod evidence;
+pub mod evidence_view;
 pub mod flags;
 pub mod fork;
 pub mod hints;

@@ -5,6 +5,7 @@
 mod agent;
 mod limits;
 mod triggers;
+mod verify;
 
 use std::{borrow::Cow, ops::Range, rc::Rc};
 
@@ -14,6 +15,7 @@ pub use self::{
     agent::{Agent, Conversation},
     limits::{Concurrency, Lock, Locks},
     triggers::{Trigger, Triggers, Zone},
+    verify::{OnVerifyFail, Verify},
 };
 use super::tree::Tree;
 use crate::{
@@ -233,6 +235,16 @@ pub struct Task {
     /// The JSON Schema of what it writes; a mismatch fails the attempt.
     #[schemars(default)]
     pub outputs: Option<OutputSchema>,
+    /// What has to succeed in a clean checkout of its commit: a script, or a list of commands.
+    #[schemars(default)]
+    pub verify: Option<Verify>,
+    /// What happens when that fails: the agent gets more turns.
+    #[schemars(default)]
+    pub on_verify_fail: Option<At<OnVerifyFail>>,
+    /// Whether an agent in a repository may end without changing anything; true for one that has
+    /// `outputs`, unless given.
+    #[schemars(default)]
+    pub allow_empty: Option<bool>,
     /// Whether a failure of it is an allowed one.
     #[schemars(default)]
     pub continue_on_failure: bool,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     directory::remove_tree,
-    git::{Git, entries, make_bare, text},
+    git::{Git, GitFailure, entries, make_bare, text},
     halt::{Done, Halt},
     log::LogWriter,
     repository::Repository,
@@ -189,16 +189,25 @@ impl Scratch<'_> {
         }
         let commit = self.git("commit-tree").args([tree, "-p", base]);
         let commit = commit.input(message.as_bytes().to_vec()).line().await?;
-        // On the cache: with a work tree or an index it would read `.gitmodules` there.
-        let changes = self
-            .repository
-            .git("diff-tree")
-            .args(["-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv"])
-            .args([base, &commit])
-            .bytes()
-            .await?;
-        Ok(Captured { commit, diff_stat: diff_stat(&changes) })
+        let diff_stat = between(self.repository, base, &commit).await?;
+        Ok(Captured { commit, diff_stat })
     }
+}
+
+/// What changed from one commit to another. Asked of the cache: with a work tree or an index git would
+/// read `.gitmodules` there.
+pub(crate) async fn between(
+    repository: &Repository,
+    base: &str,
+    commit: &str,
+) -> Result<DiffStat, GitFailure> {
+    let changes = repository
+        .git("diff-tree")
+        .args(["-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv"])
+        .args([base, commit])
+        .bytes()
+        .await?;
+    Ok(diff_stat(&changes))
 }
 
 /// Sums lines `insertions deletions path`; binary files have `-` for numbers.

@@ -18,6 +18,7 @@ use futures::{
 };
 use jobshop_engine::{duration::Span, outcome::ErrorClass};
 use nix::{sys::signal::Signal, unistd::Pid};
+use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, Command},
@@ -60,7 +61,9 @@ pub(crate) struct Program<'a> {
 pub(crate) struct Exit {
     status: ExitStatus,
     pub(crate) stdout: String,
-    stderr: String,
+    pub(crate) stderr: String,
+    /// SHA-256 of everything it printed, in hexadecimal digits.
+    pub(crate) log_sha256: String,
 }
 
 /// What is needed to execute programs; cheap to clone.
@@ -283,11 +286,17 @@ struct Seen {
     last: Instant,
     stdout: VecDeque<u8>,
     stderr: VecDeque<u8>,
+    digest: Sha256,
 }
 
 impl<'a> Output<'a> {
     fn new(log: &'a LogWriter) -> Self {
-        let seen = Seen { last: Instant::now(), stdout: VecDeque::new(), stderr: VecDeque::new() };
+        let seen = Seen {
+            last: Instant::now(),
+            stdout: VecDeque::new(),
+            stderr: VecDeque::new(),
+            digest: Sha256::new(),
+        };
         Self { log, seen: Mutex::new(seen) }
     }
 
@@ -304,6 +313,7 @@ impl<'a> Output<'a> {
         self.log.bytes(stream, bytes);
         let mut seen = self.seen();
         seen.last = Instant::now();
+        seen.digest.update(bytes);
         let tail = match stream {
             Stream::Stdout => &mut seen.stdout,
             Stream::Stderr | Stream::System | Stream::Transcript => &mut seen.stderr,
@@ -320,8 +330,14 @@ impl<'a> Output<'a> {
     fn exit(&self, status: ExitStatus) -> Exit {
         let mut seen = self.seen();
         let stdout = text(std::mem::take(&mut seen.stdout));
-        Exit { status, stdout, stderr: text(std::mem::take(&mut seen.stderr)) }
+        let stderr = text(std::mem::take(&mut seen.stderr));
+        let log_sha256 = hex(&std::mem::take(&mut seen.digest).finalize());
+        Exit { status, stdout, stderr, log_sha256 }
     }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The kept end as text, without the line whose beginning was cut off.

@@ -115,6 +115,16 @@ impl Directory {
         Ok(home)
     }
 
+    /// The clean checkout in which a result is verified.
+    pub(crate) fn verification(&self) -> PathBuf {
+        self.path.join("verify")
+    }
+
+    /// Where git keeps what it needs to compare that with its commit.
+    pub(crate) fn verify_scratch(&self) -> PathBuf {
+        self.path.join("verify-git")
+    }
+
     pub(crate) fn create_workspace(&self) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(self.workspace())
     }

@@ -12,6 +12,7 @@ mod git;
 mod groups;
 mod halt;
 pub mod http;
+mod keeper;
 mod link;
 pub mod log;
 pub mod log_storage;
@@ -25,6 +26,7 @@ mod runtimes;
 pub mod scripted;
 mod spawner;
 mod sweep;
+mod verify;
 
 use std::{
     io,
@@ -51,10 +53,12 @@ use self::{
     log::{LogChunks, LogWriter},
     repository::Repositories,
     spawner::Spawner,
+    verify::{Judging, Turns},
 };
 
 pub use self::{
     agent::split_command,
+    keeper::Keeper,
     link::{Link, Message},
     runtimes::opencode::Installed as Opencode,
 };
@@ -126,6 +130,8 @@ impl From<CancellationToken> for Stop {
 #[derive(Debug, Clone)]
 pub struct Executor {
     inner: Arc<Inner>,
+    /// Takes what attempts prove; without it nobody hears of it.
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -148,7 +154,14 @@ impl Executor {
             launcher: config.launcher.clone(),
         };
         let repositories = Repositories::new(config.data_dir.join("clones"));
-        Ok(Self { inner: Arc::new(Inner { config, directories, programs, repositories }) })
+        let inner = Inner { config, directories, programs, repositories };
+        Ok(Self { inner: Arc::new(inner), keeper: None })
+    }
+
+    /// The same, with somebody to keep what attempts prove.
+    #[must_use]
+    pub fn keeping(&self, keeper: Keeper) -> Self {
+        Self { keeper: Some(keeper), ..self.clone() }
     }
 
     /// The folder that no other live process uses.
@@ -226,7 +239,8 @@ impl Executor {
             Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
             Work::Fail(class, message) => Outcome::failed(Failure::new(*class, message.clone())),
             Work::Run(_) | Work::Agent(_) | Work::Merge(_) | Work::Http(_) => {
-                self.inner.work(attempt, (&log, link), stop).await.unwrap_or_else(Outcome::from)
+                let done = self.inner.work(attempt, (&log, link, self.keeper.as_ref()), stop);
+                done.await.unwrap_or_else(Outcome::from)
             }
         }
     }
@@ -236,7 +250,7 @@ impl Inner {
     async fn work(
         &self,
         attempt: &Attempt,
-        (log, link): (&LogWriter, &mut Link),
+        (log, link, keeper): (&LogWriter, &mut Link, Option<&Keeper>),
         Stop { now: stop, gently }: Stop,
     ) -> Done<Outcome> {
         if stop.is_cancelled() || gently.is_cancelled() {
@@ -250,24 +264,40 @@ impl Inner {
             stop,
             gently,
         };
-        let directory =
+        let mut directory =
             self.directories.create(&attempt.fence).context("creating the attempt's directory")?;
-        let done = match &attempt.work {
-            Work::Run(command) => self.run(command, attempt, &directory, &limits, log).await,
-            Work::Agent(agent) => {
-                self.agent(agent, attempt, &directory, &limits, (log, link)).await
+        let judging = Judging { limits: &limits, log, keeper };
+        let mut turns = Turns::new(attempt);
+        let done = loop {
+            let done = self.perform(turns.current(), &directory, &limits, (log, link)).await;
+            if let Some(done) = self.judge(done, &mut turns, &mut directory, judging).await {
+                break done;
             }
-            Work::Merge(merge) => {
-                self.merge(merge, attempt, &limits, log).await.map(Outcome::Succeeded)
-            }
-            Work::Http(http) => {
-                self.http(http, attempt, &limits, log).await.map(Outcome::Succeeded)
-            }
-            Work::Noop | Work::Fail(..) => Ok(Outcome::Succeeded(Value::Object(Map::new()))),
+            link.resume = turns.conversation(keeper).await;
         };
         let outcome = done.unwrap_or_else(Outcome::from);
         self.tidy(directory, &outcome, log).await;
         Ok(outcome)
+    }
+
+    async fn perform(
+        &self,
+        attempt: &Attempt,
+        directory: &Directory,
+        limits: &Limits,
+        (log, link): (&LogWriter, &mut Link),
+    ) -> Done<Outcome> {
+        match &attempt.work {
+            Work::Run(command) => self.run(command, attempt, directory, limits, log).await,
+            Work::Agent(agent) => {
+                self.agent(agent, attempt, directory, limits, (log, link)).await
+            }
+            Work::Merge(merge) => {
+                self.merge(merge, attempt, limits, log).await.map(Outcome::Succeeded)
+            }
+            Work::Http(http) => self.http(http, attempt, limits, log).await.map(Outcome::Succeeded),
+            Work::Noop | Work::Fail(..) => Ok(Outcome::Succeeded(Value::Object(Map::new()))),
+        }
     }
 
     /// An accident here costs disk, not the outcome.

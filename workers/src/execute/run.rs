@@ -17,6 +17,7 @@ use super::{
     log::LogWriter,
     output::{self, Outputs},
     repository::Repository,
+    verify,
 };
 
 /// A workspace that is a clone, and the commit it began at.
@@ -35,7 +36,7 @@ impl Inner {
         limits: &Limits,
         log: &LogWriter,
     ) -> Done<Outcome> {
-        self.prepare(attempt, directory, limits, log).await?;
+        let checkout = self.prepare(attempt, directory, limits, log).await?;
         let env = self.environment(attempt, directory)?;
         let argv = argv(command, directory)?;
         let workspace = directory.workspace();
@@ -48,6 +49,12 @@ impl Inner {
         let written = self.written(attempt, directory, Outputs::new());
         let mut outputs = ending.take(written)?.unwrap_or_default();
         outputs.insert("exit_code".to_owned(), exit.as_ref().and_then(Exit::code).into());
+        if let Some(checkout) = checkout.filter(|_| attempt.expected.verify.is_some()) {
+            let captured = verify::captured(&checkout, attempt, directory, log);
+            let captured = ending.take(limits.hold(captured).await)?;
+            let captured = captured.into_iter().flatten();
+            outputs.extend(captured.map(|(name, value)| (name.to_owned(), value)));
+        }
         ending.outcome(outputs, self.config.output_bytes_max)
     }
 

@@ -11,3 +11,4 @@ mod merge;
 mod run;
 mod scripted;
 mod support;
+mod verify;

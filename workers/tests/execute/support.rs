@@ -11,7 +11,7 @@ use jobshop_engine::{
     duration::Span,
     id::{Fence, SessionId, SessionKey, TaskKey, TenantId, WorkerId},
     outcome::{ErrorClass, Failure, Outcome},
-    plan::Command,
+    plan::{Command, Expected},
 };
 use jobshop_workers::execute::{
     Executor, ExecutorConfig,
@@ -129,6 +129,7 @@ pub(crate) fn attempt(work: Work) -> Attempt {
         timeout: None,
         heartbeat: None,
         is_failure_allowed: false,
+        expected: Expected::default(),
         schema: None,
         idempotency_key: fence.task.to_string(),
         file_dir: None,

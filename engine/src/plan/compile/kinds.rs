@@ -98,7 +98,7 @@ pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
     Some(properties.keys().cloned().chain(["exit_code".to_owned()]).collect())
 }
 
-fn command(run: &Run, source: &str, problems: &mut Problems) -> Command {
+pub(super) fn command(run: &Run, source: &str, problems: &mut Problems) -> Command {
     match run {
         Run::Script(script) => {
             refuse_expressions(script, "a script", source, problems);

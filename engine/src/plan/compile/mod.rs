@@ -13,6 +13,7 @@ mod people;
 mod resolve;
 mod templates;
 mod triggers;
+mod verify;
 mod workspaces;
 
 use serde_json::Value;

@@ -9,7 +9,7 @@ use super::{
     resolve::{Found, Resolver, Viewer},
     retry_policy,
     templates::Templates,
-    workspaces,
+    verify, workspaces,
 };
 use crate::{
     plan::{Builtin, Estimate, Group, Join, Kind, Node, NodeIndex, References},
@@ -109,6 +109,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
         if matches!(kind, Kind::Builtin(Builtin::Merge { .. })) {
             workspaces::check_merge(self.outline, index, &handed.workspace, problems);
         }
+        let is_clone = handed.workspace.is_clone();
+        let expected = verify::expected(task, is_clone, self.source, problems);
         let is_executed = matches!(kind, Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_));
         let defaults = Some(&self.workflow.defaults).filter(|_| is_executed);
         let retry = task.retry.as_ref().or_else(|| defaults.and_then(|d| d.retry.as_ref()));
@@ -142,6 +144,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             env: super::environment(&task.env),
             workspace: Some(handed.workspace.spec(from)),
             outputs: task.outputs.as_ref().map(|schema| schema.0.clone()),
+            expected,
             continue_on_failure: task.continue_on_failure,
             idempotency_key: task.idempotency_key.as_ref().map(|key| key.text.clone()),
             locks: limits::locks(&task.locks),
@@ -268,7 +271,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
     fn captures(&self, index: NodeIndex) -> bool {
         let draft = self.outline.draft(index);
         let is_merge = draft.task.uses.as_ref().is_some_and(|uses| uses.value == "builtin/merge");
-        let is_agent = draft.task.agent.is_some();
+        // A command's changes are captured to be verified.
+        let is_agent = draft.task.agent.is_some() || draft.task.verify.is_some();
         is_merge
             || (is_agent && self.handed[index.index()].workspace.is_clone())
             || (!draft.has_items() && draft.children.iter().any(|child| self.captures(*child)))

@@ -47,6 +47,7 @@ impl Source<'_> {
         self.definition(file).await?;
         self.tasks(file).await?;
         self.events(file).await?;
+        self.evidence(file).await?;
         self.approvals(file).await?;
         self.signals(file).await?;
         self.checkpoints(file).await?;
@@ -97,6 +98,22 @@ impl Source<'_> {
             match (page.next, page.items.last()) {
                 (Some(_), Some(last)) => after = last.seq,
                 _ => return Ok(()),
+            }
+        }
+    }
+
+    /// What workers saw of the results of tasks.
+    async fn evidence(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let page =
+                self.views.evidence(self.key, None, cursor.as_deref(), Some(PAGE_MAX)).await?;
+            for evidence in &page.items {
+                file.line("evidence", evidence).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
             }
         }
     }

@@ -7,6 +7,7 @@ mod limits;
 mod scalars;
 mod task;
 mod triggers;
+mod verify;
 mod words;
 mod workflow;
 

@@ -44,6 +44,9 @@ impl Read for Task {
             env: fields.or_default("env"),
             workspace: fields.optional("workspace"),
             outputs: fields.optional("outputs"),
+            verify: fields.optional("verify"),
+            on_verify_fail: fields.optional("on_verify_fail"),
+            allow_empty: fields.optional("allow_empty"),
             continue_on_failure: fields.or_default("continue_on_failure"),
             idempotency_key: fields.optional("idempotency_key"),
             run: fields.optional("run"),
@@ -143,7 +146,7 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (
                 "tasks",
                 "retry" | "heartbeat" | "outputs" | "idempotency_key" | "start_timeout"
-                | "estimate",
+                | "estimate" | "verify" | "on_verify_fail" | "allow_empty",
             ) => "a group has none of its own: put it on the tasks in it",
             ("tasks", "as") if has("for_each") || has("loop") => continue,
             ("tasks", "as" | "key" | "max_parallel") if !has("for_each") => {
@@ -163,6 +166,13 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             }
             ("sleep" | "approval" | "wait_for", "start_timeout") => {
                 "it waits for no worker: `timeout` limits how long it waits"
+            }
+            ("run" | "agent", "on_verify_fail") if !has("verify") => "it belongs to `verify`",
+            ("run", "on_verify_fail") => "a command gets no further turn: use `retry`",
+            ("run", "allow_empty") => "only an agent is expected to change something: remove it",
+            ("run" | "agent", _) => continue,
+            (_, "verify" | "on_verify_fail" | "allow_empty") => {
+                "it makes no commit that could be judged: put it on a task with `run` or `agent`"
             }
             ("sleep", "estimate") => "how long it takes is known: remove it",
             ("uses", "start_timeout") if !is_builtin(task) => {

@@ -91,7 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &["decompose", "verify", "on_verify_fail", "artifacts", "prefers", "budget", "context"],
+    later: &["decompose", "artifacts", "prefers", "budget", "context"],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (
@@ -181,6 +181,35 @@ pub(super) static TASK: Vocabulary = Vocabulary {
         (&["approve", "manual"], "approval", "use `approval`"),
         (&["signal", "wait_for_signal", "on_signal", "listen"], "wait_for", "use `wait_for: NAME`"),
         (&["finally"], "finally", "`finally` stands at the top of a workflow"),
+        (
+            &["check", "checks", "test", "tests", "validate", "verification"],
+            "verify",
+            "use `verify`",
+        ),
+        (
+            &["on_verify_failure", "on_verify_error", "verify_retries"],
+            "on_verify_fail",
+            "use `on_verify_fail: { max_rounds: 2 }`",
+        ),
+        (
+            &["allow-empty", "allow_empty_diff", "no_changes_ok"],
+            "allow_empty",
+            "use `allow_empty: true`",
+        ),
+    ],
+};
+
+pub(super) static ON_VERIFY_FAIL: Vocabulary = Vocabulary {
+    noun: "`on_verify_fail`",
+    example: Some("{ max_rounds: 2 }"),
+    later: &[],
+    habits: &[
+        (
+            &["rounds", "retries", "max", "times", "attempts", "max_attempts"],
+            "max_rounds",
+            "use `max_rounds`",
+        ),
+        (&["resume", "session", "continue"], "resume_session", "use `resume_session`"),
     ],
 };
 

@@ -15,6 +15,7 @@ mod properties;
 mod schedules;
 mod structure;
 mod text;
+mod verify;
 
 use super::{compile, problem::Problem};
 use crate::plan::Plan;

@@ -196,8 +196,8 @@ tasks:
     x-estimate: brought
     x-lock: brought
     x-compensate: brought
-    verify: ls
-    on_verify_fail: retry
+    x-verify: brought
+    x-on_verify_fail: brought
     artifacts: [a]
     prefers: [x]
     budget: 1
@@ -208,8 +208,6 @@ tasks:
     15:18 `builtin/merge-train` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
-    23:5 `verify` is not supported yet
-    24:5 `on_verify_fail` is not supported yet
     25:5 `artifacts` is not supported yet
     26:5 `prefers` is not supported yet
     27:5 `budget` is not supported yet

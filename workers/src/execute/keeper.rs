@@ -1,0 +1,53 @@
+//! Keeps what an attempt proves, signed with the key of this worker. It outlasts an outage of the
+//! database, so drop it when the attempt is lost.
+
+use std::{sync::Arc, time::Duration};
+
+use jobshop_engine::{
+    checkpoint::Resume,
+    evidence::{Finding, Signer, Statement},
+    id::{Fence, TaskKey},
+    store::{Store, checkpoints, evidence},
+};
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Cheap to clone; one for each registration of a worker.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    store: Store,
+    signer: Arc<Signer>,
+}
+
+impl Keeper {
+    pub fn new(store: Store, signer: Arc<Signer>) -> Self {
+        Self { store, signer }
+    }
+
+    /// False when the attempt has lost its fence.
+    pub(super) async fn evidence(&self, fence: Fence, task: &str, finding: Finding) -> bool {
+        let statement = Statement::new(fence, task, finding);
+        let signed = self.signer.sign(&statement);
+        let mut delay = RETRY_FIRST;
+        loop {
+            match evidence::keep(&self.store, fence, &statement, &signed).await {
+                Ok(is_kept) => return is_kept,
+                Err(error) => tracing::warn!(%error, %fence, "cannot store evidence yet"),
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// What an agent's conversation came to so far, as far as it is kept.
+    pub(super) async fn conversation(&self, task: TaskKey) -> Option<Resume> {
+        match checkpoints::conversation(&self.store.pool, task).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the conversation with an agent begins anew");
+                None
+            }
+        }
+    }
+}
