@@ -41,12 +41,33 @@ pub struct Values {
     pub opencode_config: Option<PathBuf>,
     pub pass_env: Vec<String>,
     pub http_allow: Vec<String>,
+    pub sandbox: Sandbox,
+    pub sandbox_network: SandboxNetwork,
+    pub sandbox_read: Vec<PathBuf>,
+    pub sandbox_hide: Vec<PathBuf>,
     pub lease: Span,
     pub grace: Span,
     pub retention: Option<Span>,
     pub archive: Option<String>,
     pub log: Option<String>,
     pub log_format: LogFormat,
+}
+
+/// Who is put into a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    Off,
+    Auto,
+    Require,
+}
+
+/// What is reached from inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxNetwork {
+    Host,
+    None,
 }
 
 /// How log lines look.
@@ -116,10 +137,16 @@ impl Files {
             return Ok(());
         }
         let project = Figment::from(Toml::file_exact(&self.own));
-        match ["server", "token", "http_allow", "archive"]
-            .into_iter()
-            .find(|key| project.contains(key))
-        {
+        let theirs = [
+            "server",
+            "token",
+            "http_allow",
+            "archive",
+            "sandbox",
+            "sandbox_network",
+            "sandbox_read",
+        ];
+        match theirs.into_iter().find(|key| project.contains(key)) {
             None => Ok(()),
             Some(key) => {
                 Err(Failure::usage(format!("`{key}` may not stand in a project's {FILE}"))

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use jobshop_engine::store::{Store, control};
-use jobshop_workers::execute::{Executor, ExecutorConfig};
+use jobshop_workers::execute::{Executor, ExecutorConfig, Mode, SandboxConfig};
 use jobshop_workers::{Worker, WorkerConfig};
 use secrecy::SecretString;
 use sqlx::migrate::MigrateError;
 use tokio::net::TcpListener;
 
 use crate::app::App;
+use crate::config::{self, Values};
 use crate::data_dir::{DataDir, DataDirError, DataLock, ServerFile};
 use crate::exec;
 use crate::exit::{Exit, Failure};
@@ -196,9 +197,25 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
         http_allow,
         agent_command,
         opencode: crate::agents::opencode(app),
+        sandbox: sandbox(values),
         ..ExecutorConfig::new(folder, launcher)
     };
     Ok(Executor::new(config).context("cannot prepare the executor")?)
+}
+
+/// The sandbox as the settings describe it. Files with settings may hold secrets.
+fn sandbox(values: &Values) -> SandboxConfig {
+    let own = std::env::current_dir().ok().map(|folder| folder.join("jobshop.toml"));
+    SandboxConfig {
+        mode: match values.sandbox {
+            config::Sandbox::Off => Mode::Off,
+            config::Sandbox::Auto => Mode::Auto,
+            config::Sandbox::Require => Mode::Require,
+        },
+        is_offline: values.sandbox_network == config::SandboxNetwork::None,
+        read: values.sandbox_read.clone(),
+        hide: values.sandbox_hide.iter().cloned().chain(own).collect(),
+    }
 }
 
 /// A worker as the settings describe it, with these capabilities, in `folder`.

@@ -1,5 +1,7 @@
 //! Evidence from a verified task to what is said of it: signed, kept, invalid once something changed.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up is a failed test")]
+
 use std::{path::Path, process::Command};
 
 use jobshop_engine::{

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 25] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -95,6 +95,40 @@ pub const SETTINGS: [Setting; 21] = [
             "http_allow",
             "JOBSHOP_HTTP_ALLOW",
             "hosts and networks that `builtin/http` may reach besides the public internet",
+        )
+    },
+    Setting {
+        default: Some("auto"),
+        ..setting(
+            "sandbox",
+            "JOBSHOP_SANDBOX",
+            "`auto` puts agents into a sandbox, `require` every command, `off` nobody",
+        )
+    },
+    Setting {
+        default: Some("host"),
+        ..setting(
+            "sandbox_network",
+            "JOBSHOP_SANDBOX_NETWORK",
+            "what a sandbox reaches: `host` or `none`",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting(
+            "sandbox_read",
+            "JOBSHOP_SANDBOX_READ",
+            "files and folders of your home that can be read in a sandbox",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting(
+            "sandbox_hide",
+            "JOBSHOP_SANDBOX_HIDE",
+            "files and folders that are hidden from a sandbox besides the usual ones",
         )
     },
     Setting {

@@ -8,8 +8,7 @@ use uuid::Uuid;
 use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
-    checkpoints,
-    evidence,
+    checkpoints, evidence,
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 

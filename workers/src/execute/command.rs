@@ -3,6 +3,8 @@
 
 use std::{
     collections::VecDeque,
+    ffi::OsString,
+    fmt::Write as _,
     io::ErrorKind,
     os::unix::process::ExitStatusExt as _,
     path::Path,
@@ -27,10 +29,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    environment::{Environment, FENCE, look_up},
+    environment::{Environment, FENCE, WORKSPACE, look_up},
     groups::{Group, Groups},
     halt::{Done, Halt},
     log::{LogWriter, Stream},
+    sandbox::Sandbox,
     spawner::{Spawner, launched},
 };
 
@@ -72,6 +75,7 @@ pub(crate) struct Programs {
     pub(crate) spawner: Spawner,
     pub(crate) groups: Groups,
     pub(crate) launcher: std::path::PathBuf,
+    pub(crate) sandbox: Sandbox,
 }
 
 /// Lines of the standard error that a failure's message repeats.
@@ -184,7 +188,11 @@ impl Programs {
     }
 
     pub(super) async fn spawn(&self, program: &Program<'_>) -> Done<Child> {
-        let mut command: Command = launched(&self.launcher, program.argv);
+        let workspace = look_up(program.env, WORKSPACE);
+        let confined = self.sandbox.wrap(workspace, program.argv, program.dir)?;
+        let plain = || program.argv.iter().map(OsString::from).collect();
+        let argv: Vec<OsString> = confined.unwrap_or_else(plain);
+        let mut command: Command = launched(&self.launcher, &argv);
         command
             .current_dir(program.dir)
             .env_clear()
@@ -337,7 +345,10 @@ impl<'a> Output<'a> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The kept end as text, without the line whose beginning was cut off.

@@ -17,6 +17,23 @@ pub(crate) struct Directories {
     kept: PathBuf,
 }
 
+/// What processes of an attempt may change.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    pub(crate) workspace: PathBuf,
+    /// Holds `$JOBSHOP_OUTPUT`.
+    pub(crate) outputs: PathBuf,
+    pub(crate) tmp: PathBuf,
+    pub(crate) home: PathBuf,
+}
+
+impl Room {
+    /// Makes what is not there yet, but for the workspace.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        [&self.outputs, &self.tmp, &self.home].into_iter().try_for_each(|it| create_private(it))
+    }
+}
+
 /// The directory of one attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
@@ -100,7 +117,32 @@ impl Directory {
 
     /// `$JOBSHOP_OUTPUT`.
     pub(crate) fn output(&self) -> PathBuf {
-        self.path.join("output")
+        self.path.join("out/output")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the work is done.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            workspace: self.workspace(),
+            outputs: self.path.join("out"),
+            tmp: self.path.join("tmp"),
+            home: self.path.join("home"),
+        }
+    }
+
+    /// Where it is verified: nothing of the other is there.
+    pub(crate) fn verify_room(&self) -> Room {
+        let path = self.path.join("verify-room");
+        Room {
+            workspace: self.verification(),
+            outputs: path.join("out"),
+            tmp: path.join("tmp"),
+            home: path.join("home"),
+        }
     }
 
     /// Where git keeps what it needs to capture the workspace.
@@ -130,7 +172,8 @@ impl Directory {
     }
 
     pub(crate) fn create_output(&self) -> io::Result<()> {
-        self.write("output", "").map(drop)
+        create_private(&self.path.join("out"))?;
+        self.write("out/output", "").map(drop)
     }
 
     /// Puts a private file beside the workspace.

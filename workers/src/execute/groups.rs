@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 
@@ -92,7 +92,16 @@ impl Groups {
 }
 
 impl Group {
+    /// Bubblewrap would end at once and take with it what is inside: whoever is asked to end in a
+    /// sandbox is asked there.
     pub(crate) fn signal(&self, signal: Signal) {
+        if signal == Signal::SIGTERM && proc::name(self.leader).is_some_and(|name| name == "bwrap")
+        {
+            for pid in proc::descendants(self.leader) {
+                let _ = kill(pid, signal);
+            }
+            return;
+        }
         let _ = killpg(self.leader, signal);
     }
 

@@ -4,6 +4,7 @@
 mod agent;
 mod capture;
 mod command;
+mod confine;
 mod converse;
 mod directory;
 mod ending;
@@ -23,6 +24,7 @@ mod repository;
 mod run;
 mod running;
 mod runtimes;
+mod sandbox;
 pub mod scripted;
 mod spawner;
 mod sweep;
@@ -52,6 +54,7 @@ use self::{
     halt::{Done, Halt},
     log::{LogChunks, LogWriter},
     repository::Repositories,
+    sandbox::Sandbox,
     spawner::Spawner,
     verify::{Judging, Turns},
 };
@@ -61,6 +64,7 @@ pub use self::{
     keeper::Keeper,
     link::{Link, Message},
     runtimes::opencode::Installed as Opencode,
+    sandbox::{Mode, SandboxConfig},
 };
 
 /// How long the removal of old workspaces is tried again while something still writes there.
@@ -91,6 +95,8 @@ pub struct ExecutorConfig {
     pub agent_command: Option<Vec<String>>,
     /// The coding agent opencode, where it is installed.
     pub opencode: Option<Opencode>,
+    /// Who is put into a sandbox; nobody unless it is said.
+    pub sandbox: SandboxConfig,
 }
 
 impl ExecutorConfig {
@@ -107,6 +113,7 @@ impl ExecutorConfig {
             http_allow: Vec::new(),
             agent_command: None,
             opencode: None,
+            sandbox: SandboxConfig::default(),
         }
     }
 }
@@ -152,6 +159,7 @@ impl Executor {
             spawner: Spawner::start().context("starting the spawner")?,
             groups: Groups::open(config.data_dir.join("groups")).context("opening groups")?,
             launcher: config.launcher.clone(),
+            sandbox: Sandbox::new(config.sandbox.clone(), &config.data_dir),
         };
         let repositories = Repositories::new(config.data_dir.join("clones"));
         let inner = Inner { config, directories, programs, repositories };
@@ -289,9 +297,7 @@ impl Inner {
     ) -> Done<Outcome> {
         match &attempt.work {
             Work::Run(command) => self.run(command, attempt, directory, limits, log).await,
-            Work::Agent(agent) => {
-                self.agent(agent, attempt, directory, limits, (log, link)).await
-            }
+            Work::Agent(agent) => self.agent(agent, attempt, directory, limits, (log, link)).await,
             Work::Merge(merge) => {
                 self.merge(merge, attempt, limits, log).await.map(Outcome::Succeeded)
             }
@@ -302,6 +308,7 @@ impl Inner {
 
     /// An accident here costs disk, not the outcome.
     async fn tidy(&self, directory: Directory, outcome: &Outcome, log: &LogWriter) {
+        self.programs.sandbox.forget(directory.path());
         let directories = self.directories.clone();
         let is_kept = self.config.keep_failed && matches!(outcome, Outcome::Failed { .. });
         let tidied = tokio::task::spawn_blocking(move || {

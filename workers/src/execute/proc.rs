@@ -28,6 +28,30 @@ fn pids() -> impl Iterator<Item = Pid> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }
 
+/// The name of a process's program.
+pub(crate) fn name(pid: Pid) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// Everything that a process started and what that started, as far as it has not detached itself.
+pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
+    let parents: Vec<(Pid, Pid)> = pids().filter_map(|it| Some((it, parent(it)?))).collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(above) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(it, _)| *it));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
+}
+
 /// When a process started, in clock ticks since the machine did: together with its number, and as
 /// long as the machine runs, it names one process for ever. `None` when there is no such process.
 pub(crate) fn started(pid: Pid) -> Option<u64> {

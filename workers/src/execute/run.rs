@@ -121,13 +121,11 @@ impl Inner {
         attempt: &Attempt,
         directory: &Directory,
     ) -> Done<Environment> {
-        environment::of(
-            attempt,
-            &directory.workspace(),
-            &directory.output(),
-            &self.config.pass_env,
-            |name| std::env::var(name).ok(),
-        )
+        let own = |name: &str| std::env::var(name).ok();
+        let (workspace, output) = (directory.workspace(), directory.output());
+        let mut env = environment::of(attempt, &workspace, &output, &self.config.pass_env, own)?;
+        self.confine(attempt, directory, &directory.room(), &mut env)?;
+        Ok(env)
     }
 }
 

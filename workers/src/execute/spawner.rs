@@ -2,7 +2,7 @@
 //! launcher sets comes at the death of the *thread* that forked, and the runtime's threads come
 //! and go. It does not know what the children are for.
 
-use std::{io, path::Path, sync::mpsc, thread};
+use std::{ffi::OsString, io, path::Path, sync::mpsc, thread};
 
 use tokio::{
     process::{Child, Command},
@@ -50,7 +50,7 @@ impl Spawner {
 
 /// A command whose program dies with this process: the launcher sets the parent-death signal and
 /// becomes the program.
-pub(crate) fn launched(launcher: &Path, program: &[String]) -> Command {
+pub(crate) fn launched(launcher: &Path, program: &[OsString]) -> Command {
     let mut command = Command::new(launcher);
     command
         .args(["__exec", "--signal", "KILL", "--parent"])

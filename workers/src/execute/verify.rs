@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     Inner, capture,
     command::{Exit, Limits, Program},
-    directory::Directory,
+    directory::{Directory, Room},
     environment::{self, Environment},
     git::{Git, entries, make_bare, text},
     halt::{Done, Halt},
@@ -35,7 +35,8 @@ const TOLD_LINES: usize = 60;
 const MESSAGE_LINES: usize = 5;
 
 /// Variables that differ between executions of the same thing.
-const PASSING: [&str; 6] = [
+const PASSING: [&str; 7] = [
+    "TMPDIR",
     "JOBSHOP_ATTEMPT",
     "JOBSHOP_FENCE",
     "JOBSHOP_OUTPUT",
@@ -81,8 +82,7 @@ impl Inner {
             Round::Again(complaint, outputs) => (complaint, outputs),
         };
         if turn.round > turn.rounds_more() {
-            let failure =
-                Failure::new(ErrorClass::Error, complaint.message);
+            let failure = Failure::new(ErrorClass::Error, complaint.message);
             let is_allowed = turn.attempt.is_failure_allowed;
             let outputs = if is_allowed { Value::Object(outputs) } else { json!({}) };
             return Some(Ok(Outcome::Failed { failure, outputs }));
@@ -95,6 +95,7 @@ impl Inner {
             Err(error) => return Some(Err(error.into())),
         };
         let old = std::mem::replace(directory, fresh);
+        self.programs.sandbox.forget(old.path());
         let directories = self.directories.clone();
         let removed = tokio::task::spawn_blocking(move || directories.remove(&old)).await;
         if let Err(error) = removed.map_err(std::io::Error::other).flatten() {
@@ -179,10 +180,15 @@ impl Inner {
             Some(commit) => Some(self.check_out(turn.attempt, commit, directory, limits).await?),
             None => None,
         };
-        let place = clean.as_ref().map_or_else(|| directory.workspace(), |it| it.path.clone());
-        let output = directory.write("verify-output", "").context("creating JOBSHOP_OUTPUT")?;
+        let room = Room {
+            workspace: clean.as_ref().map_or_else(|| directory.workspace(), |it| it.path.clone()),
+            ..directory.verify_room()
+        };
+        room.create().context("making a place to verify in")?;
+        let (place, output) = (&room.workspace, room.outputs.join("output"));
         let own = |name: &str| std::env::var(name).ok();
-        let env = environment::of(turn.attempt, &place, &output, &self.config.pass_env, own)?;
+        let mut env = environment::of(turn.attempt, place, &output, &self.config.pass_env, own)?;
+        self.confine(turn.attempt, directory, &room, &mut env)?;
         let mut finding = Finding {
             round: i32::try_from(turn.round).unwrap_or(i32::MAX),
             commit: commit.map(str::to_owned),
@@ -196,7 +202,7 @@ impl Inner {
         for (number, command) in verify.commands.iter().enumerate() {
             let argv = argv(command, directory, number)?;
             let begun = Instant::now();
-            let program = Program { argv: &argv, dir: &place, env: &env, stdin: None };
+            let program = Program { argv: &argv, dir: place, env: &env, stdin: None };
             let exit = self.programs.execute(&program, limits, log).await?;
             let name = in_words(command);
             complaint = complaint_of(&name, &exit);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "an accident is a failed test")]
 
 mod agent;
+mod containment;
 mod end;
 mod git;
 mod hostile;

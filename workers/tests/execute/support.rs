@@ -49,7 +49,10 @@ impl Bench {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ExecutorConfig)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), change)
+    }
+
+    pub(crate) fn at(dir: TempDir, change: impl FnOnce(&mut ExecutorConfig)) -> Self {
         let mut config = ExecutorConfig::new(dir.path().join("data"), launcher());
         config.grace = Duration::from_millis(200);
         change(&mut config);
