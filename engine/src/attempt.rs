@@ -81,6 +81,8 @@ impl AgentWork {
 pub struct MergeWork {
     /// The branch to merge into; without it `jobshop/<last 8 of the session>`.
     pub into: Option<String>,
+    /// With commands, it is a merge train: they have to succeed on the result.
+    pub check: Vec<Command>,
     /// What is merged, in order.
     pub commits: Vec<CapturedCommit>,
 }

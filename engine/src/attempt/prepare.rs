@@ -93,8 +93,9 @@ impl Rendering<'_> {
 
     /// The environment of a command; a built-in task has no use for one.
     fn env(&self) -> Result<Vec<(String, String)>, Failure> {
-        match self.plan.node(self.node).kind {
-            Kind::Run(_) | Kind::Agent(_) => {
+        match &self.plan.node(self.node).kind {
+            Kind::Builtin(Builtin::Merge { check, .. }) if check.is_empty() => Ok(Vec::new()),
+            Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(Builtin::Merge { .. }) => {
                 let env = self.plan.environment(self.node).into_iter();
                 env.map(|(name, value)| Ok((name.to_owned(), self.variable(value)?))).collect()
             }
@@ -125,7 +126,8 @@ impl Rendering<'_> {
                 let message = message.unwrap_or_else(|| "it is there to fail".to_owned());
                 Work::Fail(ErrorClass::Error, message)
             }
-            Kind::Builtin(Builtin::Merge { into }) => Work::Merge(MergeWork {
+            Kind::Builtin(Builtin::Merge { into, check }) => Work::Merge(MergeWork {
+                check: check.clone(),
                 into: self.optional(into.as_ref())?.filter(|branch| !branch.is_empty()),
                 commits: commits::merged(self.plan, self.node, self.values),
             }),

@@ -194,6 +194,7 @@ fn kind(node: &Node) -> &'static str {
         Kind::Agent(_) => "agent",
         Kind::Builtin(Builtin::Noop) => "builtin/noop",
         Kind::Builtin(Builtin::Fail { .. }) => "builtin/fail",
+        Kind::Builtin(Builtin::Merge { check, .. }) if !check.is_empty() => "builtin/merge-train",
         Kind::Builtin(Builtin::Merge { .. }) => "builtin/merge",
         Kind::Builtin(Builtin::Http(_)) => "builtin/http",
         Kind::Sleep(_) => "sleep",

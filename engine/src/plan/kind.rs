@@ -93,9 +93,12 @@ pub enum Builtin {
     Fail {
         message: Option<String>,
     },
-    /// Collects the commits of its needs on one branch.
+    /// Collects the commits of its needs on one branch. With commands it is a merge train: what makes
+    /// them fail is left out.
     Merge {
         into: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        check: Vec<Command>,
     },
     Http(HttpSpec),
 }

@@ -63,7 +63,9 @@ impl Inner {
 fn is_due(mode: Mode, attempt: &Attempt) -> bool {
     let is_agent = match &attempt.work {
         Work::Agent(agent) => agent.runtime != AgentRuntime::Scripted,
-        Work::Noop | Work::Fail(..) | Work::Run(_) | Work::Merge(_) | Work::Http(_) => false,
+        // A merge train executes what agents made.
+        Work::Merge(_) => true,
+        Work::Noop | Work::Fail(..) | Work::Run(_) | Work::Http(_) => false,
     };
     match mode {
         Mode::Off => false,

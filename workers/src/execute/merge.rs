@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How often the branch may be moved under our hands.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// By this line of its message a merge is recognised as one of ours when the task is tried again.
 const TRAILER: &str = "Jobshop-Merge";
@@ -36,26 +36,26 @@ const LOST: [&str; 5] = [
 
 /// What became of one commit.
 #[derive(Debug, Serialize)]
-struct Entry {
-    task: String,
-    commit: String,
-    files: Vec<String>,
+pub(super) struct Entry {
+    pub(super) task: String,
+    pub(super) commit: String,
+    pub(super) files: Vec<String>,
 }
 
 /// The result branch as it grows.
 #[derive(Debug)]
-struct Merge<'a> {
+pub(super) struct Merge<'a> {
     repository: &'a Repository,
     /// The task that merges, `session/seq`.
     task: String,
-    branch: String,
+    pub(super) branch: String,
     /// Where the branch was found; `None` when there is none yet.
     found: Option<String>,
     /// Where the result began.
     base: String,
-    tip: String,
-    merged: Vec<Entry>,
-    conflicts: Vec<Entry>,
+    pub(super) tip: String,
+    pub(super) merged: Vec<Entry>,
+    pub(super) conflicts: Vec<Entry>,
 }
 
 impl Inner {
@@ -94,14 +94,14 @@ impl Inner {
     }
 }
 
-fn branch_name(work: &MergeWork, fence: &Fence) -> String {
+pub(super) fn branch_name(work: &MergeWork, fence: &Fence) -> String {
     work.into.clone().unwrap_or_else(|| {
         let session = fence.task.session.id.to_string();
         format!("jobshop/{}", &session[session.len() - 8..])
     })
 }
 
-async fn check_name(branch: &str) -> Done<()> {
+pub(super) async fn check_name(branch: &str) -> Done<()> {
     let name = format!("refs/heads/{branch}");
     let is_name = Git::isolated("check-ref-format").arg(name).answer().await?.is_some();
     if is_name && !branch.starts_with('-') {
@@ -111,7 +111,7 @@ async fn check_name(branch: &str) -> Done<()> {
 }
 
 impl<'a> Merge<'a> {
-    async fn begin(
+    pub(super) async fn begin(
         repository: &'a Repository,
         branch: &str,
         base: Option<&str>,
@@ -150,7 +150,7 @@ impl<'a> Merge<'a> {
         Ok(found == self.task)
     }
 
-    async fn add(&mut self, captured: &CapturedCommit, log: &LogWriter) -> Done<()> {
+    pub(super) async fn add(&mut self, captured: &CapturedCommit, log: &LogWriter) -> Done<()> {
         let CapturedCommit { task, commit } = captured;
         self.repository.obtain(commit).await?;
         let entry = |files| Entry { task: task.clone(), commit: commit.clone(), files };
@@ -204,7 +204,7 @@ impl<'a> Merge<'a> {
     }
 
     /// Moves the branch from where it was found; says why when it is no longer there.
-    async fn publish(&self) -> Done<Option<String>> {
+    pub(super) async fn publish(&self) -> Done<Option<String>> {
         if self.found.as_ref() == Some(&self.tip) {
             return Ok(None);
         }
@@ -223,7 +223,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn outputs(self) -> Value {
+    pub(super) fn outputs(self) -> Value {
         json!({
             "branch": self.branch,
             "commit": self.tip,

@@ -4,6 +4,7 @@
 mod agent;
 mod capture;
 mod command;
+mod complaint;
 mod confine;
 mod converse;
 mod directory;
@@ -18,6 +19,7 @@ mod link;
 pub mod log;
 pub mod log_storage;
 mod merge;
+mod merge_train;
 mod output;
 mod proc;
 mod repository;
@@ -298,6 +300,10 @@ impl Inner {
         match &attempt.work {
             Work::Run(command) => self.run(command, attempt, directory, limits, log).await,
             Work::Agent(agent) => self.agent(agent, attempt, directory, limits, (log, link)).await,
+            Work::Merge(merge) if !merge.check.is_empty() => {
+                let train = self.merge_train(merge, attempt, directory, (limits, log));
+                train.await.map(Outcome::Succeeded)
+            }
             Work::Merge(merge) => {
                 self.merge(merge, attempt, limits, log).await.map(Outcome::Succeeded)
             }

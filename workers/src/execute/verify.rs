@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use super::{
     Inner, capture,
-    command::{Exit, Limits, Program},
+    command::{Limits, Program},
+    complaint::Complaint,
     directory::{Directory, Room},
     environment::{self, Environment},
     git::{Git, entries, make_bare, text},
@@ -28,11 +29,6 @@ use super::{
     repository::Repository,
     run::Checkout,
 };
-
-/// Lines of a command's output that the agent is told.
-const TOLD_LINES: usize = 60;
-/// Lines that a failure's message repeats where nothing came on the standard error.
-const MESSAGE_LINES: usize = 5;
 
 /// Variables that differ between executions of the same thing.
 const PASSING: [&str; 7] = [
@@ -45,12 +41,11 @@ const PASSING: [&str; 7] = [
     "JOBSHOP_IDEMPOTENCY_KEY",
 ];
 
-/// What is wrong with a result.
-struct Complaint {
-    /// Of the failure.
-    message: String,
-    /// For the agent.
-    told: String,
+/// What commands came to.
+pub(super) struct Tried {
+    commands: Vec<Checked>,
+    environment: String,
+    pub(super) complaint: Option<Complaint>,
 }
 
 /// An attempt while it is judged.
@@ -121,7 +116,7 @@ impl Inner {
             Err(halt) => return Round::Over(Err(halt)),
         };
         if turn.attempt.expected.diff && is_empty(&outputs) {
-            return Round::Again(nothing_changed(), outputs);
+            return Round::Again(Complaint::nothing_changed(), outputs);
         }
         let Some(verify) = &turn.attempt.expected.verify else {
             return Round::Over(Ok(Outcome::Succeeded(Value::Object(outputs))));
@@ -184,43 +179,20 @@ impl Inner {
             workspace: clean.as_ref().map_or_else(|| directory.workspace(), |it| it.path.clone()),
             ..directory.verify_room()
         };
-        room.create().context("making a place to verify in")?;
-        let (place, output) = (&room.workspace, room.outputs.join("output"));
-        let own = |name: &str| std::env::var(name).ok();
-        let mut env = environment::of(turn.attempt, place, &output, &self.config.pass_env, own)?;
-        self.confine(turn.attempt, directory, &room, &mut env)?;
+        let tried = self.try_out(&verify.commands, turn.attempt, directory, &room, (limits, log));
+        let Tried { commands, environment, mut complaint } = tried.await?;
         let mut finding = Finding {
             round: i32::try_from(turn.round).unwrap_or(i32::MAX),
             commit: commit.map(str::to_owned),
-            commands: Vec::new(),
+            commands,
             changed: Vec::new(),
-            environment: digest(&env),
+            environment,
         };
-        let at = commit.map_or_else(String::new, |commit| format!(" of {}", &commit[..12]));
-        log.note(&format!("verify: {} command(s) on a clean checkout{at}", verify.commands.len()));
-        let mut complaint = None;
-        for (number, command) in verify.commands.iter().enumerate() {
-            let argv = argv(command, directory, number)?;
-            let begun = Instant::now();
-            let program = Program { argv: &argv, dir: place, env: &env, stdin: None };
-            let exit = self.programs.execute(&program, limits, log).await?;
-            let name = in_words(command);
-            complaint = complaint_of(&name, &exit);
-            finding.commands.push(Checked {
-                command: name,
-                exit_code: exit.code(),
-                log_sha256: exit.log_sha256.clone(),
-                duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            });
-            if complaint.is_some() {
-                break;
-            }
-        }
         if let Some(clean) = &clean {
             finding.changed = limits.hold(clean.changed(&directory.verify_scratch())).await?;
         }
         if complaint.is_none() && !finding.changed.is_empty() {
-            complaint = Some(changed(&finding.changed));
+            complaint = Some(Complaint::changed(&finding.changed));
         }
         if let Some(keeper) = keeper {
             let attempt = turn.attempt;
@@ -229,6 +201,42 @@ impl Inner {
             }
         }
         Ok(complaint)
+    }
+
+    /// Executes commands in a room, up to the first that fails.
+    pub(super) async fn try_out(
+        &self,
+        commands: &[Command],
+        attempt: &Attempt,
+        directory: &Directory,
+        room: &Room,
+        (limits, log): (&Limits, &LogWriter),
+    ) -> Done<Tried> {
+        room.create().context("making a place to verify in")?;
+        let (place, output) = (&room.workspace, room.outputs.join("output"));
+        let own = |name: &str| std::env::var(name).ok();
+        let mut env = environment::of(attempt, place, &output, &self.config.pass_env, own)?;
+        self.confine(attempt, directory, room, &mut env)?;
+        let mut tried = Tried { commands: Vec::new(), environment: digest(&env), complaint: None };
+        log.note(&format!("{} command(s) to verify", commands.len()));
+        for command in commands {
+            let argv = argv(command, directory, room)?;
+            let begun = Instant::now();
+            let program = Program { argv: &argv, dir: place, env: &env, stdin: None };
+            let exit = self.programs.execute(&program, limits, log).await?;
+            let name = in_words(command);
+            tried.complaint = Complaint::of(&name, &exit);
+            tried.commands.push(Checked {
+                command: name,
+                exit_code: exit.code(),
+                log_sha256: exit.log_sha256.clone(),
+                duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            });
+            if tried.complaint.is_some() {
+                break;
+            }
+        }
+        Ok(tried)
     }
 
     async fn check_out(
@@ -369,46 +377,6 @@ fn is_empty(outputs: &Map<String, Value>) -> bool {
     matches!((of("commit"), of("base")), (Some(commit), Some(base)) if commit == base)
 }
 
-fn nothing_changed() -> Complaint {
-    Complaint {
-        message: "the agent ended without changing anything; where that is fine, say so with \
-                  `allow_empty: true`"
-            .to_owned(),
-        told: "You ended without changing anything in the workspace, but changes are expected. Do \
-               what you were asked to do."
-            .to_owned(),
-    }
-}
-
-fn changed(files: &[String]) -> Complaint {
-    let message = format!(
-        "verify failed: its commands changed {}, so what passed is not what was committed",
-        files.join(", ")
-    );
-    let told = format!("Your work was verified. The verification itself changes files: {message}");
-    Complaint { message, told }
-}
-
-fn complaint_of(command: &str, exit: &Exit) -> Option<Complaint> {
-    let Err(Halt::Failed(Failure { message: mut how, .. })) = exit.check() else { return None };
-    if exit.stderr.trim().is_empty() && !exit.stdout.trim().is_empty() {
-        how = format!("{how}: {}", last(&exit.stdout, MESSAGE_LINES));
-    }
-    let told = format!(
-        "Your work so far is committed and in the workspace. It was verified with\n\n{command}\n\n\
-         and that failed:\n\n{how}\n\nThe end of what it printed:\n\n{}\n{}\n\nPut that right.",
-        last(&exit.stdout, TOLD_LINES),
-        last(&exit.stderr, TOLD_LINES),
-    );
-    let name = command.lines().next().unwrap_or_default();
-    Some(Complaint { message: format!("verify failed: `{name}`: {how}"), told })
-}
-
-fn last(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
-}
-
 fn in_words(command: &Command) -> String {
     match command {
         Command::Script(script) => script.trim().to_owned(),
@@ -416,13 +384,17 @@ fn in_words(command: &Command) -> String {
     }
 }
 
-/// A script lies in a file beside the checkout.
-fn argv(command: &Command, directory: &Directory, number: usize) -> Done<Vec<String>> {
+/// A script lies in a file beside the checkout, under a name of its own.
+fn argv(command: &Command, directory: &Directory, room: &Room) -> Done<Vec<String>> {
     match command {
         Command::Argv(argv) => Ok(argv.clone()),
         Command::Script(script) => {
-            let name = format!("verify-{}", number + 1);
-            directory.write(&name, script).context("writing the script")?;
+            let digest = super::command::hex(&Sha256::digest(script.as_bytes())[..8]);
+            let place = room.workspace.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{place}-{digest}");
+            if !directory.path().join(&name).exists() {
+                directory.write(&name, script).context("writing the script")?;
+            }
             Ok(["bash", "-euo", "pipefail", &format!("../{name}")].map(str::to_owned).into())
         }
     }

@@ -237,7 +237,8 @@ async fn shallow_clones_bare_repositories_and_worktrees_will_do() {
         }
         let into = Some(format!("result-{name}"));
         let commits = vec![CapturedCommit { task: "t".to_owned(), commit: commit.to_owned() }];
-        let mut merge = crate::support::attempt(Work::Merge(MergeWork { into, commits }));
+        let mut merge =
+            crate::support::attempt(Work::Merge(MergeWork { check: Vec::new(), into, commits }));
         merge.workspace = here.workspace();
         bench.execute(&merge).await.outputs();
         assert_eq!(here.names(&format!("result-{name}")), ["a", "b"]);

@@ -149,7 +149,7 @@ async fn nothing_of_an_agents_clone_runs_when_it_is_captured() {
         repo.commit(&[("b", "other\n")]);
         let commits = vec![CapturedCommit { task: "evil".to_owned(), commit }];
         let into = Some("result".to_owned());
-        let mut merge = attempt(Work::Merge(MergeWork { into, commits }));
+        let mut merge = attempt(Work::Merge(MergeWork { check: Vec::new(), into, commits }));
         merge.workspace = repo.workspace();
         assert_eq!(bench.execute(&merge).await.outputs()["conflicts"], json!([]));
         assert!(!is_sprung(&bench), "{name} sprang later");

@@ -9,6 +9,7 @@ mod git;
 mod hostile;
 mod http;
 mod merge;
+mod merge_train;
 mod run;
 mod scripted;
 mod support;

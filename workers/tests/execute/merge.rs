@@ -20,9 +20,10 @@ async fn captured(bench: &Bench, repo: &Repo, task: &str, edit: &str) -> Capture
     CapturedCommit { task: task.to_owned(), commit }
 }
 
-fn merge(repo: &Repo, into: Option<&str>, commits: &[CapturedCommit]) -> Attempt {
+pub(crate) fn merge(repo: &Repo, into: Option<&str>, commits: &[CapturedCommit]) -> Attempt {
     let into = into.map(str::to_owned);
-    let mut attempt = attempt(Work::Merge(MergeWork { into, commits: commits.to_vec() }));
+    let mut attempt =
+        attempt(Work::Merge(MergeWork { check: Vec::new(), into, commits: commits.to_vec() }));
     attempt.workspace = repo.workspace();
     attempt
 }
@@ -131,6 +132,6 @@ async fn what_cannot_be_merged_into_says_why() {
     let island = CapturedCommit { task: "t".to_owned(), commit: repo.commit(&[("i", "1")]) };
     repo.git(&["checkout", "-q", "main"]);
     assert!(why("x", vec![island]).await.contains("no history"));
-    let empty = attempt(Work::Merge(MergeWork { into: None, commits: vec![] }));
+    let empty = attempt(Work::Merge(MergeWork { check: Vec::new(), into: None, commits: vec![] }));
     assert!(bench.execute(&empty).await.failure(ErrorClass::Error).contains("`repo`"));
 }

@@ -79,6 +79,9 @@ pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
             "builtin/noop" | "builtin/fail" => Some(Vec::new()),
             "builtin/http" => list(&["status", "headers", "body", "json"]),
             "builtin/merge" => list(&["branch", "commit", "base", "merged", "conflicts"]),
+            "builtin/merge-train" => {
+                list(&["branch", "commit", "base", "merged", "conflicts", "broken", "checks"])
+            }
             _ => None,
         };
     }
@@ -143,8 +146,8 @@ fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -> AgentSpec
     }
 }
 
-const BUILTINS: [&str; 4] = ["builtin/noop", "builtin/fail", "builtin/merge", "builtin/http"];
-const LATER_BUILTINS: [&str; 1] = ["builtin/merge-train"];
+const BUILTINS: [&str; 5] =
+    ["builtin/noop", "builtin/fail", "builtin/merge", "builtin/merge-train", "builtin/http"];
 
 fn builtin(
     uses: &At<String>,
@@ -160,6 +163,7 @@ fn builtin(
     let known: &[&str] = match name {
         "builtin/fail" => &["message"],
         "builtin/merge" => &["into"],
+        "builtin/merge-train" => &["into", "check"],
         "builtin/http" => &["url", "method", "headers", "body", "expect", "timeout"],
         _ => &[],
     };
@@ -191,7 +195,11 @@ fn builtin(
     Some(match name {
         "builtin/noop" => Builtin::Noop,
         "builtin/fail" => Builtin::Fail { message: text("message") },
-        _ => Builtin::Merge { into: text("into") },
+        "builtin/merge" => Builtin::Merge { into: text("into"), check: Vec::new() },
+        _ => {
+            let into = text("into");
+            Builtin::Merge { into, check: super::merge_train::check(uses.at, with, problems)? }
+        }
     })
 }
 
@@ -222,9 +230,6 @@ fn refuse_meaningless(task: &Task, problems: &mut Problems) {
 }
 
 fn unknown_builtin(name: &str) -> (String, Option<String>) {
-    if LATER_BUILTINS.contains(&name) {
-        return (format!("`{name}` is not supported yet"), None);
-    }
     let hint = suggest::did_you_mean(name, BUILTINS).or_else(|| {
         BUILTINS
             .iter()

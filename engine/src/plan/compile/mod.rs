@@ -7,6 +7,7 @@ mod http;
 mod kinds;
 mod limits;
 mod members;
+mod merge_train;
 mod nodes;
 mod outline;
 mod people;

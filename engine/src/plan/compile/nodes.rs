@@ -15,7 +15,7 @@ use crate::{
     plan::{Builtin, Estimate, Group, Join, Kind, Node, NodeIndex, References},
     workflow::{
         Limits,
-        definition::{Condition, Workflow},
+        definition::{Condition, Task, Workflow},
         problem::Problems,
     },
 };
@@ -110,7 +110,6 @@ impl<'a, 'w> Compiler<'a, 'w> {
             workspaces::check_merge(self.outline, index, &handed.workspace, problems);
         }
         let is_clone = handed.workspace.is_clone();
-        let expected = verify::expected(task, is_clone, self.source, problems);
         let is_executed = matches!(kind, Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(_));
         let defaults = Some(&self.workflow.defaults).filter(|_| is_executed);
         let retry = task.retry.as_ref().or_else(|| defaults.and_then(|d| d.retry.as_ref()));
@@ -135,16 +134,12 @@ impl<'a, 'w> Compiler<'a, 'w> {
             timeout: task.timeout.or_else(|| defaults.and_then(|defaults| defaults.timeout)),
             start_timeout: task.start_timeout,
             heartbeat: task.heartbeat,
-            estimate: task.estimate.map(|given| Estimate {
-                optimistic: given.optimistic,
-                likely: given.likely,
-                pessimistic: given.pessimistic,
-            }),
+            estimate: estimate(task),
             retry: retry_policy(retry),
             env: super::environment(&task.env),
             workspace: Some(handed.workspace.spec(from)),
             outputs: task.outputs.as_ref().map(|schema| schema.0.clone()),
-            expected,
+            expected: verify::expected(task, is_clone, self.source, problems),
             continue_on_failure: task.continue_on_failure,
             idempotency_key: task.idempotency_key.as_ref().map(|key| key.text.clone()),
             locks: limits::locks(&task.locks),
@@ -225,7 +220,12 @@ impl<'a, 'w> Compiler<'a, 'w> {
                 found.add(&handed.env);
                 found.add(&handed.places);
             }
-            Kind::Builtin(Builtin::Merge { .. }) => found.add(&handed.places),
+            Kind::Builtin(Builtin::Merge { check, .. }) => {
+                found.add(&handed.places);
+                if !check.is_empty() {
+                    found.add(&handed.env);
+                }
+            }
             Kind::Builtin(Builtin::Noop | Builtin::Fail { .. } | Builtin::Http(_))
             | Kind::Sleep(_)
             | Kind::Approval(_)
@@ -270,7 +270,9 @@ impl<'a, 'w> Compiler<'a, 'w> {
     /// Whether a task or plain group surely brings a commit.
     fn captures(&self, index: NodeIndex) -> bool {
         let draft = self.outline.draft(index);
-        let is_merge = draft.task.uses.as_ref().is_some_and(|uses| uses.value == "builtin/merge");
+        let is_merge = draft.task.uses.as_ref().is_some_and(|uses| {
+            matches!(uses.value.as_str(), "builtin/merge" | "builtin/merge-train")
+        });
         // A command's changes are captured to be verified.
         let is_agent = draft.task.agent.is_some() || draft.task.verify.is_some();
         is_merge
@@ -307,4 +309,12 @@ impl<'a, 'w> Compiler<'a, 'w> {
             }
         }
     }
+}
+
+fn estimate(task: &Task) -> Option<Estimate> {
+    task.estimate.map(|given| Estimate {
+        optimistic: given.optimistic,
+        likely: given.likely,
+        pessimistic: given.pessimistic,
+    })
 }

@@ -130,7 +130,7 @@ pub(super) fn check_merge(
     if workspace.repo.is_none() && !task.is_broken {
         problems.hint(
             uses.at,
-            "`builtin/merge` has no repository to merge in",
+            format!("`{}` has no repository to merge in", uses.value),
             "give `workspace: { repo: … }` here, on a group around it or at the top",
         );
     }
@@ -140,7 +140,7 @@ pub(super) fn check_merge(
     if merged(outline, index).is_empty() && !has_broken_needs {
         problems.hint(
             uses.at,
-            "`builtin/merge` has nothing to merge: it needs no task",
+            format!("`{}` has nothing to merge: it needs no task", uses.value),
             "name the tasks whose commits it merges under `needs`",
         );
     }

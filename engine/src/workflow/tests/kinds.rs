@@ -49,7 +49,7 @@ tasks:
     11:14 there is no `builtin/nope`
          did you mean `builtin/noop`?
     12:14 there is no `./path`
-         there are builtin/noop, builtin/fail, builtin/merge, builtin/http; another workflow is NAME or NAME@VERSION
+         there are builtin/noop, builtin/fail, builtin/merge, builtin/merge-train, builtin/http; another workflow is NAME or NAME@VERSION
     ");
 }
 
@@ -261,12 +261,13 @@ tasks:
   d: { uses: builtin/merge-train }
 "), @r"
     4:14 there is no `Other`
-         there are builtin/noop, builtin/fail, builtin/merge, builtin/http; another workflow is NAME or NAME@VERSION
+         there are builtin/noop, builtin/fail, builtin/merge, builtin/merge-train, builtin/http; another workflow is NAME or NAME@VERSION
     5:14 there is no `other@latest`
-         there are builtin/noop, builtin/fail, builtin/merge, builtin/http; another workflow is NAME or NAME@VERSION
+         there are builtin/noop, builtin/fail, builtin/merge, builtin/merge-train, builtin/http; another workflow is NAME or NAME@VERSION
     6:28 `env` means nothing to another workflow
          hand values over in `with`, as its inputs
-    7:14 `builtin/merge-train` is not supported yet
+    7:14 `builtin/merge-train` needs a `check`
+         write with: { check: cargo test }, or use `builtin/merge`
     ");
 }
 

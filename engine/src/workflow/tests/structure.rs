@@ -188,7 +188,7 @@ tasks:
   split: { decompose: goal }
   child: { sleep: 1s }
   http: { sleep: 1s }
-  train: { uses: builtin/merge-train }
+  train: { sleep: 1s }
   fix: { x-loop: brought, tasks: { a: { run: ls } } }
   a:
     run: ls
@@ -205,7 +205,6 @@ tasks:
 "), @r"
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
-    15:18 `builtin/merge-train` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
     25:5 `artifacts` is not supported yet
