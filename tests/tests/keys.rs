@@ -125,6 +125,7 @@ fn body_of(path: &str) -> Value {
             json!({ "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z" })
         }
         "/api/v1/sessions/{id}/fork" => json!({ "at": "only" }),
+        "/api/v1/sessions/{id}/messages" => json!({ "text": "hello" }),
         "/api/v1/keys" => json!({ "name": "own", "role": "viewer" }),
         "/api/v1/tenants" | "/api/v1/sessions/{id}/signals" => json!({ "name": "own" }),
         _ => json!({}),
