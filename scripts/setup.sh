@@ -21,6 +21,8 @@ require_system_packages() {
     have cc || missing+=(build-essential)
     have mold || missing+=(mold)
     have git || missing+=(git)
+    # Agents work in a sandbox (docs/operations.md); other systems than Linux have none.
+    [ "$(uname)" != Linux ] || have bwrap || missing+=(bubblewrap)
     [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 
     local found
