@@ -18,7 +18,7 @@ async fn an_agent_that_speaks_the_protocol_works_is_watched_and_is_told_what_wen
     let next = [Step::Say("Nothing to add.".into())];
     let tasks = task("first", &steps, "")
         + &task("second", &next, r#", session: "continue:first""#)
-            .replace("    agent:", "    needs: [first]\n    agent:");
+            .replace("    agent:", "    needs: [first]\n    allow_empty: true\n    agent:");
     let (key, state) = stand.run(&tasks.replace("opencode", "acp")).await;
     let rows = stand.fleet.rows(key).await;
     assert_eq!(state, SessionState::Completed, "{rows:?}\n{}", stand.log(key, 2).await);

@@ -50,7 +50,8 @@ async fn what_the_provider_refuses_is_told_and_what_passes_is_waited_for() {
     stand.worker();
     let refused = [Step::Error { status: 401, times: None }];
     let busy = [Step::Error { status: 429, times: Some(2) }, Step::Say("fine".into())];
-    let tasks = task("refused", &refused, "") + &task("busy", &busy, "");
+    let idle = |task: String| task.replace("    agent:", "    allow_empty: true\n    agent:");
+    let tasks = task("refused", &refused, "") + &idle(task("busy", &busy, ""));
     let (key, _) = stand.run(&tasks).await;
     let rows = stand.fleet.rows(key).await;
     let error = rows[0].error.as_ref().unwrap();
@@ -76,7 +77,7 @@ async fn rules_bind_the_agent_its_helpers_are_paid_and_another_task_goes_on_with
     let more = r#", session: "continue:first""#;
     let tasks = task("first", &steps, rules)
         + &task("second", &[Step::Say("second".into())], more)
-            .replace("    agent:", "    needs: [first]\n    agent:");
+            .replace("    agent:", "    needs: [first]\n    allow_empty: true\n    agent:");
     let (key, state) = stand.run(&tasks).await;
     let rows = stand.fleet.rows(key).await;
     assert_eq!(state, SessionState::Completed, "{rows:?}\n{}", stand.log(key, 2).await);
