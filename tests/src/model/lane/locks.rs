@@ -1,9 +1,8 @@
 //! What must hold of locks after every step: no more hold one than may, who has begun holds all of
-//! its own, and nobody is passed in line. Which row takes which lock is told by the flow.
+//! its own. Which row takes which lock is told by the flow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use jobshop_engine::{plan::NodeIndex, store::flags, task::Reason};
 use uuid::Uuid;
 
@@ -13,12 +12,9 @@ use crate::model::lock::Lock;
 /// A row of a session.
 type Holder = (Uuid, i32);
 
-/// How the lines stood when somebody looked.
+/// Who held what when somebody looked.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// By name, those that wait and are not paused, in order: who came first is first.
-    /// The last number changes with the ticket: who was set aside meanwhile has not waited all the time.
-    waiting: BTreeMap<String, Vec<(DateTime<Utc>, i64, Holder, i64)>>,
     held: BTreeSet<(String, Holder)>,
 }
 
@@ -27,11 +23,7 @@ struct Ticket {
     session_id: Uuid,
     seq: i32,
     name: String,
-    number: i64,
     held: bool,
-    parked: bool,
-    created_at: DateTime<Utc>,
-    changed_by: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -76,8 +68,6 @@ impl Crew<'_, '_> {
                 found.push((holders[0].0, what));
             }
         }
-        found.extend(self.lines.passed(&lines, &self.realm));
-        self.lines = lines;
         for (session, what) in found {
             if let Some(trial) = self.trials.iter_mut().find(|it| it.key.id.0 == session) {
                 trial.problem(what);
@@ -91,29 +81,6 @@ impl Trial<'_> {
         let node = self.version.plan.node(NodeIndex::from_code(row.node));
         let task = self.tasks.get(node.id.as_str());
         task.map_or(&[][..], |task| task.locks_of_row(row.flags & flags::ITEM != 0)).to_vec()
-    }
-}
-
-impl Lines {
-    /// Who was given a lock that had to be left for somebody before them, who waited for it then and
-    /// waits still.
-    fn passed(&self, now: &Self, realm: &str) -> Vec<(Uuid, String)> {
-        let mut found = Vec::new();
-        for lock in Lock::ALL {
-            let name = &lock.name(realm);
-            let Some(line) = self.waiting.get(name) else { continue };
-            let granted = line.iter().filter(|(.., it, _)| now.held.contains(&(name.clone(), *it)));
-            let Some(last) = granted.max() else { continue };
-            let still = now.waiting.get(name).map_or(&[][..], Vec::as_slice);
-            let first = line.iter().take_while(|it| *it < last).filter(|it| still.contains(it));
-            let first: Vec<_> = first.collect();
-            let held = now.held.iter().filter(|(other, _)| other == name).count();
-            if held + first.len() > lock.limit() && !first.is_empty() {
-                let what = format!("{last:?} was given `{name}` before {first:?}, {held} hold it");
-                found.push((last.2.0, what));
-            }
-        }
-        found
     }
 }
 
@@ -138,11 +105,7 @@ async fn look(lane: &Lane, sessions: &[Uuid], realm: &str) -> (Vec<Row>, Lines) 
     .await
     .expect("the rows are read");
     let tickets: Vec<Ticket> = sqlx::query_as(
-        "select t.session_id, t.seq, t.name, t.number, t.held, t.parked, s.created_at,
-                t.xmin::text::int8 as changed_by
-           from tickets t
-           join sessions s on s.tenant_id = t.tenant_id and s.id = t.session_id
-          where t.kind = 0 and t.name like $1 || '-%'",
+        "select t.session_id, t.seq, t.name, t.held from tickets t where t.kind = 0 and t.name like $1 || '-%'",
     )
     .bind(realm)
     .fetch_all(&mut *tx)
@@ -154,12 +117,8 @@ async fn look(lane: &Lane, sessions: &[Uuid], realm: &str) -> (Vec<Row>, Lines) 
         let holder = (ticket.session_id, ticket.seq);
         if ticket.held {
             lines.held.insert((ticket.name, holder));
-        } else if !ticket.parked {
-            let place = (ticket.created_at, ticket.number, holder, ticket.changed_by);
-            lines.waiting.entry(ticket.name).or_default().push(place);
         }
     }
-    lines.waiting.values_mut().for_each(|line| line.sort_unstable());
     (rows, lines)
 }
 

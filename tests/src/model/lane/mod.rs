@@ -33,7 +33,6 @@ use sqlx::PgPool;
 
 use self::{
     hand::{Deed, Done, Hand},
-    locks::Lines,
     steering::Pause,
 };
 use super::{
@@ -263,8 +262,6 @@ struct Crew<'l, 'f> {
     last_ended: HashMap<TaskKey, i32>,
     /// Which locks their sessions share.
     realm: String,
-    /// How the lines for these stood after the last step.
-    lines: Lines,
 }
 
 impl<'l, 'f> Crew<'l, 'f> {
@@ -283,7 +280,6 @@ impl<'l, 'f> Crew<'l, 'f> {
             said: Vec::new(),
             last_ended: HashMap::new(),
             realm: String::new(),
-            lines: Lines::default(),
         }
     }
 
