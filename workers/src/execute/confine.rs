@@ -49,12 +49,17 @@ impl Inner {
         Ok(())
     }
 
-    /// The objects that its clone borrows, and the folder of the workflow file.
+    /// The objects that its clone borrows, the folder of the workflow file, and what configures the
+    /// agent.
     fn shared_with(&self, attempt: &Attempt) -> Done<Vec<PathBuf>> {
         let file_dir = attempt.file_dir.as_deref();
         let mut shared: Vec<PathBuf> = file_dir.map(PathBuf::from).into_iter().collect();
         if let Workspace::Clone { repo, .. } = &attempt.workspace {
             shared.push(self.repositories.locate(repo, file_dir)?.objects());
+        }
+        if matches!(attempt.work, Work::Agent(_)) {
+            let opencode = self.config.opencode.as_ref();
+            shared.extend(opencode.and_then(|installed| installed.config.clone()));
         }
         Ok(shared)
     }
