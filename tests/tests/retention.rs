@@ -186,6 +186,10 @@ async fn a_session_past_its_retention_is_in_its_file_and_nowhere_else() {
     let count: usize = lines.values().map(Vec::len).sum();
     assert_eq!(lines["end"], [json!({ "lines": count - 1 })]);
 
+    // Who had found it a moment before it went is told the same.
+    for gone in [views.session(session).await.err(), views.last_event(session).await.err()] {
+        assert!(matches!(gone, Some(ReadError::Archived(_))), "{gone:?}");
+    }
     let Err(ReadError::Archived(known)) = views.find_session(&session.id.to_string()).await else {
         panic!("it is archived");
     };

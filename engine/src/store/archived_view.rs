@@ -9,7 +9,10 @@ use super::{
     session_view::WorkflowName,
     view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code},
 };
-use crate::{id::SessionId, session::SessionState};
+use crate::{
+    id::{SessionId, SessionKey},
+    session::SessionState,
+};
 
 /// A session that was archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -116,5 +119,31 @@ impl Views {
         .await?;
         let objects: sqlx::Result<Vec<_>> = rows.into_iter().map(Row::into_object).collect();
         Ok(objects?)
+    }
+
+    /// What was read of a session that was there a moment ago; it may have been archived meanwhile.
+    pub(super) async fn unless_gone<T>(
+        &self,
+        session: SessionKey,
+        read: Option<T>,
+    ) -> Result<T, ReadError> {
+        let id = session.id.0;
+        match read {
+            Some(read) => Ok(read),
+            None => Err(self.absent(&id.to_string(), &id.simple().to_string()).await?),
+        }
+    }
+
+    /// What is said of a session that is not in the tables: it was archived, or never was.
+    pub(super) async fn absent(&self, given: &str, tail: &str) -> Result<ReadError, ReadError> {
+        let mut archived = self.archived_ending_with(tail).await?;
+        Ok(match (archived.pop(), archived.is_empty()) {
+            (Some(only), true) => ReadError::Archived(Box::new(only)),
+            (Some(one), false) => ReadError::AmbiguousSession {
+                given: given.to_owned(),
+                candidates: archived.iter().chain([&one]).map(|it| it.id.to_string()).collect(),
+            },
+            (None, _) => ReadError::NoSession(given.to_owned()),
+        })
     }
 }

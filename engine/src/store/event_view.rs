@@ -45,15 +45,15 @@ impl Views {
 
     /// The number of the last event; 0 of none.
     pub async fn last_event(&self, session: SessionKey) -> Result<i32, ReadError> {
-        sqlx::query_scalar!(
+        let last = sqlx::query_scalar!(
             "select next_event - 1 as \"last!\" from session_progress
               where tenant_id = $1 and session_id = $2",
             session.tenant.0,
             session.id.0
         )
         .fetch_optional(&self.db)
-        .await?
-        .ok_or_else(|| ReadError::NoSession(session.id.to_string()))
+        .await?;
+        self.unless_gone(session, last).await
     }
 
     async fn event_rows(

@@ -52,8 +52,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     let infos = store.infos.load(store, &[origin]).await?;
     let info = infos.get(&origin).ok_or(SteerError::NotFound(origin.id))?;
     let plan = &info.version.plan;
-    let (title, mut inputs) = named(&mut tx, origin).await?;
-    inputs.extend(new.inputs);
+    let (title, inputs) = named(&mut tx, origin, new.inputs).await?;
     let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
     let rows = session_retry::ended_rows(&mut tx, origin).await?;
     let reopening = reopen::fork(&rows.rows, new.at);
@@ -79,7 +78,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         &copies.undecided,
         &copies.timeouts,
         plan.fail_fast,
-        !plan.outputs.is_empty() || plan.has_epilogue() || place.is_some(),
+        is_closed(plan) || place.is_some(),
         plan.has_epilogue(),
         blobs::without_nul(Value::Object(told)),
         flags::FINALLY,
@@ -90,18 +89,32 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     )
     .execute(&mut *tx)
     .await?;
-    let key = SessionKey { tenant: origin.tenant, id: SessionId(id) };
-    if let Some(number) = new.checkpoint {
-        if checkpoints::row_of(&mut tx, origin, number).await? != new.at {
-            return Err(SteerError::NoCheckpoint(number));
-        }
-        checkpoints::pin(&mut tx, origin, number, key).await?;
-    }
+    pin(&mut tx, (origin, new.at), new.checkpoint, forked).await?;
     places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
-    Ok(key)
+    Ok(forked)
+}
+
+/// The fork's task goes on from a checkpoint of the origin's, where one is named.
+async fn pin(
+    tx: &mut PgConnection,
+    (origin, at): (SessionKey, i32),
+    number: Option<i32>,
+    forked: SessionKey,
+) -> Result<(), SteerError> {
+    let Some(number) = number else { return Ok(()) };
+    if checkpoints::row_of(tx, origin, number).await? != at {
+        return Err(SteerError::NoCheckpoint(number));
+    }
+    checkpoints::pin(tx, origin, number, forked).await?;
+    Ok(())
+}
+
+/// Whether something is left to be done when all its tasks have ended.
+fn is_closed(plan: &Plan) -> bool {
+    !plan.outputs.is_empty() || plan.has_epilogue()
 }
 
 /// What the event says of the fork.
@@ -112,10 +125,11 @@ fn told(task: &str, origin: SessionId, reason: Option<String>) -> Map<String, Va
     told
 }
 
-/// The title and the inputs that a session has by now.
+/// The title and the inputs that a session has by now, with others over them.
 async fn named(
     tx: &mut PgConnection,
     key: SessionKey,
+    over: Map<String, Value>,
 ) -> sqlx::Result<(String, Map<String, Value>)> {
     let session = sqlx::query!(
         r#"select s.title, coalesce(p.inputs, s.inputs) as "inputs!"
@@ -127,7 +141,9 @@ async fn named(
     )
     .fetch_one(tx)
     .await?;
-    Ok((session.title, session.inputs.as_object().cloned().unwrap_or_default()))
+    let mut inputs = session.inputs.as_object().cloned().unwrap_or_default();
+    inputs.extend(over);
+    Ok((session.title, inputs))
 }
 
 /// The rows of the fork, as columns.

@@ -76,7 +76,7 @@ impl Views {
             below.entry(row.parent_id).or_default().push(row);
         }
         let root = below.remove(&None).and_then(|mut roots| roots.pop());
-        let root = root.ok_or_else(|| ReadError::NoSession(session.id.to_string()))?;
+        let root = self.unless_gone(session, root).await?;
         self.grown(session, root, &mut below).await
     }
 

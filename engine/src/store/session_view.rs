@@ -104,7 +104,7 @@ impl Views {
     /// The session with this key.
     pub async fn session(&self, key: SessionKey) -> Result<SessionObject, ReadError> {
         let mut found = self.sessions_by_id(&[key.id.0]).await?;
-        found.pop().ok_or_else(|| ReadError::NoSession(key.id.to_string()))
+        self.unless_gone(key, found.pop()).await
     }
 
     /// Whether the session has ended. What was open in it may still be ending.
@@ -126,8 +126,8 @@ impl Views {
             key.id.0
         )
         .fetch_optional(&self.db)
-        .await?
-        .ok_or_else(|| ReadError::NoSession(key.id.to_string()))?;
+        .await?;
+        let row = self.unless_gone(key, row).await?;
         let is_final = SessionState::from_code(row.state).is_some_and(SessionState::is_final);
         Ok((is_final, is_final && row.sweep == 0 && row.open == 0))
     }
@@ -209,19 +209,6 @@ impl Views {
                 candidates: several.iter().map(Uuid::to_string).collect(),
             }),
         }
-    }
-
-    /// What is said of a session that is not in the tables: it was archived, or never was.
-    async fn absent(&self, given: &str, tail: &str) -> Result<ReadError, ReadError> {
-        let mut archived = self.archived_ending_with(tail).await?;
-        Ok(match (archived.pop(), archived.is_empty()) {
-            (Some(only), true) => ReadError::Archived(Box::new(only)),
-            (Some(one), false) => ReadError::AmbiguousSession {
-                given: given.to_owned(),
-                candidates: archived.iter().chain([&one]).map(|it| it.id.to_string()).collect(),
-            },
-            (None, _) => ReadError::NoSession(given.to_owned()),
-        })
     }
 
     fn key(&self, id: Uuid) -> SessionKey {

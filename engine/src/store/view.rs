@@ -92,8 +92,8 @@ impl Views {
             session.id.0
         )
         .fetch_optional(&self.db)
-        .await?
-        .ok_or_else(|| ReadError::NoSession(session.id.to_string()))?;
+        .await?;
+        let id = self.unless_gone(session, id).await?;
         let version = self.versions.load(&self.db, session.tenant, VersionId(id)).await?;
         Ok(version.ok_or(sqlx::Error::RowNotFound)?)
     }

@@ -119,7 +119,7 @@ impl Views {
         )
         .fetch_optional(&self.db)
         .await?;
-        standing.ok_or_else(|| ReadError::NoSession(session.id.to_string()))
+        self.unless_gone(session, standing).await
     }
 
     /// Whether some row waits for people, and nothing else can move by itself.

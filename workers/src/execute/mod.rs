@@ -249,7 +249,9 @@ impl Executor {
             Work::Noop => Outcome::Succeeded(Value::Object(Map::new())),
             Work::Fail(class, message) => Outcome::failed(Failure::new(*class, message.clone())),
             Work::Run(_) | Work::Agent(_) | Work::Merge(_) | Work::Http(_) => {
-                let done = self.inner.work(attempt, (&log, link, self.keeper.as_ref()), stop);
+                // A turn of an agent is a large future, and many attempts wait at once.
+                let keeper = self.keeper.as_ref();
+                let done = Box::pin(self.inner.work(attempt, (&log, link, keeper), stop));
                 done.await.unwrap_or_else(Outcome::from)
             }
         }

@@ -1,8 +1,9 @@
 //! What must hold of locks after every step: no more hold one than may, who has begun holds all of
-//! its own. Which row takes which lock is told by the flow.
+//! its own, and nobody is passed in line. Which row takes which lock is told by the flow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use jobshop_engine::{plan::NodeIndex, store::flags, task::Reason};
 use uuid::Uuid;
 
@@ -12,10 +13,23 @@ use crate::model::lock::Lock;
 /// A row of a session.
 type Holder = (Uuid, i32);
 
-/// Who held what when somebody looked.
+/// How the lines stood when somebody looked.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    held: BTreeSet<(String, Holder)>,
+    /// By name, those that wait and are not paused, in order.
+    waiting: BTreeMap<String, Vec<Place>>,
+    /// With the numbers of their tickets.
+    held: BTreeMap<(String, Holder), i64>,
+}
+
+/// A place in a line: whose session came first is first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    created_at: DateTime<Utc>,
+    number: i64,
+    holder: Holder,
+    /// Changes with the ticket: who was set aside meanwhile has not waited all the time.
+    changed_by: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -23,7 +37,11 @@ struct Ticket {
     session_id: Uuid,
     seq: i32,
     name: String,
+    number: i64,
     held: bool,
+    parked: bool,
+    created_at: DateTime<Utc>,
+    changed_by: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -56,7 +74,7 @@ impl Crew<'_, '_> {
             let holder = (row.session_id, row.seq);
             for lock in trial.locks_of(row) {
                 holders.entry(lock).or_default().push(holder);
-                if !lines.held.contains(&(lock.name(&self.realm), holder)) {
+                if !lines.held.contains_key(&(lock.name(&self.realm), holder)) {
                     let what = format!("row {} has begun without `{}`", row.seq, lock.as_str());
                     found.push((row.session_id, what));
                 }
@@ -68,6 +86,8 @@ impl Crew<'_, '_> {
                 found.push((holders[0].0, what));
             }
         }
+        found.extend(self.lines.passed(&lines, &self.realm));
+        self.lines = lines;
         for (session, what) in found {
             if let Some(trial) = self.trials.iter_mut().find(|it| it.key.id.0 == session) {
                 trial.problem(what);
@@ -81,6 +101,36 @@ impl Trial<'_> {
         let node = self.version.plan.node(NodeIndex::from_code(row.node));
         let task = self.tasks.get(node.id.as_str());
         task.map_or(&[][..], |task| task.locks_of_row(row.flags & flags::ITEM != 0)).to_vec()
+    }
+}
+
+impl Lines {
+    /// Who was given a lock that had to be left for those before them, who waited for it then and wait
+    /// still. Who holds it now and did not then says nothing: they may have come later, with an older
+    /// session, and took what had been left for somebody who waits for another lock besides.
+    fn passed(&self, now: &Self, realm: &str) -> Vec<(Uuid, String)> {
+        let mut found = Vec::new();
+        for lock in Lock::ALL {
+            let name = &lock.name(realm);
+            let Some(line) = self.waiting.get(name) else { continue };
+            let holds = |holder: &Holder| now.held.contains_key(&(name.clone(), *holder));
+            let Some(last) = line.iter().filter(|place| holds(&place.holder)).max() else {
+                continue;
+            };
+            let still = now.waiting.get(name).map_or(&[][..], Vec::as_slice);
+            let before = line.iter().take_while(|it| *it < last).filter(|it| still.contains(it));
+            let before: Vec<_> = before.collect();
+            let kept = self
+                .held
+                .iter()
+                .filter(|(it, number)| it.0 == *name && now.held.get(*it) == Some(*number));
+            let kept = kept.count();
+            if !before.is_empty() && kept + before.len() >= lock.limit() {
+                let what = format!("{last:?} was given `{name}` before {before:?}; {kept} held it");
+                found.push((last.holder.0, what));
+            }
+        }
+        found
     }
 }
 
@@ -105,7 +155,12 @@ async fn look(lane: &Lane, sessions: &[Uuid], realm: &str) -> (Vec<Row>, Lines) 
     .await
     .expect("the rows are read");
     let tickets: Vec<Ticket> = sqlx::query_as(
-        "select t.session_id, t.seq, t.name, t.held from tickets t where t.kind = 0 and t.name like $1 || '-%'",
+        "select t.session_id, t.seq, t.name, t.number, t.held, t.parked,
+                s.created_at + priority_offset(s.priority) as created_at,
+                t.xmin::text::int8 as changed_by
+           from tickets t
+           join sessions s on s.tenant_id = t.tenant_id and s.id = t.session_id
+          where t.kind = 0 and t.name like $1 || '-%'",
     )
     .bind(realm)
     .fetch_all(&mut *tx)
@@ -116,9 +171,14 @@ async fn look(lane: &Lane, sessions: &[Uuid], realm: &str) -> (Vec<Row>, Lines) 
     for ticket in tickets {
         let holder = (ticket.session_id, ticket.seq);
         if ticket.held {
-            lines.held.insert((ticket.name, holder));
+            lines.held.insert((ticket.name, holder), ticket.number);
+        } else if !ticket.parked {
+            let Ticket { created_at, number, changed_by, .. } = ticket;
+            let place = Place { created_at, number, holder, changed_by };
+            lines.waiting.entry(ticket.name).or_default().push(place);
         }
     }
+    lines.waiting.values_mut().for_each(|line| line.sort_unstable());
     (rows, lines)
 }
 

@@ -33,6 +33,7 @@ use sqlx::PgPool;
 
 use self::{
     hand::{Deed, Done, Hand},
+    locks::Lines,
     steering::Pause,
 };
 use super::{
@@ -262,6 +263,8 @@ struct Crew<'l, 'f> {
     last_ended: HashMap<TaskKey, i32>,
     /// Which locks their sessions share.
     realm: String,
+    /// How the lines for these stood after the last step.
+    lines: Lines,
 }
 
 impl<'l, 'f> Crew<'l, 'f> {
@@ -280,6 +283,7 @@ impl<'l, 'f> Crew<'l, 'f> {
             said: Vec::new(),
             last_ended: HashMap::new(),
             realm: String::new(),
+            lines: Lines::default(),
         }
     }
 
