@@ -54,9 +54,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     let plan = &info.version.plan;
     let (title, inputs) = named(&mut tx, origin, new.inputs).await?;
     let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
-    let rows = session_retry::ended_rows(&mut tx, origin).await?;
-    let reopening = reopen::fork(&rows.rows, new.at);
-    let copies = Copies::of(plan, &rows, &reopening);
+    let copies = Copies::read(&mut tx, plan, origin, new.at).await?;
     let id = Uuid::now_v7();
     let title = new.title.unwrap_or_else(|| retitled(title, origin.id, id));
     let forked = SessionKey { tenant: origin.tenant, id: SessionId(id) };
@@ -162,6 +160,17 @@ struct Copies {
 }
 
 impl Copies {
+    /// Those of a fork at this row.
+    async fn read(
+        tx: &mut PgConnection,
+        plan: &Plan,
+        origin: SessionKey,
+        at: i32,
+    ) -> Result<Self, SteerError> {
+        let rows = session_retry::ended_rows(tx, origin).await?;
+        Ok(Self::of(plan, &rows, &reopen::fork(&rows.rows, at)))
+    }
+
     fn of(plan: &Plan, rows: &Ended, reopening: &Reopening) -> Self {
         let timeout = |row: &Reopened| {
             let timeout = plan.node(*rows.groups.get(&row.seq)?).timeout?;
