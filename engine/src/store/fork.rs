@@ -2,7 +2,10 @@
 //! inside the server with the numbers they have; outputs that stand in blobs are shared by their
 //! hash, and what attempts printed stays with the session they ran in.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
@@ -11,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Hint, Store, blobs, checkpoints, flags,
     places::{self, Place},
+    session_info::SessionInfo,
     session_retry::{self, Ended},
     sessions::SteerError,
     steer::Locked,
@@ -47,10 +51,7 @@ const SHARED: i16 = -1;
 pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError> {
     let origin = new.origin;
     let mut tx = store.pool.begin().await?;
-    // Nothing of the origin moves while it is read and copied.
-    Locked::read(&mut tx, origin).await?;
-    let infos = store.infos.load(store, &[origin]).await?;
-    let info = infos.get(&origin).ok_or(SteerError::NotFound(origin.id))?;
+    let info = hold(store, &mut tx, origin).await?;
     let plan = &info.version.plan;
     let (title, inputs) = named(&mut tx, origin, new.inputs).await?;
     let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
@@ -93,6 +94,17 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     store.hints.send(Hint::Ready);
     store.hints.send(Hint::Undecided);
     Ok(forked)
+}
+
+/// What is known of the origin, of which nothing moves while it is read and copied.
+async fn hold(
+    store: &Store,
+    tx: &mut PgConnection,
+    origin: SessionKey,
+) -> Result<Arc<SessionInfo>, SteerError> {
+    Locked::read(tx, origin).await?;
+    let mut infos = store.infos.load(store, &[origin]).await?;
+    infos.remove(&origin).ok_or(SteerError::NotFound(origin.id))
 }
 
 /// The fork's task goes on from a checkpoint of the origin's, where one is named.
