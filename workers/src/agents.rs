@@ -13,7 +13,7 @@ use jobshop_engine::{
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
-    execute::{Link, Message},
+    execute::{Keep, Link, Message},
     life::Life,
 };
 
@@ -27,7 +27,7 @@ const TRIES_MAX: u32 = 50;
 pub(crate) struct Ends {
     store: Store,
     fence: Fence,
-    checkpoints: mpsc::Receiver<NewCheckpoint>,
+    checkpoints: mpsc::Receiver<Keep>,
     messages: mpsc::Sender<Message>,
     /// What was said after this checkpoint may have been forgotten.
     resumed_at: Option<i32>,
@@ -52,10 +52,10 @@ pub(crate) async fn link(life: &Life, attempt: &Attempt) -> Option<(Link, Option
     let Some(work) = conversing(attempt) else { return Some((Link::default(), None)) };
     let db = &life.store.pool;
     let task = attempt.fence.task;
-    let mut resume = life.insist(|| async { Ok(checkpoints::resume(db, task).await?) }).await?;
+    let mut resume = life.insist(|| async { checkpoints::resume(db, task).await }).await?;
     let resumed_at = resume.as_ref().map(|it| it.checkpoint);
     if let (None, Some(other)) = (&resume, work.continues) {
-        resume = life.insist(|| async { Ok(checkpoints::conversation(db, other).await?) }).await?;
+        resume = life.insist(|| async { checkpoints::conversation(db, other).await }).await?;
     }
     let (keep, kept) = mpsc::channel(1);
     let (say, said) = mpsc::channel(4);
@@ -71,7 +71,11 @@ impl Ends {
         loop {
             tokio::select! {
                 checkpoint = self.checkpoints.recv() => match checkpoint {
-                    Some(checkpoint) => self.keep(&checkpoint).await,
+                    Some(Keep { checkpoint, kept }) => {
+                        self.keep(&checkpoint).await;
+                        // Not everybody waits for it.
+                        let _ = kept.send(());
+                    }
                     None => return,
                 },
                 () = sleep(LOOK) => self.look().await,

@@ -8,7 +8,7 @@ use std::{
 
 use jobshop_engine::{id::SessionKey, session::SessionState, store::sessions};
 use jobshop_tests::{Fleet, model_server::ModelServer, wait};
-use jobshop_workers::execute::{ExecutorConfig, Opencode};
+use jobshop_workers::execute::{ExecutorConfig, Mode, Opencode};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,11 +76,14 @@ impl Stand {
         self.workers(2);
     }
 
-    /// A worker that runs so many agents at once.
+    /// A worker that runs so many agents at once, in sandboxes as every worker of a user does.
     pub(crate) fn workers(&mut self, concurrency: usize) {
         let opencode =
             Opencode { program: self.program.clone(), config: Some(self.config()), auth: None };
-        let executing = |config: &mut ExecutorConfig| config.opencode = Some(opencode);
+        let executing = |config: &mut ExecutorConfig| {
+            config.opencode = Some(opencode);
+            config.sandbox.mode = Mode::Auto;
+        };
         self.fleet.worker_executing(executing, |config| config.concurrency = concurrency);
     }
 
@@ -105,7 +108,8 @@ impl Stand {
         for (pid, command) in self.running() {
             if command.split('\0').any(|argument| argument == word) {
                 killed += 1;
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+                // With its sandbox it may be gone already.
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
         assert!(killed > 0, "no `{word}` runs: {:?}", self.running());

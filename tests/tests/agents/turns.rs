@@ -103,3 +103,34 @@ async fn rules_bind_the_agent_its_helpers_are_paid_and_another_task_goes_on_with
     assert_eq!(second["base"], outputs["commit"], "it begins in what the first one left");
     stand.fleet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_pass_is_told_in_the_same_conversation() {
+    let Some(mut stand) = Stand::new().await else { return };
+    stand.worker();
+    let steps = [
+        Step::Write { path: "answer".into(), content: "wrong\n".into() },
+        Step::Say("I think it is right.".into()),
+        Step::Bash("cat answer; echo right >> answer".into()),
+        Step::Say("Now it is.".into()),
+    ];
+    let verified = "    verify: [\"grep right answer || { echo it is not right; exit 3; }\"]\n    \
+                    on_verify_fail: { max_rounds: 1 }\n";
+    let (key, state) = stand.run(&(task("work", &steps, "") + verified)).await;
+    let row = stand.fleet.rows(key).await.remove(0);
+    assert_eq!(state, SessionState::Completed, "{row:?}\n{}", stand.log(key, 2).await);
+    assert_eq!((row.attempt, row.failures), (1, 0));
+    let outputs = row.output.unwrap();
+    let commit = outputs["commit"].as_str().unwrap();
+    assert_eq!(stand.git(&["show", &format!("{commit}:answer")]), "wrong\nright");
+    assert_eq!(outputs["base"], stand.git(&["rev-parse", "main"]));
+    assert_eq!(outputs["usage"]["steps"], 4, "both turns, each once: {outputs}");
+    // One conversation: the second turn's model was shown the first one, and what failed.
+    let shown = stand.model.requests().pop().unwrap()["messages"].to_string();
+    assert!(shown.contains("I think it is right.") && shown.contains("it is not right"), "{shown}");
+    let prompts = stand.transcript(key).await;
+    let prompts: Vec<&Value> = prompts.iter().filter(|it| it["kind"] == "prompt").collect();
+    assert_eq!(prompts.len(), 2);
+    assert!(!prompts[1]["text"].as_str().unwrap().contains("model: "), "{prompts:?}");
+    stand.fleet.stop().await;
+}

@@ -40,6 +40,8 @@ const INTERRUPTED: &str = "The work was interrupted and goes on in a copy of the
 /// How often an agent that dies is started in one attempt.
 const STARTS_MAX: u32 = 3;
 
+const MEANWHILE: &str = "People said this meanwhile, and you may have heard it or not:";
+
 const BEGUN: &str = "This was begun before, and the workspace is as it was left. Look at it first. \
      What is known of the conversation so far:";
 
@@ -57,7 +59,8 @@ impl Inner {
                 let opencode = self.config.opencode.as_ref();
                 let opening = Acp::open(setting, &self.programs, opencode, resume.as_ref());
                 let session = setting.limits.hold(opening).await?;
-                accompany(setting, link, session, (resume, 1)).await.0
+                let going = Going { resume, number: 1, unheard: Vec::new() };
+                accompany(setting, link, session, going).await.0
             }
             AgentRuntime::Command | AgentRuntime::Scripted => {
                 Err(Halt::failed(ErrorClass::NoAgent, "this runtime does not converse"))
@@ -78,7 +81,7 @@ impl Inner {
                 "opencode is not installed here: set OPENCODE_BIN, or run `make setup-agents`",
             ));
         };
-        let mut number = 1;
+        let (mut number, mut unheard) = (1, Vec::new());
         loop {
             let origin = match &resume {
                 Some(resume) if number > 1 => Origin::Here(&resume.conversation),
@@ -87,14 +90,16 @@ impl Inner {
             };
             let opening = Opencode::open(setting, &self.programs, installed, origin);
             let session = setting.limits.hold(opening).await?;
-            let (taken, left) = accompany(setting, link, session, (resume, number)).await;
+            let going = Going { resume, number, unheard: std::mem::take(&mut unheard) };
+            let (taken, left) = accompany(setting, link, session, going).await;
             let Err(Halt::Failed(failure)) = &taken else { return taken };
             if failure.class != ErrorClass::Crash || number == STARTS_MAX {
                 return taken;
             }
             setting.log.note("it is started again");
             number += 1;
-            resume = Some(left);
+            resume = Some(left.resume);
+            unheard = left.unheard;
         }
     }
 
@@ -124,25 +129,43 @@ impl Inner {
     }
 }
 
+/// Where another agent could go on, and what the last one may not have heard.
+struct Left {
+    resume: Resume,
+    unheard: Vec<String>,
+}
+
+/// Where an agent begins.
+struct Going {
+    resume: Option<Resume>,
+    /// Counts the agents of the attempt.
+    number: u32,
+    /// What people said that the one before may not have heard.
+    unheard: Vec<String>,
+}
+
 /// Stays with an agent through its turn, and sees to it that nothing of it is left but what it did.
-/// Tells, too, where another one could go on. `number` counts the agents of the attempt.
+/// Tells, too, where another one could go on.
 async fn accompany<S: AgentSession>(
     setting: Setting<'_>,
     link: &mut Link,
     mut session: S,
-    (resume, number): (Option<Resume>, u32),
-) -> (Done<Turn>, Resume) {
+    Going { resume, number, unheard }: Going,
+) -> (Done<Turn>, Left) {
     let is_interrupted = resume.as_ref().is_some_and(|it| it.is_interrupted);
     let snapshots = Snapshots {
         setting,
         last: resume.as_ref().filter(|_| is_interrupted).and_then(|it| it.workspace.clone()),
     };
     let spent = resume.map_or_else(Spend::default, |it| it.spend);
-    let text = match session.recollection() {
+    let mut text = match session.recollection() {
         Recollection::Everything if is_interrupted && spent.steps > 0 => INTERRUPTED.to_owned(),
         Recollection::Everything => asked(setting),
         Recollection::Told(before) => format!("{}\n\n{BEGUN}\n{before}", asked(setting)),
     };
+    if !unheard.is_empty() {
+        text = format!("{text}\n\n{MEANWHILE}\n{}", unheard.join("\n"));
+    }
     let key = format!("{}/{number}", setting.attempt.fence);
     let prompt = Prompt { key, at_ms: now_ms(), text };
     let mut left = Resume {
@@ -157,7 +180,7 @@ async fn accompany<S: AgentSession>(
     let mut supervisor = Supervisor::new((setting, snapshots), link, spent);
     let taken = supervisor.turn(&mut session, &prompt).await;
     left.spend = supervisor.spend;
-    let (mut snapshots, history) = supervisor.into_rest();
+    let (mut snapshots, history, unheard) = supervisor.into_rest();
     session.end().await;
     if taken.is_err()
         && link.keeps()
@@ -174,7 +197,8 @@ async fn accompany<S: AgentSession>(
         };
         link.keep(kept).await;
     }
-    (taken.map(|turn| Turn { usage: Some(json!(left.spend)), ..turn }), left)
+    let taken = taken.map(|turn| Turn { usage: Some(json!(left.spend)), ..turn });
+    (taken, Left { resume: left, unheard })
 }
 
 /// The task's prompt, and what it has to put out.

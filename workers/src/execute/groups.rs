@@ -15,7 +15,10 @@ use nix::{
 };
 
 use super::{
-    environment, proc,
+    environment,
+    halt::Done,
+    proc,
+    still::{self, Still},
     sweep::{Sweep, Wanted},
 };
 
@@ -103,6 +106,11 @@ impl Group {
             return;
         }
         let _ = killpg(self.leader, signal);
+    }
+
+    /// Everything in the group and what came of it, held still.
+    pub(crate) async fn hold_still(&self) -> Done<Still> {
+        still::hold(self.leader).await
     }
 
     /// Kills the group and whatever carries `fence` in its environment, however it detached

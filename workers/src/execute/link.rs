@@ -2,7 +2,7 @@
 //! checkpoints go, and what people say to it. It does not know that these come from a database.
 
 use jobshop_engine::checkpoint::{NewCheckpoint, Resume, Snapshot};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::runtimes::Prompt;
 
@@ -12,9 +12,17 @@ pub struct Link {
     /// Where the attempt goes on, if it does not begin anew.
     pub resume: Option<Resume>,
     /// Takes checkpoints.
-    pub checkpoints: Option<mpsc::Sender<NewCheckpoint>>,
+    pub checkpoints: Option<mpsc::Sender<Keep>>,
     /// Brings what people say.
     pub messages: Option<mpsc::Receiver<Message>>,
+}
+
+/// A checkpoint to be kept.
+#[derive(Debug)]
+pub struct Keep {
+    pub checkpoint: NewCheckpoint,
+    /// Whoever waits until it is kept.
+    pub kept: oneshot::Sender<()>,
 }
 
 /// Something that somebody says to a running agent.
@@ -41,11 +49,14 @@ impl Link {
         self.checkpoints.is_some()
     }
 
-    pub(super) async fn keep(&self, checkpoint: NewCheckpoint) {
+    /// Hands a checkpoint over. What is returned ends once it is kept.
+    pub(super) async fn keep(&self, checkpoint: NewCheckpoint) -> oneshot::Receiver<()> {
+        let (kept, is_kept) = oneshot::channel();
         if let Some(checkpoints) = &self.checkpoints {
             // Whoever kept them is gone only when the attempt is lost.
-            let _ = checkpoints.send(checkpoint).await;
+            let _ = checkpoints.send(Keep { checkpoint, kept }).await;
         }
+        is_kept
     }
 
     /// The next message; never, once nobody can send one. Cancel-safe.

@@ -29,6 +29,7 @@ mod runtimes;
 mod sandbox;
 pub mod scripted;
 mod spawner;
+mod still;
 mod sweep;
 mod verify;
 
@@ -64,7 +65,7 @@ use self::{
 pub use self::{
     agent::split_command,
     keeper::Keeper,
-    link::{Link, Message},
+    link::{Keep, Link, Message},
     runtimes::opencode::Installed as Opencode,
     sandbox::{Mode, SandboxConfig},
 };

@@ -46,6 +46,16 @@ pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
     found.split_off(1)
 }
 
+/// Whether no thread of a process runs: each is stopped, or has ended.
+pub(crate) fn stands(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { return true };
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('T' | 't' | 'Z' | 'X'))
+    })
+}
+
 fn parent(pid: Pid) -> Option<Pid> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(") ")?;

@@ -16,6 +16,7 @@ use super::{
     groups::Group,
     halt::{Done, Halt},
     log::LogWriter,
+    still::Still,
 };
 
 /// A program and its process group; dropped, the group is killed.
@@ -52,6 +53,11 @@ impl Running {
     /// How it ended by itself. Cancel-safe.
     pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// It and what it started, held still.
+    pub(crate) async fn hold_still(&self) -> Done<Still> {
+        self.group.hold_still().await
     }
 
     /// Asks it to end, then kills it and whatever it started. Nothing of it is alive afterwards.

@@ -3,6 +3,7 @@
 //! outcomes.
 
 pub(super) mod acp;
+mod bounds;
 mod ids;
 pub(super) mod opencode;
 mod sse;
@@ -12,7 +13,7 @@ mod transcript;
 use jobshop_engine::{checkpoint::Spend, outcome::Failure};
 use serde_json::Value;
 
-use super::halt::Done;
+use super::{halt::Done, still::Still};
 
 pub(super) use self::supervise::Supervisor;
 
@@ -32,6 +33,9 @@ pub(super) trait AgentSession: Send {
 
     /// What happens next. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Done<AgentEvent>> + Send;
+
+    /// Its processes, held still while its workspace is read.
+    fn hold_still(&self) -> impl Future<Output = Done<Still>> + Send;
 
     /// Refuses what the agent asks for.
     fn refuse(&mut self, ask: &str, why: &str) -> impl Future<Output = Done<()>> + Send;

@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use jobshop_engine::{
     checkpoint::{Cause, NewCheckpoint, Snapshot, Spend},
-    duration::Span,
     outcome::ErrorClass,
-    plan::{AgentLimits, AgentRuntime},
+    plan::AgentRuntime,
 };
-use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{AgentEvent, AgentSession, Prompt, transcript::Transcript};
+use super::{
+    AgentEvent, AgentSession, Prompt,
+    bounds::{Bounds, Seen},
+    transcript::Transcript,
+};
 use crate::execute::{
     agent::{Setting, Turn},
     converse::Snapshots,
     halt::{Done, Halt},
-    link::Link,
+    link::{Link, Message},
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -29,78 +31,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Checkpoints after steps take at most this share of the time, so that a large tree or a slow
 /// repository does not hold an agent up.
 const CHECKPOINT_SHARE: u32 = 10;
-
-/// How much of everything a turn may take.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::execute) struct Bounds {
-    steps: u64,
-    tokens: u64,
-    usd: f64,
-    idle: Span,
-    output_bytes: u64,
-    repeated_calls: u32,
-}
-
-impl Bounds {
-    /// What the task says, else the defaults.
-    pub(in crate::execute) fn of(limits: &AgentLimits, heartbeat: Option<Span>) -> Self {
-        Self {
-            steps: limits.steps.unwrap_or(500).into(),
-            tokens: limits.tokens.unwrap_or(20_000_000),
-            usd: limits.usd.unwrap_or(100.0),
-            idle: heartbeat.or(limits.idle).unwrap_or(Span::from_secs(15 * 60)),
-            output_bytes: limits.output.map_or(64 << 20, |size| size.bytes),
-            repeated_calls: limits.repeated_calls.unwrap_or(20),
-        }
-    }
-
-    /// The limit that was passed, if any.
-    fn passed(&self, spend: &Spend, seen: &Seen) -> Option<Halt> {
-        let (class, why) = if spend.cost_usd > self.usd {
-            let why = format!("it cost {:.4} USD, more than {} (`usd`)", spend.cost_usd, self.usd);
-            (ErrorClass::Budget, why)
-        } else if spend.tokens() > self.tokens {
-            let why = format!("it took {} tokens, more than {}", spend.tokens(), self.tokens);
-            (ErrorClass::Budget, format!("{why} (`tokens`)"))
-        } else if seen.steps > self.steps {
-            let why = format!("it took more than {} steps (`steps`)", self.steps);
-            (ErrorClass::MaxRounds, why)
-        } else if seen.same_calls >= self.repeated_calls {
-            let why = format!(
-                "it called `{}` {} times in a row with the same input (`repeated_calls`)",
-                seen.last_call.0, seen.same_calls
-            );
-            (ErrorClass::MaxRounds, why)
-        } else if seen.output_bytes > self.output_bytes {
-            let why = format!("it wrote more than {} bytes (`output`)", self.output_bytes);
-            (ErrorClass::TooLarge, why)
-        } else {
-            return None;
-        };
-        Some(Halt::failed(class, format!("the agent was stopped: {why}")))
-    }
-}
-
-/// What was seen of the agent in this attempt.
-#[derive(Debug, Default)]
-struct Seen {
-    steps: u64,
-    output_bytes: u64,
-    /// The tool and its input.
-    last_call: (String, Value),
-    same_calls: u32,
-}
-
-impl Seen {
-    fn called(&mut self, tool: &str, input: &Value) {
-        if self.last_call.0 == tool && self.last_call.1 == *input {
-            self.same_calls += 1;
-        } else {
-            self.last_call = (tool.to_owned(), input.clone());
-            self.same_calls = 1;
-        }
-    }
-}
 
 /// One attempt's watch over its agent.
 #[derive(Debug)]
@@ -123,6 +53,8 @@ pub(in crate::execute) struct Supervisor<'a, 'l> {
     snapshots: Snapshots<'a>,
     /// Of the conversation, what no checkpoint has yet.
     rest: Option<Vec<u8>>,
+    /// What people said since the last checkpoint, and who: it may be lost with the agent.
+    said: Vec<String>,
 }
 
 /// What to do after an event.
@@ -154,12 +86,13 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             owes_checkpoint: false,
             snapshots,
             rest: None,
+            said: Vec::new(),
         }
     }
 
-    /// What a last checkpoint needs, once the agent is gone.
-    pub(in crate::execute) fn into_rest(self) -> (Snapshots<'a>, Option<Vec<u8>>) {
-        (self.snapshots, self.rest)
+    /// What a last checkpoint needs, once the agent is gone, and what it may not have heard.
+    pub(in crate::execute) fn into_rest(self) -> (Snapshots<'a>, Option<Vec<u8>>, Vec<String>) {
+        (self.snapshots, self.rest, self.said)
     }
 
     /// Says something to the agent and stays with it until it is done with everything it was told.
@@ -204,7 +137,9 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                     continue;
                 }
                 Next::Message(message) => {
-                    self.transcript.prompt(&message.from, &message.prompt.text);
+                    let Message { from, prompt } = &message;
+                    self.transcript.prompt(from, &prompt.text);
+                    self.said.push(format!("{from}: {}", prompt.text));
                     if session.hears_while_busy() {
                         session.prompt(&message.prompt).await?;
                     } else {
@@ -256,17 +191,14 @@ impl<'a, 'l> Supervisor<'a, 'l> {
     }
 
     /// Counts and tells; fails at a limit.
-    fn see(&mut self, event: AgentEvent) -> Done<Then> {
+    fn see(&mut self, mut event: AgentEvent) -> Done<Then> {
         self.heard = Instant::now();
-        let event = match event {
-            AgentEvent::Step { mut spend } => {
-                spend.steps = 1;
-                self.seen.steps += 1;
-                self.spend.add(&spend);
-                AgentEvent::Step { spend: self.spend }
-            }
-            other => other,
-        };
+        if let AgentEvent::Step { spend } = &mut event {
+            spend.steps = 1;
+            self.seen.steps += 1;
+            self.spend.add(spend);
+            *spend = self.spend;
+        }
         self.transcript.event(&event);
         self.transcript.flush_due();
         let then = match event {
@@ -318,7 +250,9 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             return;
         }
         let made = async {
+            let still = session.hold_still().await?;
             let workspace = self.snapshots.take().await?;
+            drop(still);
             let history = session.history().await?;
             Ok((history, workspace))
         };
@@ -326,7 +260,12 @@ impl<'a, 'l> Supervisor<'a, 'l> {
         match limits.hold(made).await {
             Ok(made) => {
                 let checkpoint = self.describe(session.id(), cause, made);
-                self.link.keep(checkpoint).await;
+                let kept = self.link.keep(checkpoint).await;
+                self.said.clear();
+                if cause == Cause::Turn {
+                    // Another turn begins with what is kept of this one.
+                    let _ = limits.hold(async { Ok(kept.await.ok()) }).await;
+                }
             }
             Err(Halt::Failed(failure)) => {
                 self.setting.log.note(&format!("no checkpoint: {}", failure.message));
@@ -357,69 +296,5 @@ enum Next {
     Event(AgentEvent),
     /// One that had to wait may be made.
     Checkpoint,
-    Message(crate::execute::link::Message),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_limit_has_its_class_and_names_its_key() {
-        let limits = AgentLimits {
-            steps: Some(2),
-            tokens: Some(100),
-            usd: Some(0.5),
-            repeated_calls: Some(3),
-            output: "1KiB".parse().ok(),
-            idle: None,
-        };
-        let bounds = Bounds::of(&limits, None);
-        let fine = (Spend::default(), Seen { steps: 2, output_bytes: 1024, ..Seen::default() });
-        assert_eq!(bounds.passed(&fine.0, &fine.1), None);
-        let looping =
-            Seen { last_call: ("bash".into(), Value::Null), same_calls: 3, ..Seen::default() };
-        for (spend, seen, class, key) in [
-            (
-                Spend { cost_usd: 0.6, ..Spend::default() },
-                Seen::default(),
-                ErrorClass::Budget,
-                "usd",
-            ),
-            (
-                Spend { output_tokens: 101, ..Spend::default() },
-                Seen::default(),
-                ErrorClass::Budget,
-                "tokens",
-            ),
-            (
-                Spend::default(),
-                Seen { steps: 3, ..Seen::default() },
-                ErrorClass::MaxRounds,
-                "steps",
-            ),
-            (Spend::default(), looping, ErrorClass::MaxRounds, "repeated_calls"),
-            (
-                Spend::default(),
-                Seen { output_bytes: 1025, ..Seen::default() },
-                ErrorClass::TooLarge,
-                "output",
-            ),
-        ] {
-            let Some(Halt::Failed(failure)) = bounds.passed(&spend, &seen) else { panic!("{key}") };
-            assert_eq!(failure.class, class);
-            assert!(failure.message.contains(&format!("(`{key}`)")), "{}", failure.message);
-        }
-    }
-
-    #[test]
-    fn only_the_same_call_with_the_same_input_counts_as_repeated() {
-        let mut seen = Seen::default();
-        for (tool, input, count) in
-            [("a", 1, 1), ("a", 1, 2), ("b", 1, 1), ("b", 2, 1), ("b", 2, 2)]
-        {
-            seen.called(tool, &Value::from(input));
-            assert_eq!(seen.same_calls, count);
-        }
-    }
+    Message(Message),
 }

@@ -23,6 +23,7 @@ use crate::execute::{
     command::Programs,
     halt::{Done, Halt},
     runtimes::opencode::Installed,
+    still::Still,
 };
 
 const VERSION: u64 = 1;
@@ -139,6 +140,10 @@ impl AgentSession for Acp<'_> {
             let heard = self.wire.hear().await?;
             self.hear(heard).await?;
         }
+    }
+
+    async fn hold_still(&self) -> Done<Still> {
+        self.wire.hold_still().await
     }
 
     async fn refuse(&mut self, ask: &str, _: &str) -> Done<()> {

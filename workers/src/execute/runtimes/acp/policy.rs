@@ -27,7 +27,7 @@ impl Ask {
         let input = &call["rawInput"];
         let known = ["command", "file_path", "filePath", "path", "url"];
         let what = known.into_iter().find_map(|name| input[name].as_str());
-        let what = what.or(call["title"].as_str()).unwrap_or_default().to_owned();
+        let what = what.or_else(|| call["title"].as_str()).unwrap_or_default().to_owned();
         let options = content["options"].as_array();
         let option = |kinds: [&str; 2]| {
             let id = |kind: &str| {

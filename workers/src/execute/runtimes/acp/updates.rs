@@ -175,7 +175,9 @@ fn output(update: &Value) -> String {
     match &update["rawOutput"] {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        other => other["output"].as_str().map_or_else(|| other.to_string(), str::to_owned),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other["output"].as_str().map_or_else(|| other.to_string(), str::to_owned)
+        }
     }
 }
 

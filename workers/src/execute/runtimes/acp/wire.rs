@@ -20,6 +20,7 @@ use crate::execute::{
     halt::{Done, Halt},
     log::{LogWriter, Stream},
     running::Running,
+    still::Still,
 };
 
 /// What an agent gets to answer anything but a prompt: its start is part of it.
@@ -72,7 +73,9 @@ impl Wire {
             loop {
                 match self.receive().await? {
                     Heard::Answered { id, answer } if id == asked => return Ok::<_, Halt>(answer),
-                    other => self.pending.push(other),
+                    other @ (Heard::Told { .. } | Heard::Asked { .. } | Heard::Answered { .. }) => {
+                        self.pending.push(other);
+                    }
                 }
             }
         };
@@ -111,6 +114,10 @@ impl Wire {
             return Ok(self.pending.remove(0));
         }
         self.receive().await
+    }
+
+    pub(super) async fn hold_still(&self) -> Done<Still> {
+        self.running.hold_still().await
     }
 
     pub(super) async fn end(mut self, grace: Duration, log: &LogWriter) {
@@ -163,10 +170,8 @@ fn understood(mut message: Value) -> Option<Heard> {
         }
         (Some(method), id) => Some(Heard::Asked { id, method, content: message["params"].take() }),
         (None, id) => {
-            let answer = match message["error"].take() {
-                Value::Null => Ok(message["result"].take()),
-                error => Err(error),
-            };
+            let error = message["error"].take();
+            let answer = if error.is_null() { Ok(message["result"].take()) } else { Err(error) };
             Some(Heard::Answered { id: id.as_u64()?, answer })
         }
     }

@@ -142,10 +142,10 @@ impl Reader {
 
     /// How the conversation stands after the prompt with this id, by its messages: `None` when the
     /// last answer does not belong to it, or was interrupted.
-    pub(super) fn ending(&self, messages: &Value, asked: &str) -> Option<AgentEvent> {
+    pub(super) fn ending(messages: &Value, asked: &str) -> Option<AgentEvent> {
         let messages = messages.as_array()?;
         let is_answer = |message: &&Value| text(message, "/info/role") == "assistant";
-        let last = messages.iter().filter(is_answer).next_back()?;
+        let last = messages.iter().rfind(is_answer)?;
         let belongs = text(last, "/info/parentID") == asked;
         if let Some(error) = last.pointer("/info/error").filter(|_| belongs) {
             return Some(AgentEvent::Failed(failure(error)));
@@ -284,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    fn part(id: &str, part: Value) -> Value {
+    fn part(id: &str, part: &Value) -> Value {
         json!({ "id": id, "type": "message.part.updated",
                 "properties": { "sessionID": "ses_1", "part": part } })
     }
@@ -294,7 +294,7 @@ mod tests {
         let mut reader = Reader::new("ses_1".to_owned());
         let step = json!({ "id": "prt_1", "type": "step-finish", "cost": 0.5,
             "tokens": { "input": 800, "output": 50, "cache": { "read": 200 } } });
-        let told = reader.read(&part("evt_1", step.clone()));
+        let told = reader.read(&part("evt_1", &step));
         let [AgentEvent::Step { spend }] = told.as_slice() else { panic!("{told:?}") };
         assert_eq!((spend.tokens(), spend.cache_read_tokens, spend.cost_usd), (850, 200, 0.5));
         let again = json!({ "id": "evt_1", "seq": 4, "type": "message.part.updated.1",
@@ -328,7 +328,7 @@ mod tests {
         assert!(matches!(&told[0], AgentEvent::Text { text, .. } if text == "All "));
         let whole =
             json!({ "id": "prt_1", "messageID": "msg_2", "type": "text", "text": "All done" });
-        let told = reader.read(&part("evt_2", whole));
+        let told = reader.read(&part("evt_2", &whole));
         assert!(matches!(&told[0], AgentEvent::Text { text, .. } if text == "done"));
     }
 
@@ -339,7 +339,7 @@ mod tests {
             let tool = json!({ "id": "prt_1", "type": "tool", "callID": "c", "tool": "bash" });
             let mut tool = tool;
             tool["state"] = state;
-            part(event, tool)
+            part(event, &tool)
         };
         assert_eq!(
             reader.read(&state("evt_1", json!({ "status": "pending" }))),
@@ -360,7 +360,6 @@ mod tests {
 
     #[test]
     fn a_turn_is_over_when_the_last_answer_belongs_to_the_last_prompt() {
-        let reader = Reader::new("ses_1".to_owned());
         let answer = |parent: &str, info: Value| {
             let mut answer = json!({ "info": { "role": "assistant", "parentID": parent },
                 "parts": [{ "type": "text", "text": " bye " }] });
@@ -371,12 +370,12 @@ mod tests {
         };
         let done = json!({ "finish": "stop", "time": { "completed": 1 } });
         let over = AgentEvent::TurnEnded { summary: Some("bye".to_owned()) };
-        assert_eq!(reader.ending(&answer("msg_1", done.clone()), "msg_1"), Some(over));
-        assert_eq!(reader.ending(&answer("msg_0", done), "msg_1"), None);
-        assert_eq!(reader.ending(&answer("msg_1", json!({ "time": {} })), "msg_1"), None);
+        assert_eq!(Reader::ending(&answer("msg_1", done.clone()), "msg_1"), Some(over));
+        assert_eq!(Reader::ending(&answer("msg_0", done), "msg_1"), None);
+        assert_eq!(Reader::ending(&answer("msg_1", json!({ "time": {} })), "msg_1"), None);
         let error = json!({ "error": { "name": "APIError",
             "data": { "message": "no", "statusCode": 401, "isRetryable": false } } });
-        let ended = reader.ending(&answer("msg_1", error), "msg_1");
+        let ended = Reader::ending(&answer("msg_1", error), "msg_1");
         let Some(AgentEvent::Failed(failure)) = ended else { panic!("{ended:?}") };
         assert_eq!(failure, Failure::new(ErrorClass::Rejected, "opencode: no (401)"));
     }

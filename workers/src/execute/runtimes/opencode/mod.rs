@@ -28,6 +28,7 @@ use crate::execute::{
     agent::Setting,
     command::Programs,
     halt::{Done, Halt},
+    still::Still,
 };
 
 pub use self::setup::Installed;
@@ -155,7 +156,7 @@ impl<'a> Opencode<'a> {
         let Some(body) = self.last_prompt.clone() else { return Ok(()) };
         let listed = self.server.get(&format!("/session/{}/message", self.id)).await?;
         let asked = body["messageID"].as_str().unwrap_or_default();
-        match self.reader.ending(&listed, asked) {
+        match Reader::ending(&listed, asked) {
             Some(event) => self.told.push_back(event),
             None => match self.reader.take_error() {
                 Some(failure) => self.told.push_back(AgentEvent::Failed(failure)),
@@ -223,6 +224,10 @@ impl AgentSession for Opencode<'_> {
                 }
             }
         }
+    }
+
+    async fn hold_still(&self) -> Done<Still> {
+        self.server.hold_still().await
     }
 
     async fn refuse(&mut self, ask: &str, why: &str) -> Done<()> {

@@ -24,6 +24,7 @@ use crate::execute::{
     log::{LogWriter, Stream},
     running::Running,
     runtimes::sse::Events,
+    still::Still,
 };
 
 /// A machine that is busy with other things may take its time.
@@ -130,6 +131,10 @@ impl Server {
     pub(super) async fn post(&mut self, path: &str, body: &Value) -> Done<Value> {
         let request = self.asking.request(Method::POST, path).json(body);
         self.answer(path, request).await
+    }
+
+    pub(super) async fn hold_still(&self) -> Done<Still> {
+        self.running.hold_still().await
     }
 
     pub(super) async fn end(mut self, grace: Duration, log: &LogWriter) {
