@@ -16,6 +16,7 @@ use jobshop_engine::{
         approvals::VoteError,
         archived_view::ArchivedObject,
         keys::KeyError,
+        objects::ObjectsError,
         places::Full,
         schedules::ScheduleError,
         sessions::{CreateError, SteerError},
@@ -149,6 +150,12 @@ pub(crate) enum ApiError {
     ForbiddenOrigin(String),
     #[error("{0}")]
     NotAnUpgrade(String),
+    #[error("no task of this session left a file with the SHA-256 {0}")]
+    NoArtifact(String),
+    #[error("this server has no place for artifacts: JOBSHOP_ARTIFACTS is not set")]
+    NoObjects,
+    #[error("{0}")]
+    Objects(#[from] ObjectsError),
     #[error("there is nothing at {0}")]
     NoRoute(String),
     #[error("{0} is not possible here")]
@@ -178,6 +185,9 @@ impl ApiError {
             Self::Schedule(D::NotFound(_)) => (S::NOT_FOUND, "schedule_not_found"),
             Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
             Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
+            Self::NoArtifact(_) => (S::NOT_FOUND, "artifact_not_found"),
+            Self::NoObjects => (S::SERVICE_UNAVAILABLE, "no_objects"),
+            Self::Objects(error) => of_objects(error),
             Self::Read(R::NoApproval(_)) => (S::NOT_FOUND, "approval_not_found"),
             Self::Apply(error) | Self::ApplySet { error, .. } => of_apply(error),
             Self::Vote(error) => of_vote(error),
@@ -258,6 +268,17 @@ impl ApiError {
             messages.iter().map(|message| Flaw::of_inputs(message)).collect()
         } else {
             Vec::new()
+        }
+    }
+}
+
+/// A content may be gone, or lie where this server does not look.
+fn of_objects(error: &ObjectsError) -> (StatusCode, &'static str) {
+    match error {
+        ObjectsError::Missing(_) => (StatusCode::NOT_FOUND, "content_not_found"),
+        ObjectsError::Objects(_) | ObjectsError::File(_) | ObjectsError::Changed => {
+            tracing::error!(%error, "an artifact cannot be read");
+            (StatusCode::SERVICE_UNAVAILABLE, "objects")
         }
     }
 }

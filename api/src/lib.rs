@@ -6,6 +6,7 @@ mod agents;
 mod app;
 mod approvals;
 mod archives;
+mod artifacts;
 mod auth;
 mod conversations;
 mod create;

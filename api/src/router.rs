@@ -24,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    approvals, archives, auth, conversations, create,
+    approvals, archives, artifacts, auth, conversations, create,
     description::{self, Description},
     error::ApiError,
     events, evidence, health, keys, live, logs, metrics, retry, schedules, sessions, signals,
@@ -43,6 +43,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(tasks::routes())
         .merge(events::routes())
         .merge(evidence::routes())
+        .merge(artifacts::routes())
         .merge(logs::routes())
         .merge(why::routes())
         .merge(workflows::routes())

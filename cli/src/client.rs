@@ -23,6 +23,7 @@ pub use watch::EventStream;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_hours(6);
 
 /// A connection to one server.
 #[derive(Debug, Clone)]
@@ -126,6 +127,25 @@ impl Client {
     /// One page of a list.
     async fn page(&self, path: &[&str], query: &[(&str, String)]) -> Result<Page, Failure> {
         objects::read(&self.send(self.request(Method::GET, path)?.query(query)).await?)
+    }
+
+    /// A content, given bit by bit to `take`.
+    pub async fn download(
+        &self,
+        path: &[&str],
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        let request = self.request(Method::GET, path)?.timeout(DOWNLOAD_TIMEOUT);
+        let mut answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
+            return Err(problem::refusal(&self.server, status.as_u16(), &body));
+        }
+        while let Some(bytes) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+            take(&bytes)?;
+        }
+        Ok(())
     }
 
     /// The session that an id, a tail of one, `@latest` or `@latest:NAME` means.

@@ -1,6 +1,7 @@
 //! The command line: one file a command. It does not know what the commands do.
 
 mod agent;
+mod artifact;
 mod bench;
 mod completion;
 mod doctor;
@@ -116,6 +117,9 @@ enum Command {
     Bench(bench::Bench),
     /// Print a completion script for a shell
     Completion(completion::Completion),
+    /// Files that tasks left: list, get
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
 }
 
 impl CommandLine {
@@ -162,6 +166,7 @@ impl Command {
             | Self::Workflow(_)
             | Self::Schedule(_)
             | Self::Agent(_)
+            | Self::Artifact(_)
             | Self::Inbox
             | Self::Approve(_)
             | Self::Reject(_)
@@ -190,6 +195,7 @@ impl Command {
             Self::Workflow(command) => run(command.execute(app)),
             Self::Schedule(command) => run(command.execute(app)),
             Self::Agent(command) => run(command.execute(app)),
+            Self::Artifact(command) => run(command.execute(app)),
             Self::Inbox => run(inbox::list(app)),
             Self::Approve(command) => run(command.execute(app, "approve")),
             Self::Reject(command) => run(command.execute(app, "reject")),

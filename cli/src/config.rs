@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use jobshop_engine::duration::Span;
+use jobshop_engine::size::Size;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -49,6 +50,8 @@ pub struct Values {
     pub grace: Span,
     pub retention: Option<Span>,
     pub archive: Option<String>,
+    pub artifacts: Option<String>,
+    pub artifacts_max: Size,
     pub log: Option<String>,
     pub log_format: LogFormat,
 }
@@ -142,6 +145,7 @@ impl Files {
             "token",
             "http_allow",
             "archive",
+            "artifacts",
             "sandbox",
             "sandbox_network",
             "sandbox_read",

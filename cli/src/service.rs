@@ -16,7 +16,7 @@ use sqlx::migrate::MigrateError;
 use tokio::net::TcpListener;
 
 use crate::app::App;
-use crate::config::{self, Values};
+use crate::config;
 use crate::data_dir::{DataDir, DataDirError, DataLock, ServerFile};
 use crate::exec;
 use crate::exit::{Exit, Failure};
@@ -197,14 +197,17 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
         http_allow,
         agent_command,
         opencode: crate::agents::opencode(app),
-        sandbox: sandbox(values),
+        sandbox: sandbox(app),
+        artifact_bytes_max: values.artifacts_max,
         ..ExecutorConfig::new(folder, launcher)
     };
     Ok(Executor::new(config).context("cannot prepare the executor")?)
 }
 
 /// The sandbox as the settings describe it. Files with settings may hold secrets.
-fn sandbox(values: &Values) -> SandboxConfig {
+fn sandbox(app: &App) -> SandboxConfig {
+    let values = &app.config.values;
+    let artifacts = app.data_dir().ok().map(|dir| dir.path().join("artifacts"));
     let own = std::env::current_dir().ok().map(|folder| folder.join("jobshop.toml"));
     SandboxConfig {
         mode: match values.sandbox {
@@ -214,7 +217,7 @@ fn sandbox(values: &Values) -> SandboxConfig {
         },
         is_offline: values.sandbox_network == config::SandboxNetwork::None,
         read: values.sandbox_read.clone(),
-        hide: values.sandbox_hide.iter().cloned().chain(own).collect(),
+        hide: values.sandbox_hide.iter().cloned().chain(own).chain(artifacts).collect(),
     }
 }
 

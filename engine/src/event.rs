@@ -128,12 +128,15 @@ pub enum EventKind {
     /// A worker verified what a task made.
     #[serde(rename = "evidence.recorded")]
     EvidenceRecorded,
+    /// Files of an attempt's workspace are kept.
+    #[serde(rename = "artifact.stored")]
+    ArtifactStored,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -176,6 +179,7 @@ impl EventKind {
         E::CheckpointCreated,
         E::AgentMessage,
         E::EvidenceRecorded,
+        E::ArtifactStored,
     ];
 
     /// The event that a session entered `state`.
@@ -247,6 +251,7 @@ impl EventKind {
             E::CheckpointCreated => "checkpoint.created",
             E::AgentMessage => "task.message",
             E::EvidenceRecorded => "evidence.recorded",
+            E::ArtifactStored => "artifact.stored",
         }
     }
 }

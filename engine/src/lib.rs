@@ -4,6 +4,7 @@
 //! file, chance or runtime. [`store`] is the only place with SQL.
 
 pub mod approval;
+pub mod artifact;
 pub mod attempt;
 pub mod capability;
 pub mod checkpoint;

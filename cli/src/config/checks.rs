@@ -43,9 +43,11 @@ pub(super) fn check(figment: &Figment, values: &Values) -> Result<(), Failure> {
         return Err(refuse("retention", "`0s`", "sessions are kept for some time at least"));
     }
     let is_place = |url: &str| url.starts_with("file:///") || url.starts_with("s3://");
-    if let Some(url) = values.archive.as_deref().filter(|url| !is_place(url)) {
-        let why = "write file:///folder or s3://bucket/prefix";
-        return Err(refuse("archive", &format!("`{url}`"), why));
+    for (key, url) in [("archive", &values.archive), ("artifacts", &values.artifacts)] {
+        if let Some(url) = url.as_deref().filter(|url| !is_place(url)) {
+            let why = "write file:///folder or s3://bucket/prefix";
+            return Err(refuse(key, &format!("`{url}`"), why));
+        }
     }
     for (key, url) in [
         ("database_url", &values.database_url),

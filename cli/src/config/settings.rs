@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 25] = [
+pub const SETTINGS: [Setting; 27] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -149,6 +149,19 @@ pub const SETTINGS: [Setting; 25] = [
         "JOBSHOP_ARCHIVE",
         "where they are archived: file:///folder or s3://bucket/prefix",
     ),
+    setting(
+        "artifacts",
+        "JOBSHOP_ARTIFACTS",
+        "where files of tasks are kept: file:///folder or s3://bucket/prefix",
+    ),
+    Setting {
+        default: Some("1GiB"),
+        ..setting(
+            "artifacts_max",
+            "JOBSHOP_ARTIFACTS_MAX",
+            "how much the files that one attempt leaves may take together",
+        )
+    },
     setting("log", "JOBSHOP_LOG", "which log lines are written, such as `info` or `jobshop=debug`"),
     Setting {
         default: Some("text"),

@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use jobshop_engine::store::archive::{Archive, Retention};
+use jobshop_engine::store::objects::Objects;
 use jobshop_engine::store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
 use sqlx::Connection as _;
@@ -38,13 +39,16 @@ impl Database {
     pub async fn open(app: &App, lock: &DataLock) -> Result<(Self, Store), Failure> {
         if let Some(config) = external(app) {
             reach(&config).await?;
-            return Ok((Self::External, store(app, config, None)?));
+            let mut store = store(app, config, None)?;
+            store.objects = Some(objects(app, lock.dir())?);
+            return Ok((Self::External, store));
         }
         let config =
             ClusterConfig { data: lock.clone(), launcher: exec::launcher()?, settings: Vec::new() };
         let cluster = Cluster::start(config).await?;
         let archives = lock.dir().path().join("archive");
-        let store = store(app, StoreConfig::new(cluster.url()), Some(&archives))?;
+        let mut store = store(app, StoreConfig::new(cluster.url()), Some(&archives))?;
+        store.objects = Some(objects(app, lock.dir())?);
         Ok((Self::Embedded(Box::new(cluster)), store))
     }
 
@@ -63,7 +67,9 @@ impl Database {
                 return Err(unreached(&error));
             }
         }
-        Ok((Self::External, store(app, config, None)?))
+        let mut store = store(app, config, None)?;
+        store.objects = Some(objects(app, dir)?);
+        Ok((Self::External, store))
     }
 
     /// Whether the settings name one, so that none of our own is needed.
@@ -170,6 +176,15 @@ fn store(app: &App, config: StoreConfig, archives: Option<&Path>) -> Result<Stor
         .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))?;
     store.retention = retention(app, archives)?;
     Ok(store)
+}
+
+/// Where files of tasks are kept: in the data directory, when the settings name no place.
+fn objects(app: &App, dir: &DataDir) -> Result<Objects, Failure> {
+    let place = match &app.config.values.artifacts {
+        Some(url) => Objects::open(url),
+        None => Objects::folder(&dir.path().join("artifacts")),
+    };
+    place.map_err(|error| Failure::usage(format!("JOBSHOP_ARTIFACTS: {error}")))
 }
 
 fn retention(app: &App, archives: Option<&Path>) -> Result<Retention, Failure> {

@@ -11,8 +11,8 @@ use crate::{
     id::{Fence, TaskKey},
     outcome::{ErrorClass, Failure},
     plan::{
-        AgentSpec, Builtin, HttpSpec, Kind, Node, NodeIndex, Plan, WorkspaceMode, WorkspaceSpec,
-        is_relative_repo,
+        AgentSpec, Builtin, Expected, HttpSpec, Kind, Node, NodeIndex, Plan, WorkspaceMode,
+        WorkspaceSpec, is_relative_repo,
     },
 };
 
@@ -37,6 +37,7 @@ pub fn prepare(
     let spec = plan.node(node);
     let env = rendering.env()?;
     let work = rendering.work(identity.fence.task)?;
+    let expected = rendering.expected()?;
     let workspace = rendering.workspace(identity.file_dir.as_deref())?;
     let idempotency_key = match &spec.idempotency_key {
         Some(source) => rendering.text(source)?,
@@ -51,7 +52,7 @@ pub fn prepare(
         timeout: spec.timeout,
         heartbeat: spec.heartbeat,
         is_failure_allowed: plan.is_failure_allowed(node),
-        expected: spec.expected.clone(),
+        expected,
         schema: spec.outputs.clone(),
         idempotency_key,
         file_dir: identity.file_dir,
@@ -140,6 +141,12 @@ impl Rendering<'_> {
                 return Err(failure("this kind of task has nothing to execute".to_owned()));
             }
         })
+    }
+
+    fn expected(&self) -> Result<Expected, Failure> {
+        let spec = &self.plan.node(self.node).expected;
+        let artifacts = spec.artifacts.iter().map(|pattern| self.text(pattern));
+        Ok(Expected { artifacts: artifacts.collect::<Result<_, _>>()?, ..spec.clone() })
     }
 
     fn http(&self, spec: &HttpSpec) -> Result<HttpWork, Failure> {

@@ -12,6 +12,9 @@ pub struct Expected {
     pub verify: Option<Verify>,
     /// An agent in a repository has to change something.
     pub diff: bool,
+    /// Files of the workspace that are kept. Text may hold `${{ }}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
 }
 
 impl Expected {

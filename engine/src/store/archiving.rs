@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
-    checkpoints, evidence,
+    artifacts, checkpoints, evidence,
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 
@@ -126,7 +126,8 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
             + clear_streams(db, mark.tenant_id, mark.id).await?
             + clear_people(db, mark.tenant_id, mark.id).await?
             + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?
-            + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?;
+            + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?
+            + artifacts::forget(db, (mark.tenant_id, mark.id), ROWS).await?;
         done += removed;
         if removed > 0 {
             continue;

@@ -7,13 +7,12 @@ use uuid::Uuid;
 use super::{
     Store,
     events::{self, Entry},
-    steer::Locked,
+    held,
 };
 use crate::{
     event::EventKind,
     evidence::{Signed, Statement},
     id::{Fence, WorkerId},
-    task::TaskState,
 };
 
 /// Says with which key a worker signs.
@@ -34,25 +33,7 @@ pub async fn keep(
 ) -> sqlx::Result<bool> {
     let key = fence.task.session;
     let mut tx = store.pool.begin().await?;
-    let is_open = Locked::find(&mut tx, key).await?.is_some_and(|it| !it.state.is_final());
-    if !is_open {
-        return Ok(false);
-    }
-    let held = sqlx::query_scalar!(
-        "select 1 as one from tasks
-          where tenant_id = $1 and session_id = $2 and seq = $3
-            and state = $4 and attempt = $5 and worker = $6
-            for no key update",
-        key.tenant.0,
-        key.id.0,
-        fence.task.seq,
-        TaskState::InProgress.code(),
-        fence.attempt,
-        fence.worker.0,
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    if held.is_none() {
+    if !held::is_held(&mut tx, fence).await? {
         return Ok(false);
     }
     let kept = sqlx::query!(

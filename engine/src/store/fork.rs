@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    Hint, Store, blobs, checkpoints, flags,
+    Hint, Store, artifacts, blobs, checkpoints, flags,
     places::{self, Place},
     session_info::SessionInfo,
     session_retry::{self, Ended},
@@ -88,6 +88,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     )
     .execute(&mut *tx)
     .await?;
+    artifacts::share(&mut tx, origin, forked, &copies.shared()).await?;
     pin(&mut tx, (origin, new.at), new.checkpoint, forked).await?;
     places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
@@ -181,6 +182,12 @@ impl Copies {
     ) -> Result<Self, SteerError> {
         let rows = session_retry::ended_rows(tx, origin).await?;
         Ok(Self::of(plan, &rows, &reopen::fork(&rows.rows, at)))
+    }
+
+    /// The rows that are as they are in the origin.
+    fn shared(&self) -> Vec<i32> {
+        let rows = self.seqs.iter().zip(&self.states);
+        rows.filter(|(_, state)| **state == SHARED).map(|(seq, _)| *seq).collect()
     }
 
     fn of(plan: &Plan, rows: &Ended, reopening: &Reopening) -> Self {

@@ -11,18 +11,22 @@ pub mod approvals;
 pub mod archive;
 pub mod archived_view;
 pub mod archiving;
+pub mod artifact_view;
+pub mod artifacts;
 pub(crate) mod blobs;
 pub mod checkpoint_view;
 pub mod checkpoints;
 pub mod claim;
 pub mod control;
 mod creating;
+mod depot;
 pub mod event_view;
 mod events;
 pub mod evidence;
 pub mod evidence_view;
 pub mod flags;
 pub mod fork;
+mod held;
 pub mod hints;
 pub mod hot;
 mod item_values;
@@ -34,6 +38,7 @@ pub mod logs;
 pub mod measure;
 pub mod messages;
 pub mod notes;
+pub mod objects;
 pub mod pins;
 pub mod places;
 pub mod prompts;
@@ -127,6 +132,8 @@ pub struct Store {
     creations: creating::Creations,
     /// What this process does with sessions that ended long ago; nothing, unless it is set.
     pub retention: archive::Retention,
+    /// Where files of tasks are kept; nowhere, unless it is set.
+    pub objects: Option<objects::Objects>,
     config: StoreConfig,
 }
 
@@ -158,6 +165,7 @@ impl Store {
             infos: SessionInfos::default(),
             creations: creating::Creations::default(),
             retention: archive::Retention::default(),
+            objects: None,
             config,
         })
     }

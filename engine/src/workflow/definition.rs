@@ -3,6 +3,7 @@
 //! compiled from them.
 
 mod agent;
+mod artifacts;
 mod limits;
 mod triggers;
 mod verify;
@@ -13,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 pub use self::{
     agent::{Agent, Conversation},
+    artifacts::Artifacts,
     limits::{Concurrency, Lock, Locks},
     triggers::{Trigger, Triggers, Zone},
     verify::{OnVerifyFail, Verify},
@@ -245,6 +247,10 @@ pub struct Task {
     /// `outputs`, unless given.
     #[schemars(default)]
     pub allow_empty: Option<bool>,
+    /// Files of its workspace that are kept when an attempt ends: paths, folders or patterns. They may
+    /// hold `${{ }}`.
+    #[schemars(default)]
+    pub artifacts: Option<Artifacts>,
     /// Whether a failure of it is an allowed one.
     #[schemars(default)]
     pub continue_on_failure: bool,

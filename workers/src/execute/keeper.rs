@@ -7,7 +7,12 @@ use jobshop_engine::{
     checkpoint::Resume,
     evidence::{Finding, Signer, Statement},
     id::{Fence, TaskKey},
-    store::{Store, checkpoints, evidence},
+    store::{
+        self, Store,
+        artifacts::{self, NewArtifact},
+        checkpoints, evidence,
+        objects::Objects,
+    },
 };
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -29,15 +34,17 @@ impl Keeper {
     pub(super) async fn evidence(&self, fence: Fence, task: &str, finding: Finding) -> bool {
         let statement = Statement::new(fence, task, finding);
         let signed = self.signer.sign(&statement);
-        let mut delay = RETRY_FIRST;
-        loop {
-            match evidence::keep(&self.store, fence, &statement, &signed).await {
-                Ok(is_kept) => return is_kept,
-                Err(error) => tracing::warn!(%error, %fence, "cannot store evidence yet"),
-            }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(RETRY_MAX);
-        }
+        insist(fence, || evidence::keep(&self.store, fence, &statement, &signed)).await
+    }
+
+    /// The files that an attempt left; false when it has lost its fence.
+    pub(super) async fn artifacts(&self, fence: Fence, files: &[NewArtifact]) -> bool {
+        insist(fence, || artifacts::keep(&self.store, fence, files)).await
+    }
+
+    /// Where contents of files go, if anywhere.
+    pub(super) fn objects(&self) -> Option<&Objects> {
+        self.store.objects.as_ref()
     }
 
     /// What an agent's conversation came to so far, as far as it is kept.
@@ -49,5 +56,21 @@ impl Keeper {
                 None
             }
         }
+    }
+}
+
+/// Asks until the database answers.
+async fn insist<A>(fence: Fence, ask: impl Fn() -> A) -> bool
+where
+    A: Future<Output = store::Result<bool>>,
+{
+    let mut delay = RETRY_FIRST;
+    loop {
+        match ask().await {
+            Ok(is_kept) => return is_kept,
+            Err(error) => tracing::warn!(%error, %fence, "cannot store what an attempt left yet"),
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(RETRY_MAX);
     }
 }

@@ -2,6 +2,7 @@
 //! know how attempts are claimed, nor what becomes of their outcomes and logs.
 
 mod agent;
+mod artifacts;
 mod capture;
 mod command;
 mod complaint;
@@ -45,6 +46,7 @@ use jobshop_engine::{
     attempt::{Attempt, Work},
     id::SessionId,
     outcome::{Failure, Outcome},
+    size::Size,
 };
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
@@ -90,6 +92,8 @@ pub struct ExecutorConfig {
     pub output_bytes_max: usize,
     /// The longest log of an attempt.
     pub log_bytes_max: usize,
+    /// The files that one attempt may leave, together.
+    pub artifact_bytes_max: Size,
     /// Whether the directory of a failed attempt stays, below `kept`.
     pub keep_failed: bool,
     /// What `builtin/http` may reach besides the public internet.
@@ -112,6 +116,7 @@ impl ExecutorConfig {
             grace: Duration::from_secs(2),
             output_bytes_max: 256 * 1024,
             log_bytes_max: 16 * 1024 * 1024,
+            artifact_bytes_max: Size::mebibytes(1024),
             keep_failed: false,
             http_allow: Vec::new(),
             agent_command: None,
@@ -289,6 +294,7 @@ impl Inner {
             link.resume = turns.conversation(keeper).await;
         };
         let outcome = done.unwrap_or_else(Outcome::from);
+        let outcome = Box::pin(self.collect(attempt, &directory, outcome, judging)).await;
         self.tidy(directory, &outcome, log).await;
         Ok(outcome)
     }

@@ -189,6 +189,9 @@ impl<'a, 'w> Compiler<'a, 'w> {
         for text in texts.into_iter().flatten() {
             templates.text(text, problems);
         }
+        for pattern in task.artifacts.iter().flat_map(|artifacts| &artifacts.0) {
+            templates.text(pattern, problems);
+        }
         for (_, value) in task.with.iter().flat_map(|with| &with.0) {
             templates.tree(&value.0, problems);
         }

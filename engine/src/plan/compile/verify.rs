@@ -21,7 +21,12 @@ pub(super) fn expected(
             resume_session: fail.is_some_and(|fail| fail.resume_session.unwrap_or(true)),
         }
     });
-    Expected { diff: is_clone && is_diff_due(task), verify }
+    let artifacts = task.artifacts.iter().flat_map(|artifacts| &artifacts.0);
+    Expected {
+        diff: is_clone && is_diff_due(task),
+        verify,
+        artifacts: artifacts.map(|pattern| pattern.text.clone()).collect(),
+    }
 }
 
 /// An agent is there to change something, unless it is asked for outputs, or plays a script that says

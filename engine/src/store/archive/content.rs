@@ -9,6 +9,7 @@ use crate::{
     id::SessionKey,
     store::{
         Store,
+        artifact_view::Wanted,
         view::{PAGE_MAX, ReadError, Views},
     },
 };
@@ -48,6 +49,7 @@ impl Source<'_> {
         self.tasks(file).await?;
         self.events(file).await?;
         self.evidence(file).await?;
+        self.artifacts(file).await?;
         self.approvals(file).await?;
         self.signals(file).await?;
         self.checkpoints(file).await?;
@@ -110,6 +112,23 @@ impl Source<'_> {
                 self.views.evidence(self.key, None, cursor.as_deref(), Some(PAGE_MAX)).await?;
             for evidence in &page.items {
                 file.line("evidence", evidence).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Which files tasks left, and where their contents are.
+    async fn artifacts(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let wanted =
+                Wanted { cursor: cursor.as_deref(), limit: Some(PAGE_MAX), ..Wanted::default() };
+            let page = self.views.artifacts(self.key, wanted).await?;
+            for artifact in &page.items {
+                file.line("artifact", artifact).await?;
             }
             cursor = page.next;
             if cursor.is_none() {

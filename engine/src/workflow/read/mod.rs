@@ -2,6 +2,7 @@
 //! others, and every problem is kept.
 
 mod agent;
+mod artifacts;
 mod fields;
 mod limits;
 mod scalars;

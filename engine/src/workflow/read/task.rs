@@ -47,6 +47,7 @@ impl Read for Task {
             verify: fields.optional("verify"),
             on_verify_fail: fields.optional("on_verify_fail"),
             allow_empty: fields.optional("allow_empty"),
+            artifacts: fields.optional("artifacts"),
             continue_on_failure: fields.or_default("continue_on_failure"),
             idempotency_key: fields.optional("idempotency_key"),
             run: fields.optional("run"),
@@ -146,7 +147,7 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (
                 "tasks",
                 "retry" | "heartbeat" | "outputs" | "idempotency_key" | "start_timeout"
-                | "estimate" | "verify" | "on_verify_fail" | "allow_empty",
+                | "estimate" | "verify" | "on_verify_fail" | "allow_empty" | "artifacts",
             ) => "a group has none of its own: put it on the tasks in it",
             ("tasks", "as") if has("for_each") || has("loop") => continue,
             ("tasks", "as" | "key" | "max_parallel") if !has("for_each") => {
@@ -174,6 +175,7 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (_, "verify" | "on_verify_fail" | "allow_empty") => {
                 "it makes no commit that could be judged: put it on a task with `run` or `agent`"
             }
+            (_, "artifacts") => "it has no workspace: put it on a task with `run` or `agent`",
             ("sleep", "estimate") => "how long it takes is known: remove it",
             ("uses", "start_timeout") if !is_builtin(task) => {
                 "its session has its own: put `start_timeout` into that workflow"

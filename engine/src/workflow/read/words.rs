@@ -91,7 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &["decompose", "artifacts", "prefers", "budget", "context"],
+    later: &["decompose", "prefers", "budget", "context"],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (
@@ -196,6 +196,7 @@ pub(super) static TASK: Vocabulary = Vocabulary {
             "allow_empty",
             "use `allow_empty: true`",
         ),
+        (&["artefacts", "artifact", "keep", "save", "upload"], "artifacts", "use `artifacts`"),
     ],
 };
 

@@ -1,6 +1,7 @@
 //! The language by example: what is accepted, what is refused, and how the refusal reads.
 
 mod accepted;
+mod artifacts;
 mod compensate;
 mod finally;
 mod foresight;

@@ -198,7 +198,7 @@ tasks:
     x-compensate: brought
     x-verify: brought
     x-on_verify_fail: brought
-    artifacts: [a]
+    x-artifacts: brought
     prefers: [x]
     budget: 1
     context: {}
@@ -207,7 +207,6 @@ tasks:
     12:12 `decompose` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
-    25:5 `artifacts` is not supported yet
     26:5 `prefers` is not supported yet
     27:5 `budget` is not supported yet
     28:5 `context` is not supported yet
