@@ -1,6 +1,6 @@
 //! The flow test: random workflows through Postgres against a reference model that shares no rule
 //! with the engine. `JOBSHOP_MODEL_CASES` says how many (docs/testing.md), `JOBSHOP_MODEL_SEED`
-//! which.
+//! which, and `JOBSHOP_MODEL_FROM` the first to be run.
 
 #![expect(clippy::panic, reason = "a wish that cannot be read ends the test")]
 
@@ -20,7 +20,8 @@ fn wish<T: std::str::FromStr>(name: &str) -> Option<T> {
 async fn random_workflows_end_as_the_language_says() {
     let count = wish("JOBSHOP_MODEL_CASES").unwrap_or(CASES);
     let seed = wish("JOBSHOP_MODEL_SEED").unwrap_or(SEED);
-    if let Some(found) = trial::run(count, seed).await {
+    let from = wish("JOBSHOP_MODEL_FROM").unwrap_or(1);
+    if let Some(found) = trial::run(count, seed, from).await {
         panic!(
             "case {} of seed {seed}, made smaller {} times:\n{}\n{}",
             found.case,

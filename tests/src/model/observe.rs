@@ -130,6 +130,17 @@ async fn rows(
             rows.insert(format!("{key}#{}", earlier.seq), earlier);
         }
     }
+    let is_old = |key: &str, undoing: &ObservedRow| {
+        let undone = key.strip_suffix(".compensate").and_then(|key| rows.get(key));
+        undone.is_some_and(|undone| undone.finished_at > undoing.finished_at)
+    };
+    // The task has run again since, and was not undone again: somebody cancelled the session before.
+    let old = rows.iter().filter(|(key, row)| is_old(key, row)).map(|(key, _)| key.clone());
+    for key in old.collect::<Vec<_>>() {
+        if let Some(row) = rows.remove(&key) {
+            rows.insert(format!("{key}#{}", row.seq), row);
+        }
+    }
     Ok(rows)
 }
 
