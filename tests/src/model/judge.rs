@@ -191,7 +191,10 @@ impl Judge<'_> {
         // Why an item ended is not told by the model.
         let is_known = right.kind != RowKind::Item || !self.is_shared(key, row);
         let must = (right.state, if is_known { right.reason } else { row.reason });
-        self.check(is == must, || format!("{key} is {}, it must be {}", told(is), told(must)));
+        self.check(is == must, || {
+            let error = row.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+            format!("{key} is {}{error}, it must be {}", told(is), told(must))
+        });
         if is != must {
             return;
         }
