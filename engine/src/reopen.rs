@@ -1,6 +1,7 @@
 //! A retry of a session: which of its ended rows are opened again, and how each waits then. Rows
 //! come in, rows go out; it does not know how they are stored.
 
+mod fan_outs;
 mod gates;
 
 use std::collections::{HashMap, HashSet};
@@ -257,31 +258,6 @@ impl<'a> Table<'a> {
             self.keep_good_items(&mut spread);
         }
         spread
-    }
-
-    /// Fan-outs go on with the items that failed, instead of beginning anew.
-    fn keep_good_items(&self, spread: &mut Spread) {
-        let is_fan_out =
-            |row: &&EndedRow| row.kind == RowKind::ForEachGroup && spread.again.contains(&row.seq);
-        let fan_outs: Vec<&EndedRow> = self.rows.iter().filter(is_fan_out).collect();
-        for group in fan_outs {
-            spread.again.remove(&group.seq);
-            let inside = self.inside(group.seq);
-            let needs_again = |row: &&EndedRow| {
-                row.dependents.contains(&group.seq)
-                    && (spread.again.contains(&row.seq) || spread.around.contains(&row.seq))
-            };
-            // One in which nothing failed stays as it is, unless it holds up what needs it.
-            let goes_on = !group.begun
-                || inside.iter().any(|row| ended_badly(row))
-                || self.rows.iter().any(|row| needs_again(&row));
-            if goes_on {
-                spread.around.insert(group.seq);
-            }
-            for row in inside {
-                spread.dropped.remove(&row.seq);
-            }
-        }
     }
 
     /// Some rows, and every group and item around them.

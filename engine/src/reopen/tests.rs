@@ -84,6 +84,13 @@ fn from_a_fan_out_without_failed_items_it_stays_done_and_holds_up_who_needs_it()
     rows[1].dependents.clear();
     let only = reopen(&rows, &asked(2)).unwrap();
     assert!(only.opened.is_empty());
+    // One without items looks like a plain group that never began.
+    let mut rows = vec![row(2, TaskState::Completed, &[7]), row(7, TaskState::Failed, &[])];
+    rows[0].kind = RowKind::PlainGroup;
+    assert_eq!(standing(&reopen(&rows, &asked(2)).unwrap()), [(7, ready, 0)]);
+    rows[0].dependents.clear();
+    rows.pop();
+    assert!(reopen(&rows, &asked(2)).unwrap().opened.is_empty());
 }
 
 #[test]
