@@ -113,6 +113,12 @@ impl Node {
 }
 
 impl Item {
+    /// Whether it makes the fan-out or loop around it fail. One that was cancelled stays in it only
+    /// where a fork shares it.
+    const fn spoils(&self) -> bool {
+        matches!(self.state, TaskState::Failed | TaskState::Cancelled)
+    }
+
     fn is_reopened(&self) -> bool {
         let is_bad =
             self.tasks.is_empty() || matches!(self.state, TaskState::Failed | TaskState::Cancelled);
@@ -311,7 +317,7 @@ impl<'f> Walk<'f> {
             if !is_last {
                 continue;
             }
-            if done.iter().any(|round| round.state == TaskState::Failed) {
+            if done.iter().any(Item::spoils) {
                 break Node::ended(TaskState::Failed);
             }
             self.look_into(id, (rounds, number), &done);
@@ -380,7 +386,7 @@ impl<'f> Walk<'f> {
             self.sight.items.pop();
             *item = item_of(item.key.clone(), item.value.clone(), &each.tasks, tasks);
         }
-        let is_spoilt = items.iter().any(|item| item.state == TaskState::Failed);
+        let is_spoilt = items.iter().any(Item::spoils);
         let state = if is_spoilt { TaskState::Failed } else { TaskState::Completed };
         Node { inner: Inner::Items(items), ..Node::ended(state) }
     }
