@@ -24,8 +24,9 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    approvals, archives, artifacts, auth, conversations, create,
+    approvals, archives, artifacts, auth, conflicts, conversations, create,
     description::{self, Description},
+    diff,
     error::ApiError,
     events, evidence, health, keys, live, logs, metrics, retry, schedules, sessions, signals,
     steer, tasks, tenants, why, workflows,
@@ -44,6 +45,8 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(events::routes())
         .merge(evidence::routes())
         .merge(artifacts::routes())
+        .merge(diff::routes())
+        .merge(conflicts::routes())
         .merge(logs::routes())
         .merge(why::routes())
         .merge(workflows::routes())

@@ -133,9 +133,10 @@ impl Client {
     pub async fn download(
         &self,
         path: &[&str],
+        query: Query<'_>,
         mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), Failure> {
-        let request = self.request(Method::GET, path)?.timeout(DOWNLOAD_TIMEOUT);
+        let request = self.request(Method::GET, path)?.query(query).timeout(DOWNLOAD_TIMEOUT);
         let mut answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         if !status.is_success() {

@@ -23,6 +23,7 @@ mod up;
 mod validate;
 mod worker;
 mod workflow;
+mod workspace;
 
 use std::path::PathBuf;
 
@@ -120,6 +121,9 @@ enum Command {
     /// Files that tasks left: list, get
     #[command(subcommand)]
     Artifact(artifact::ArtifactCommand),
+    /// Workspaces on this machine: list, gc, pin
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
 }
 
 impl CommandLine {
@@ -167,6 +171,7 @@ impl Command {
             | Self::Schedule(_)
             | Self::Agent(_)
             | Self::Artifact(_)
+            | Self::Workspace(_)
             | Self::Inbox
             | Self::Approve(_)
             | Self::Reject(_)
@@ -196,6 +201,7 @@ impl Command {
             Self::Schedule(command) => run(command.execute(app)),
             Self::Agent(command) => run(command.execute(app)),
             Self::Artifact(command) => run(command.execute(app)),
+            Self::Workspace(command) => run(command.execute(app)),
             Self::Inbox => run(inbox::list(app)),
             Self::Approve(command) => run(command.execute(app, "approve")),
             Self::Reject(command) => run(command.execute(app, "reject")),

@@ -52,8 +52,18 @@ pub struct Values {
     pub archive: Option<String>,
     pub artifacts: Option<String>,
     pub artifacts_max: Size,
+    pub keep_workspaces: KeepWorkspaces,
+    pub workspace_quota: Option<Size>,
     pub log: Option<String>,
     pub log_format: LogFormat,
+}
+
+/// Which workspaces stay when their attempts end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepWorkspaces {
+    None,
+    Failed,
 }
 
 /// Who is put into a sandbox.

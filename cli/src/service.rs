@@ -199,6 +199,8 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
         opencode: crate::agents::opencode(app),
         sandbox: sandbox(app),
         artifact_bytes_max: values.artifacts_max,
+        quota: values.workspace_quota,
+        keep_failed: values.keep_workspaces == config::KeepWorkspaces::Failed,
         ..ExecutorConfig::new(folder, launcher)
     };
     Ok(Executor::new(config).context("cannot prepare the executor")?)

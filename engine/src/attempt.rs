@@ -12,6 +12,7 @@ use crate::{
     id::{Fence, TaskKey},
     outcome::ErrorClass,
     plan::{AgentLimits, AgentRuntime, Command, Expected, Permission},
+    size::Size,
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,10 @@ pub struct Attempt {
     /// In order; later entries win.
     pub env: Vec<(String, String)>,
     pub workspace: Workspace,
+    /// Executed in the workspace before the work begins.
+    pub setup: Vec<Command>,
+    /// How much it may put on the disk.
+    pub quota: Option<Size>,
     pub timeout: Option<Span>,
     pub heartbeat: Option<Span>,
     /// What it puts out counts even if it fails: it, or a group around it, has

@@ -131,12 +131,18 @@ pub enum EventKind {
     /// Files of an attempt's workspace are kept.
     #[serde(rename = "artifact.stored")]
     ArtifactStored,
+    /// What a task made cannot be merged with what another made, or with the branch it is meant for.
+    #[serde(rename = "conflict.detected")]
+    ConflictDetected,
+    /// It can be merged again.
+    #[serde(rename = "conflict.resolved")]
+    ConflictResolved,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -180,6 +186,8 @@ impl EventKind {
         E::AgentMessage,
         E::EvidenceRecorded,
         E::ArtifactStored,
+        E::ConflictDetected,
+        E::ConflictResolved,
     ];
 
     /// The event that a session entered `state`.
@@ -252,6 +260,8 @@ impl EventKind {
             E::AgentMessage => "task.message",
             E::EvidenceRecorded => "evidence.recorded",
             E::ArtifactStored => "artifact.stored",
+            E::ConflictDetected => "conflict.detected",
+            E::ConflictResolved => "conflict.resolved",
         }
     }
 }

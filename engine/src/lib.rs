@@ -10,6 +10,7 @@ pub mod capability;
 pub mod checkpoint;
 pub mod child;
 pub mod closing;
+pub mod diff;
 pub mod duration;
 pub mod event;
 pub mod evidence;

@@ -411,3 +411,60 @@ async fn a_large_group_is_told_in_few_lines_and_listed_page_by_page() {
     let seqs = events.as_array().unwrap().iter().map(|event| event["seq"].as_i64().unwrap());
     assert!(seqs.eq(1..=events.as_array().unwrap().len().try_into().unwrap()));
 }
+
+#[tokio::test]
+async fn what_tasks_leave_is_listed_fetched_and_removed() {
+    let user = user();
+    let _up = user.up().await;
+    let repo = user.path("repo");
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=T", "-c", "user.email=t@example.org", "-C"]).arg(&repo);
+        let done = git.args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    std::fs::create_dir_all(&repo).unwrap();
+    git(&["init", "-q", "-b", "main"]);
+    user.write("repo/a", "1\n");
+    git(&["add", "."]);
+    git(&["commit", "-qm", "one"]);
+    let definition = format!(
+        "version: 1\nname: left\nworkspace: {{ repo: {} }}\ntasks:\n  edit:\n    run: echo 2 >> a; mkdir out; echo report > out/r.txt\n    verify: grep 2 a\n    artifacts: out\n",
+        repo.display()
+    );
+    user.write("left.yaml", &definition);
+    let told = user.run(&["submit", "left.yaml", "--watch", "--json"]).expect(0);
+    drop(told);
+    let listed = user.run(&["artifact", "list", "@latest", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["path"], "out/r.txt");
+    assert_eq!(listed[0]["bytes"], 7);
+    let got = user.run(&["artifact", "get", "@latest", "out/r.txt"]).expect(0).stdout;
+    assert_eq!(got, "report\n");
+    let file = user.path("r.txt").display().to_string();
+    user.run(&["artifact", "get", "@latest", "out/r.txt", "-o", &file]).expect(0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "report\n");
+    user.run(&["artifact", "get", "@latest", "nothing"]).expect(4);
+
+    let diff = user.run(&["session", "diff", "@latest", "edit", "--json"]).expect(0).json();
+    assert_eq!(diff["stat"], json!({"files": 2, "insertions": 2, "deletions": 0}));
+    let stat = user.run(&["session", "diff", "@latest", "--stat"]).expect(0).stdout;
+    assert!(stat.contains("out/r.txt") && stat.contains("added"), "{stat}");
+    let patch = user.run(&["session", "diff", "@latest"]).expect(0).stdout;
+    user.write("patch", &patch);
+    git(&["apply", "--check", &user.path("patch").display().to_string()]);
+    user.run(&["session", "conflicts", "@latest", "--json"]).expect(0);
+
+    user.run(&["workspace", "pin", "@latest"]).expect(0);
+    let dry = user.run(&["workspace", "gc", "--older-than", "0s", "--json"]).expect(0).json();
+    assert_eq!(dry["refs"], json!([]), "it is pinned");
+    user.run(&["workspace", "pin", "@latest", "--remove"]).expect(0);
+    let dry = ["workspace", "gc", "--older-than", "0s", "--dry-run", "--json"];
+    assert_eq!(user.run(&dry).expect(0).json()["refs"].as_array().unwrap().len(), 1);
+    assert_eq!(git(&["for-each-ref", "refs/jobshop"]).lines().count(), 1);
+    user.run(&["workspace", "gc"]).expect(0);
+    assert_eq!(git(&["for-each-ref", "refs/jobshop"]).lines().count(), 1, "it is young");
+    user.run(&["workspace", "gc", "--older-than", "0s"]).expect(0);
+    assert_eq!(git(&["for-each-ref", "refs/jobshop"]), "");
+    assert_eq!(user.run(&["workspace", "list", "--json"]).expect(0).json(), json!([]));
+}

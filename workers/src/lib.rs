@@ -17,5 +17,6 @@ mod receipts;
 mod strays;
 mod watcher;
 mod worker;
+pub mod workspaces;
 
 pub use worker::{Worker, WorkerConfig};

@@ -1,7 +1,9 @@
 //! `jobshop session`: everything about single executions. One file for each kind of question.
 
 mod checkpoints;
+mod conflicts;
 mod control;
+mod diff;
 mod events;
 mod evidence;
 mod list;
@@ -78,6 +80,10 @@ pub(super) enum SessionCommand {
     Send(send::Send),
     /// Watch an agent work; each line typed is said to it
     Attach(send::Attach),
+    /// Show what a session, or one task, changed in its repository
+    Diff(diff::Diff),
+    /// List what tasks made that cannot be merged
+    Conflicts(conflicts::Conflicts),
 }
 
 /// A session as it is named on the command line.
@@ -115,6 +121,8 @@ impl SessionCommand {
             Self::Checkpoints(command) => command.execute(app).await,
             Self::Send(command) => command.execute(app).await,
             Self::Attach(command) => command.execute(app).await,
+            Self::Diff(command) => command.execute(app).await,
+            Self::Conflicts(command) => command.execute(app).await,
         }
     }
 }

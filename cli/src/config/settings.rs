@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 27] = [
+pub const SETTINGS: [Setting; 29] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -162,6 +162,19 @@ pub const SETTINGS: [Setting; 27] = [
             "how much the files that one attempt leaves may take together",
         )
     },
+    Setting {
+        default: Some("none"),
+        ..setting(
+            "keep_workspaces",
+            "JOBSHOP_KEEP_WORKSPACES",
+            "which stay when their attempts end, besides pinned ones: `none` or `failed`",
+        )
+    },
+    setting(
+        "workspace_quota",
+        "JOBSHOP_WORKSPACE_QUOTA",
+        "how much an attempt may put on the disk, whatever its workflow says",
+    ),
     setting("log", "JOBSHOP_LOG", "which log lines are written, such as `info` or `jobshop=debug`"),
     Setting {
         default: Some("text"),

@@ -49,6 +49,8 @@ pub fn prepare(
         work,
         env,
         workspace,
+        setup: spec.workspace.as_ref().map(|it| it.setup.clone()).unwrap_or_default(),
+        quota: spec.workspace.as_ref().and_then(|it| it.quota),
         timeout: spec.timeout,
         heartbeat: spec.heartbeat,
         is_failure_allowed: plan.is_failure_allowed(node),

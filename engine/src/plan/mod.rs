@@ -31,7 +31,7 @@ pub use self::{
     repository::is_relative_repo,
     verify::{Expected, Verify},
 };
-use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule};
+use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule, size::Size};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -325,6 +325,12 @@ pub struct WorkspaceSpec {
     /// The need whose commit the workspace starts at, when several captured one.
     pub from: Option<NodeIndex>,
     pub mode: WorkspaceMode,
+    /// Executed before the work begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<Command>,
+    /// How much an attempt may put on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Size>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
-    artifacts, checkpoints, evidence,
+    artifacts, checkpoints, conflicts, evidence,
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 
@@ -127,7 +127,8 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
             + clear_people(db, mark.tenant_id, mark.id).await?
             + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?
             + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?
-            + artifacts::forget(db, (mark.tenant_id, mark.id), ROWS).await?;
+            + artifacts::forget(db, (mark.tenant_id, mark.id), ROWS).await?
+            + conflicts::forget(db, (mark.tenant_id, mark.id)).await?;
         done += removed;
         if removed > 0 {
             continue;

@@ -88,8 +88,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     )
     .execute(&mut *tx)
     .await?;
-    artifacts::share(&mut tx, origin, forked, &copies.shared()).await?;
-    pin(&mut tx, (origin, new.at), new.checkpoint, forked).await?;
+    bring_along(&mut tx, (origin, new.at), (new.checkpoint, &copies), forked).await?;
     places::ask_again(&mut tx, place.as_ref()).await?;
     tx.commit().await?;
     store.hints.send(Hint::Ready);
@@ -108,13 +107,15 @@ async fn hold(
     infos.remove(&origin).ok_or(SteerError::NotFound(origin.id))
 }
 
-/// The fork's task goes on from a checkpoint of the origin's, where one is named.
-async fn pin(
+/// What shared tasks left; and the fork's task goes on from a checkpoint of the origin's, where one is
+/// named.
+async fn bring_along(
     tx: &mut PgConnection,
     (origin, at): (SessionKey, i32),
-    number: Option<i32>,
+    (number, copies): (Option<i32>, &Copies),
     forked: SessionKey,
 ) -> Result<(), SteerError> {
+    artifacts::share(tx, origin, forked, &copies.shared()).await?;
     let Some(number) = number else { return Ok(()) };
     if checkpoints::row_of(tx, origin, number).await? != at {
         return Err(SteerError::NoCheckpoint(number));

@@ -95,6 +95,8 @@ pub enum WhyCode {
     Lock,
     /// Other sessions hold the places.
     Place,
+    /// What a task made cannot be merged.
+    Conflict,
 }
 
 /// What `session_progress.sweep` says of a session that waits for its place.
@@ -136,6 +138,7 @@ impl Views {
             }
             (None, state.to_string())
         };
+        ledger.conflicts(task.as_deref()).await?;
         let mut reasons = ledger.reasons;
         reasons.truncate(REASONS_MAX);
         let summary = match reasons.first() {
@@ -197,6 +200,28 @@ impl Ledger<'_> {
                 "a task failed and the workflow says `fail_fast`: what is open is being cancelled";
             self.add(WhyCode::SessionStopping, None, message.to_owned(), json!({}));
         }
+    }
+
+    /// What was made and cannot be merged: it holds nothing up, yet somebody has to know.
+    async fn conflicts(&mut self, task: Option<&str>) -> Result<(), ReadError> {
+        for conflict in self.views.conflicts(self.session, None).await? {
+            let is_meant = |task| conflict.task == task || conflict.with.as_deref() == Some(task);
+            if !task.is_none_or(is_meant) {
+                continue;
+            }
+            let with = conflict.with.as_ref().or(conflict.branch.as_ref());
+            let message = format!(
+                "`{}` conflicts with `{}` in {}",
+                conflict.task,
+                with.map_or("", String::as_str),
+                conflict.files.join(", ")
+            );
+            let data = json!({
+                "with": conflict.with, "branch": conflict.branch, "files": conflict.files,
+            });
+            self.add(WhyCode::Conflict, Some(&conflict.task), message, data);
+        }
+        Ok(())
     }
 
     /// Reasons of the tasks that matter to the whole session.

@@ -17,7 +17,7 @@ pub use self::{
     artifacts::Artifacts,
     limits::{Concurrency, Lock, Locks},
     triggers::{Trigger, Triggers, Zone},
-    verify::{OnVerifyFail, Verify},
+    verify::{OnVerifyFail, Setup, Verify},
 };
 use super::tree::Tree;
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     plan::{InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
     priority::Priority,
     retry::Backoff,
+    size::Size,
 };
 
 /// A value and the byte offset at which it stands.
@@ -191,6 +192,12 @@ pub struct Workspace {
     /// A private clone, or an empty directory although there is a repository.
     #[schemars(default)]
     pub mode: Option<At<WorkspaceMode>>,
+    /// What is executed in it before the work begins: a script, or a list of commands.
+    #[schemars(default)]
+    pub setup: Option<Setup>,
+    /// How much an attempt may put on the disk.
+    #[schemars(default)]
+    pub quota: Option<At<Size>>,
 }
 
 /// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep, approval,

@@ -65,6 +65,7 @@ impl Inner {
             None => self.prepare(attempt, directory, limits, log).await?,
         };
         let mut env = self.environment(attempt, directory)?;
+        self.set_up(attempt, directory, &env, (limits, log)).await?;
         let prompt = directory.write("prompt", &work.prompt).context("writing the prompt")?;
         env.push(("JOBSHOP_PROMPT_FILE".to_owned(), prompt.display().to_string()));
         if let Some(model) = &work.model {

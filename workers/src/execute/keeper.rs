@@ -10,7 +10,10 @@ use jobshop_engine::{
     store::{
         self, Store,
         artifacts::{self, NewArtifact},
-        checkpoints, evidence,
+        checkpoints,
+        conflicts::{self, Look, Sibling},
+        diffs::{self, NewDiff},
+        evidence,
         objects::Objects,
     },
 };
@@ -40,6 +43,30 @@ impl Keeper {
     /// The files that an attempt left; false when it has lost its fence.
     pub(super) async fn artifacts(&self, fence: Fence, files: &[NewArtifact]) -> bool {
         insist(fence, || artifacts::keep(&self.store, fence, files)).await
+    }
+
+    /// What it changed in a repository; false when it has lost its fence.
+    pub(super) async fn diff(&self, fence: Fence, diff: &NewDiff) -> bool {
+        insist(fence, || diffs::keep(&self.store, fence, diff)).await
+    }
+
+    /// What other tasks of the session made so far, as far as it is known.
+    pub(super) async fn siblings(&self, fence: Fence) -> Vec<Sibling> {
+        match conflicts::siblings(&self.store.pool, fence).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "conflicts with other tasks are not looked for");
+                Vec::new()
+            }
+        }
+    }
+
+    /// What a commit conflicts with. It is said again after the next look, so an outage is not waited
+    /// for.
+    pub(super) async fn conflicts(&self, fence: Fence, commit: &str, looks: &[Look]) {
+        if let Err(error) = conflicts::record(&self.store, fence, commit, looks).await {
+            tracing::warn!(%error, %fence, "conflicts cannot be recorded");
+        }
     }
 
     /// Where contents of files go, if anywhere.

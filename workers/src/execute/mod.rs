@@ -7,7 +7,9 @@ mod capture;
 mod command;
 mod complaint;
 mod confine;
+mod conflicts;
 mod converse;
+mod diff;
 mod directory;
 mod ending;
 mod environment;
@@ -23,12 +25,15 @@ mod merge;
 mod merge_train;
 mod output;
 mod proc;
+mod quota;
 mod repository;
 mod run;
 mod running;
 mod runtimes;
 mod sandbox;
 pub mod scripted;
+mod set_up;
+mod shared;
 mod spawner;
 mod still;
 mod sweep;
@@ -52,17 +57,23 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::workspaces;
+
 use self::{
     command::{Limits, Programs},
+    conflicts::Passing,
     directory::{Directories, Directory},
     groups::Groups,
     halt::{Done, Halt},
     log::{LogChunks, LogWriter},
+    quota::Quota,
     repository::Repositories,
     sandbox::Sandbox,
     spawner::Spawner,
     verify::{Judging, Turns},
 };
+
+pub(crate) use self::{directory::remove_tree, quota::on_disk, shared::Shared};
 
 pub use self::{
     agent::split_command,
@@ -94,6 +105,8 @@ pub struct ExecutorConfig {
     pub log_bytes_max: usize,
     /// The files that one attempt may leave, together.
     pub artifact_bytes_max: Size,
+    /// What an attempt may put on the disk, whatever its workflow says.
+    pub quota: Option<Size>,
     /// Whether the directory of a failed attempt stays, below `kept`.
     pub keep_failed: bool,
     /// What `builtin/http` may reach besides the public internet.
@@ -117,6 +130,7 @@ impl ExecutorConfig {
             output_bytes_max: 256 * 1024,
             log_bytes_max: 16 * 1024 * 1024,
             artifact_bytes_max: Size::mebibytes(1024),
+            quota: None,
             keep_failed: false,
             http_allow: Vec::new(),
             agent_command: None,
@@ -274,6 +288,8 @@ impl Inner {
         if stop.is_cancelled() || gently.is_cancelled() {
             return Err(Halt::Released);
         }
+        // Who runs out of space is stopped, and not handed back.
+        let own = stop.child_token();
         let limits = Limits {
             timeout: attempt.timeout,
             deadline: attempt.timeout.map(|timeout| Instant::now() + timeout.to_std()),
@@ -284,19 +300,42 @@ impl Inner {
         };
         let mut directory =
             self.directories.create(&attempt.fence).context("creating the attempt's directory")?;
+        let quota = [attempt.quota, self.config.quota].into_iter().flatten().min();
+        let quota = Quota::new(quota, directory.path(), own.clone());
+        let stopped = Limits { stop: own, ..limits.clone() };
+        let passing = Passing::over(link);
+        let judging = Judging { limits: &stopped, log, keeper };
+        let rounds = quota.hold(self.rounds(attempt, &mut directory, judging, link));
+        let looks = self.look_at_checkpoints(passing, attempt, (keeper, log));
+        let (done, ()) = tokio::join!(rounds, looks);
+        let outcome = done.unwrap_or_else(Outcome::from);
         let judging = Judging { limits: &limits, log, keeper };
+        let outcome = Box::pin(self.collect(attempt, &directory, outcome, judging)).await;
+        let outcome = Box::pin(self.keep_diff(attempt, &directory, outcome, judging)).await;
+        self.tidy(directory, attempt, &outcome, log).await;
+        Ok(outcome)
+    }
+
+    /// The turns of an attempt, up to the one that is the last.
+    async fn rounds(
+        &self,
+        attempt: &Attempt,
+        directory: &mut Directory,
+        judging: Judging<'_>,
+        link: &mut Link,
+    ) -> Done<Outcome> {
+        let Judging { limits, log, keeper } = judging;
         let mut turns = Turns::new(attempt);
         let done = loop {
-            let done = self.perform(turns.current(), &directory, &limits, (log, link)).await;
-            if let Some(done) = self.judge(done, &mut turns, &mut directory, judging).await {
+            let done = self.perform(turns.current(), directory, limits, (log, link)).await;
+            if let Some(done) = self.judge(done, &mut turns, directory, judging).await {
                 break done;
             }
             link.resume = turns.conversation(keeper).await;
         };
-        let outcome = done.unwrap_or_else(Outcome::from);
-        let outcome = Box::pin(self.collect(attempt, &directory, outcome, judging)).await;
-        self.tidy(directory, &outcome, log).await;
-        Ok(outcome)
+        // Whoever looks at checkpoints waits for the last.
+        link.checkpoints = None;
+        done
     }
 
     async fn perform(
@@ -322,10 +361,21 @@ impl Inner {
     }
 
     /// An accident here costs disk, not the outcome.
-    async fn tidy(&self, directory: Directory, outcome: &Outcome, log: &LogWriter) {
+    async fn tidy(
+        &self,
+        directory: Directory,
+        attempt: &Attempt,
+        outcome: &Outcome,
+        log: &LogWriter,
+    ) {
         self.programs.sandbox.forget(directory.path());
         let directories = self.directories.clone();
-        let is_kept = self.config.keep_failed && matches!(outcome, Outcome::Failed { .. });
+        let is_pinned = workspaces::stays(&self.config.data_dir, attempt.fence.task);
+        let is_kept = match outcome {
+            Outcome::Succeeded(_) => is_pinned,
+            Outcome::Failed { .. } => is_pinned || self.config.keep_failed,
+            Outcome::Released => false,
+        };
         let tidied = tokio::task::spawn_blocking(move || {
             if is_kept {
                 directories.keep(&directory).map(|kept| format!("kept in {}", kept.display()))

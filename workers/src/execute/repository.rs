@@ -22,6 +22,9 @@ use super::{
 /// When the last refresh of a cache began; held while it is refreshed.
 type Refreshed = Arc<AsyncMutex<Option<Instant>>>;
 
+/// The file in a cache that says what it is one of.
+const URL: &str = "jobshop-url";
+
 /// All caches; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Repositories {
@@ -33,8 +36,8 @@ pub(crate) struct Repositories {
 #[derive(Debug, Clone)]
 pub(crate) struct Repository {
     /// What git fetches from and pushes to: a URL or an absolute path.
-    url: String,
-    cache: PathBuf,
+    pub(super) url: String,
+    pub(super) cache: PathBuf,
     refreshed: Refreshed,
 }
 
@@ -54,11 +57,20 @@ impl Repositories {
         let mut known = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
         let refreshed = Arc::clone(known.entry(cache.clone()).or_default());
         make_bare(&cache)?;
+        if !cache.join(URL).exists() {
+            fs::write(cache.join(URL), &url).context("noting where a repository is")?;
+        }
         Ok(Repository { url, cache, refreshed })
     }
 }
 
 impl Repository {
+    /// The one that this is a cache of, if that is known.
+    pub(super) fn of_cache(cache: PathBuf) -> Option<Self> {
+        let url = fs::read_to_string(cache.join(URL)).ok()?;
+        Some(Self { url, cache, refreshed: Refreshed::default() })
+    }
+
     pub(crate) fn objects(&self) -> PathBuf {
         self.cache.join("objects")
     }

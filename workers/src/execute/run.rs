@@ -38,6 +38,7 @@ impl Inner {
     ) -> Done<Outcome> {
         let checkout = self.prepare(attempt, directory, limits, log).await?;
         let env = self.environment(attempt, directory)?;
+        self.set_up(attempt, directory, &env, (limits, log)).await?;
         let argv = argv(command, directory)?;
         let workspace = directory.workspace();
         let program = Program { argv: &argv, dir: &workspace, env: &env, stdin: None };

@@ -179,7 +179,10 @@ impl Inner {
             workspace: clean.as_ref().map_or_else(|| directory.workspace(), |it| it.path.clone()),
             ..directory.verify_room()
         };
-        let tried = self.try_out(&verify.commands, turn.attempt, directory, &room, (limits, log));
+        // A clean checkout has to be set up as the workspace was.
+        let setup = turn.attempt.setup.iter().filter(|_| clean.is_some());
+        let commands: Vec<Command> = setup.chain(&verify.commands).cloned().collect();
+        let tried = self.try_out(&commands, turn.attempt, directory, &room, (limits, log));
         let Tried { commands, environment, mut complaint } = tried.await?;
         let mut finding = Finding {
             round: i32::try_from(turn.round).unwrap_or(i32::MAX),
@@ -377,7 +380,7 @@ fn is_empty(outputs: &Map<String, Value>) -> bool {
     matches!((of("commit"), of("base")), (Some(commit), Some(base)) if commit == base)
 }
 
-fn in_words(command: &Command) -> String {
+pub(super) fn in_words(command: &Command) -> String {
     match command {
         Command::Script(script) => script.trim().to_owned(),
         Command::Argv(argv) => argv.join(" "),

@@ -129,6 +129,8 @@ pub(crate) fn attempt(work: Work) -> Attempt {
         work,
         env: Vec::new(),
         workspace: Workspace::Empty,
+        setup: Vec::new(),
+        quota: None,
         timeout: None,
         heartbeat: None,
         is_failure_allowed: false,

@@ -99,7 +99,7 @@ impl<'w> Handed<'w> {
             check_length(text, problems);
             templates.text(text, problems);
         }
-        let workspace = self.workspace.with(level.workspace);
+        let workspace = self.workspace.with(level.workspace, source, problems);
         workspace.check(level.workspace, problems);
         Self {
             requires,

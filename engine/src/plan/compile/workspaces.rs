@@ -2,11 +2,13 @@
 //! may bring a commit.
 
 use super::{
+    kinds,
     outline::{Draft, Outline},
     resolve::{Found, Resolver},
 };
 use crate::{
-    plan::{NodeIndex, WorkspaceMode, WorkspaceSpec, repository::is_literally_relative},
+    plan::{Command, NodeIndex, WorkspaceMode, WorkspaceSpec, repository::is_literally_relative},
+    size::Size,
     workflow::{
         definition::{Text, Workflow, Workspace},
         problem::Problems,
@@ -19,17 +21,31 @@ pub(super) struct Handed<'w> {
     pub(super) repo: Option<&'w Text>,
     pub(super) base: Option<&'w Text>,
     mode: Option<WorkspaceMode>,
+    setup: Vec<Command>,
+    quota: Option<Size>,
 }
 
 impl<'w> Handed<'w> {
-    /// What a group or task adds. Another repository starts anew: its branches are others.
-    pub(super) fn with(&self, own: Option<&'w Workspace>) -> Self {
+    /// What a group or task adds. Another repository starts anew: its branches are others, and what
+    /// has to be set up for it.
+    pub(super) fn with(
+        &self,
+        own: Option<&'w Workspace>,
+        source: &str,
+        problems: &mut Problems,
+    ) -> Self {
         let Some(own) = own else { return self.clone() };
         let outer = if own.repo.is_some() { Self::default() } else { self.clone() };
+        let setup = own
+            .setup
+            .as_ref()
+            .map(|setup| setup.0.iter().map(|run| kinds::command(run, source, problems)).collect());
         Self {
             repo: own.repo.as_ref().or(outer.repo),
             base: own.base.as_ref().or(outer.base),
             mode: own.mode.as_ref().map(|mode| mode.value).or(outer.mode),
+            setup: setup.unwrap_or(outer.setup),
+            quota: own.quota.as_ref().map(|quota| quota.value).or(self.quota),
         }
     }
 
@@ -58,6 +74,8 @@ impl<'w> Handed<'w> {
             base: text(self.base),
             from,
             mode: if self.is_clone() { WorkspaceMode::Clone } else { WorkspaceMode::Empty },
+            setup: self.setup.clone(),
+            quota: self.quota,
         }
     }
 }

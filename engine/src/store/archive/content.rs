@@ -50,6 +50,7 @@ impl Source<'_> {
         self.events(file).await?;
         self.evidence(file).await?;
         self.artifacts(file).await?;
+        self.changes(file).await?;
         self.approvals(file).await?;
         self.signals(file).await?;
         self.checkpoints(file).await?;
@@ -135,6 +136,15 @@ impl Source<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// What tasks changed in repositories, and where the patches are.
+    async fn changes(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        let diff = self.views.diff(self.key, None).await?;
+        for change in &diff.changes {
+            file.line("change", change).await?;
+        }
+        Ok(())
     }
 
     /// What people were asked, and how they voted.

@@ -37,6 +37,22 @@ impl JsonSchema for Verify {
     }
 }
 
+/// Commands that are executed in a workspace before the work begins.
+#[derive(Debug)]
+pub struct Setup(pub Vec<Run>);
+
+impl JsonSchema for Setup {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Setup".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Verify::json_schema(generator)
+    }
+}
+
 /// What happens when the verification of an agent's work fails.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "OnVerifyFail", deny_unknown_fields)]

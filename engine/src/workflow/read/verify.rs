@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Read, fields::Fields, words::ON_VERIFY_FAIL};
 use crate::workflow::{
-    definition::{At, OnVerifyFail, Run, Verify},
+    definition::{At, OnVerifyFail, Run, Setup, Verify},
     problem::Problems,
     tree::{Node, Tree},
 };
@@ -24,6 +24,12 @@ impl Read for Verify {
         let commands: Vec<Run> =
             items.iter().filter_map(|item| Run::read(item, &one, problems)).collect();
         (commands.len() == items.len()).then_some(Self(commands))
+    }
+}
+
+impl Read for Setup {
+    fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
+        Verify::read(tree, name, problems).map(|commands| Self(commands.0))
     }
 }
 

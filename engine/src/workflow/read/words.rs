@@ -310,6 +310,8 @@ pub(super) static WORKSPACE: Vocabulary = Vocabulary {
     habits: &[
         (&["repository", "url", "path", "git"], "repo", "use `repo`"),
         (&["branch", "ref", "tag", "commit", "rev"], "base", "use `base`"),
+        (&["set_up", "init", "prepare", "bootstrap", "before"], "setup", "use `setup`"),
+        (&["disk", "disk_quota", "size", "max_size"], "quota", "use `quota: 2GiB`"),
     ],
 };
 

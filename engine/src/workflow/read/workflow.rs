@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     duration::Span,
+    size::Size,
     workflow::{
         definition::{Any, At, Defaults, Entries, Input, Retry, Workflow, Workspace},
         inputs::matches_type,
@@ -222,7 +223,13 @@ impl Read for Workspace {
             base: fields.optional("base"),
             from: fields.optional("from"),
             mode: fields.optional("mode"),
+            setup: fields.optional("setup"),
+            quota: fields.optional("quota"),
         };
+        let quota: Option<&At<Size>> = workspace.quota.as_ref();
+        if let Some(quota) = quota.filter(|quota| quota.value.bytes == 0) {
+            fields.problems.add(quota.at, "`quota` must be more than 0");
+        }
         fields.finish();
         Some(workspace)
     }
