@@ -39,8 +39,8 @@ pub(super) fn hold_back(
             }
             hold(row, i32::from(is_inside));
             row.undecided = !is_inside;
-        } else if had_begun && is_inside && ended.unlaid > 0 {
-            // It would lay down items, which would run.
+        } else if had_begun && is_inside && (ended.unlaid > 0 || row.undecided) {
+            // It would lay down items, which would run; or nothing is open in it, and it would end.
             goes_on.insert(row.seq, true);
             held.insert(row.seq);
             gated.insert(row.seq);
@@ -101,5 +101,28 @@ mod tests {
         );
         assert_eq!(reopening.held, [2].into());
         assert_eq!(reopening.gated, [3, 4].into(), "5 waits for 4 only");
+    }
+
+    #[test]
+    fn what_has_nothing_open_in_it_ends_only_when_the_group_around_it_goes_on() {
+        let mut rows = a_group_behind_an_allowed_failure().to_vec();
+        rows.truncate(4);
+        rows[1].state = TaskState::Cancelled;
+        (rows[2].kind, rows[2].state, rows[2].begun) = (RowKind::Loop, TaskState::Cancelled, true);
+        (rows[3].kind, rows[3].state, rows[3].begun) = (RowKind::Item, TaskState::Cancelled, true);
+        (rows[3].parent, rows[3].dependents) = (Some(3), Vec::new());
+        let mut done = row(5, TaskState::Completed, &[]);
+        done.parent = Some(4);
+        rows.push(done);
+        let reopening = reopen(&rows, &Asked::default()).unwrap();
+        let rows: Vec<_> = reopening
+            .opened
+            .iter()
+            .map(|row| (row.seq, row.state, row.blockers, row.undecided))
+            .collect();
+        let (pending, blocked) = (TaskState::Pending, TaskState::Blocked);
+        let open = [(2, pending, 1, false), (3, blocked, 1, false), (4, pending, 1, false)];
+        assert_eq!(rows[1..], open);
+        assert_eq!(reopening.gated, [4].into());
     }
 }
