@@ -9,6 +9,7 @@ use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
     artifacts, checkpoints, conflicts, evidence,
+    pauses::{self, Point},
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 
@@ -89,6 +90,7 @@ pub async fn look(db: &PgPool, retention: &Retention, walk: &mut Walk) -> sqlx::
 /// happened to it meanwhile; then it stays.
 pub async fn archive(store: &Store, archive: &Archive, due: Due) -> Result<bool, ArchiveError> {
     let digest = content::write(store, archive, due.key).await?;
+    pauses::at(Point::FileWritten).await;
     Ok(remove(&store.pool, archive, due, &digest).await?)
 }
 

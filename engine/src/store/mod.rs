@@ -43,6 +43,7 @@ pub mod measure;
 pub mod messages;
 pub mod notes;
 pub mod objects;
+pub mod pauses;
 pub mod pins;
 pub mod places;
 pub mod prompts;

@@ -10,7 +10,9 @@ use sqlx::PgConnection;
 use super::{
     Hint, Store, Version, blobs, checkpoints,
     events::{self, Entry},
-    flags, places, schedule_rows,
+    flags,
+    pauses::{self, Point},
+    places, schedule_rows,
     sessions::SteerError,
     steer,
 };
@@ -60,6 +62,7 @@ pub async fn retry(
     .fetch_optional(&mut *tx)
     .await?
     .ok_or(SteerError::NotFound(key.id))?;
+    pauses::at(Point::RetryLocked).await;
     let from = SessionState::from_code(session.state).unwrap_or(SessionState::Pending);
     if !from.is_retryable() {
         return Err(IllegalMove { from, to: SessionState::Pending }.into());

@@ -10,6 +10,7 @@ pub use super::session_retry::{Wish, retry};
 use super::session_rows::Rows;
 use super::{
     Hint, SessionInfo, Store, Version,
+    pauses::{self, Point},
     places::{self, EnterError, Place},
 };
 use crate::{
@@ -299,6 +300,7 @@ pub(super) async fn end_one_at_once(
     if ended.leaves {
         places::leave(&mut tx, key).await?;
     }
+    pauses::at(Point::Cancelled).await;
     tx.commit().await?;
     if ended.leaves {
         store.hints.send(Hint::Ready);

@@ -10,6 +10,7 @@ use super::{
     Hint, Store, blobs,
     control::start_limit,
     events::{self, Entry},
+    pauses::{self, Point},
     places::{self, Place},
     sessions::SteerError,
     tickets,
@@ -131,6 +132,7 @@ pub async fn pause(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
     let event = Entry::of_session(EventKind::SessionPaused, by.body());
     events::append(&mut tx, key, &[event], by.actor).await?;
     tickets::park(&mut tx, key).await?;
+    pauses::at(Point::Paused).await;
     tx.commit().await?;
     tell(store, key);
     Ok(())

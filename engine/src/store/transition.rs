@@ -11,7 +11,11 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::columns::Columns;
-use super::{claim::Held, tickets};
+use super::{
+    claim::Held,
+    pauses::{self, Point},
+    tickets,
+};
 use crate::{
     event::EventKind,
     id::{Fence, SessionKey, TaskKey, WorkerId},
@@ -158,6 +162,7 @@ pub async fn transition(
     if moves.iter().any(|m| m.locks && m.to.is_final()) {
         let mut tx = db.begin().await?;
         let mut moved = transition_in(&mut tx, mover, moves, retries, actor).await?;
+        pauses::at(Point::Moved).await;
         moved.unlock(&mut tx, &[]).await?;
         tx.commit().await?;
         return Ok(moved);

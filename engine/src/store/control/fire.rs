@@ -17,7 +17,9 @@ use crate::{
     schedule::{self, Due, Rule, ScheduleId, Standing, Then},
     session::SessionState,
     store::{
-        Hint, Store, Version, places,
+        Hint, Store, Version,
+        pauses::{self, Point},
+        places,
         schedule_rows::{self, Cause, FireState, Fires, Locked},
         sessions::{self, EndedAtOnce},
     },
@@ -44,6 +46,7 @@ pub(super) async fn fire(store: &Store) -> sqlx::Result<usize> {
             versions.insert(id.0, version);
         }
     }
+    pauses::at(Point::DueRead).await;
     let keys: (Vec<Uuid>, Vec<String>) =
         waiting.into_iter().map(|row| (row.tenant_id, row.id)).unzip();
     let mut tx = store.pool.begin().await?;
@@ -69,6 +72,7 @@ pub(super) async fn fire(store: &Store) -> sqlx::Result<usize> {
     let leaving = cancelled.iter().filter(|(_, ended)| ended.leaves);
     let left: Vec<SessionKey> = leaving.map(|(key, _)| *key).collect();
     places::enter_all(&mut tx, &left, fires.places()).await?;
+    pauses::at(Point::FireWritten).await;
     tx.commit().await?;
     let cancelled: Vec<SessionId> = cancelled.into_iter().map(|(key, _)| key.id).collect();
     tell(store, &fires, &cancelled);

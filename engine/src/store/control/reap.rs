@@ -10,6 +10,7 @@ use crate::{
     outcome::{ErrorClass, Failure},
     store::{
         Hint, Store, claim,
+        pauses::{self, Point},
         receipts::{self, Holding},
         transition::{Ended, Move, Mover, transition},
         workers,
@@ -47,6 +48,7 @@ async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
         let mut done = Vec::new();
         for receipt in &receipts {
             let held = receipts::held(&store.pool, dead, receipt).await?;
+            pauses::at(Point::LostRead).await;
             // What is not accepted belongs to a session that ended: the janitor takes it. A
             // receipt of which not everything was looked at is looked at again.
             back += give_back(store, dead, &held).await?;
