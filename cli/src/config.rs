@@ -34,6 +34,7 @@ pub struct Values {
     pub database_url: Option<SecretString>,
     pub database_direct_url: Option<SecretString>,
     pub database_connections: u32,
+    pub statement_cache: u32,
     pub concurrency: Option<u32>,
     pub capabilities: Option<Vec<String>>,
     pub worker_name: Option<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jobshop_api::App;
 use jobshop_engine::{
     id::TenantId,
-    store::{Store, StoreConfig, Views, control},
+    store::{Store, Views, control},
 };
 use jobshop_workers::{
     Worker, WorkerConfig,
@@ -55,7 +55,7 @@ impl TestApp {
     /// The API alone, set up otherwise.
     pub async fn with(change: impl FnOnce(App) -> App) -> Self {
         let db = TestDb::new().await;
-        let store = Store::new(StoreConfig::new(db.url())).expect("the URL of a test's database");
+        let store = Store::new(db.store_config()).expect("the URL of a test's database");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let app = change(App::new(store.clone(), TOKEN.into()));

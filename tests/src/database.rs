@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use jobshop_engine::store::MIGRATIONS;
+use jobshop_engine::store::{MIGRATIONS, StoreConfig};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::server::Server;
+use crate::{PgBouncer, server::Server};
 
 /// Of the advisory lock under which the template is made and strays are swept.
 const TEMPLATE_LOCK: i64 = 0x6a6f_6273_686f_7001;
@@ -29,6 +29,7 @@ pub struct TestDb {
     /// Of the server's maintenance database.
     admin: PgConnectOptions,
     clock: Mutex<Clock>,
+    pooler: Option<PgBouncer>,
 }
 
 /// What `clock()` says in a test's database.
@@ -78,12 +79,30 @@ impl TestDb {
         let url = options.to_url_lossy().to_string();
         let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await?;
         let clock = Mutex::new(Clock::Running(Duration::ZERO));
-        Ok(Self { name, url, pool, admin: server.options().clone(), clock })
+        let admin = server.options().clone();
+        let pooler = if PgBouncer::is_wanted() { PgBouncer::start(&admin).await } else { None };
+        Ok(Self { name, url, pool, admin, clock, pooler })
     }
 
     /// A pool of at most ten connections.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How what is tested gets to it: directly, or with `JOBSHOP_TEST_POOLER=1` through `PgBouncer`.
+    pub fn store_config(&self) -> StoreConfig {
+        match &self.pooler {
+            Some(pooler) => StoreConfig {
+                direct_url: Some(self.url.clone()),
+                statement_cache: 0,
+                ..StoreConfig::new(pooler.url(&self.name))
+            },
+            None => StoreConfig::new(&self.url),
+        }
     }
 
     /// For pools of other sizes and for processes.

@@ -61,18 +61,24 @@ impl Fleet {
     /// A store and its control loop; `launcher` is a binary that dispatches `__exec`.
     pub async fn new(launcher: &str) -> Self {
         let db = TestDb::new().await;
-        let url = db.url().to_owned();
-        Self::through(launcher, db, &url)
+        let config = db.store_config();
+        Self::with(launcher, db, config)
     }
 
     /// The same, reaching the database by another URL than the test does.
     pub fn through(launcher: &str, db: TestDb, url: &str) -> Self {
-        let store = Store::new(StoreConfig::new(url)).expect("the URL is valid");
+        Self::with(launcher, db, StoreConfig::new(url))
+    }
+
+    /// The same with everything about the way.
+    pub fn with(launcher: &str, db: TestDb, config: StoreConfig) -> Self {
+        let is_direct = config.url == db.url();
+        let store = Store::new(config).expect("the URL is valid");
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
         parts.spawn(control::run(store.clone(), stop.clone()));
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let direct = if url == db.url() {
+        let direct = if is_direct {
             store.clone()
         } else {
             Store::new(StoreConfig::new(db.url())).expect("the URL is valid")

@@ -9,7 +9,7 @@ use jobshop_engine::{
     outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
-        Store, StoreConfig,
+        Store,
         claim::{self, Ask, Held},
         control::{self, Patrol},
         notes,
@@ -79,13 +79,13 @@ impl Stage {
     }
 
     pub fn of(db: TestDb) -> Self {
-        let store = Store::new(StoreConfig::new(db.url())).expect("the URL is valid");
+        let store = Store::new(db.store_config()).expect("the URL is valid");
         Self { store, db }
     }
 
     /// Another process on the same database.
     pub fn another_store(&self) -> Store {
-        Store::new(StoreConfig::new(self.db.url())).expect("the URL is valid")
+        Store::new(self.db.store_config()).expect("the URL is valid")
     }
 
     pub async fn submit(&self, definition: &str) -> SessionKey {

@@ -124,7 +124,7 @@ async fn no_hot_statement_reads_more_than_it_needs() {
     let db = TestDb::new().await;
     // A connection as the store opens them.
     let store = Store::new(StoreConfig::new(db.url())).unwrap();
-    let pool = store.own_pool(1, SynchronousCommit::On).unwrap();
+    let pool = store.own_pool(1, SynchronousCommit::On);
     let mut connection = pool.acquire().await.unwrap();
     let generic = "set plan_cache_mode = force_generic_plan";
     sqlx::raw_sql(generic).execute(&mut *connection).await.unwrap();

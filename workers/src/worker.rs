@@ -83,8 +83,8 @@ impl Worker {
     /// releases the rest without counting a failure. Errors of the database are outlived.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         self.executor.kill_leftovers().await?;
-        let claims = self.store.own_pool(2, SynchronousCommit::Off)?;
-        let finishes = self.store.own_pool(2, SynchronousCommit::On)?;
+        let claims = self.store.own_pool(2, SynchronousCommit::Off);
+        let finishes = self.store.own_pool(2, SynchronousCommit::On);
         while !stop.is_cancelled() {
             let id = WorkerId(Uuid::now_v7());
             let signer = Arc::new(Signer::from_seed(&rand::random()));

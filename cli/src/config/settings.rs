@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 30] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -61,6 +61,15 @@ pub const SETTINGS: [Setting; 29] = [
             "database_connections",
             "JOBSHOP_DATABASE_CONNECTIONS",
             "size of the general pool",
+        )
+    },
+    Setting {
+        kind: Kind::Number,
+        default: Some("200"),
+        ..setting(
+            "statement_cache",
+            "JOBSHOP_STATEMENT_CACHE",
+            "prepared statements that a connection keeps; 0 for a pooler in transaction mode",
         )
     },
     Setting {

@@ -3,15 +3,12 @@
 
 use std::future::pending;
 use std::path::Path;
-use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use jobshop_engine::store::archive::{Archive, Retention};
 use jobshop_engine::store::objects::Objects;
 use jobshop_engine::store::{Store, StoreConfig};
 use secrecy::ExposeSecret as _;
-use sqlx::Connection as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use crate::app::App;
 use crate::cluster::{Cluster, ClusterConfig, ClusterError};
@@ -109,7 +106,8 @@ fn external(app: &App) -> Option<StoreConfig> {
     let values = &app.config.values;
     let url = values.database_url.as_ref()?.expose_secret();
     let direct_url = values.database_direct_url.as_ref().map(|url| url.expose_secret().to_owned());
-    Some(StoreConfig { direct_url, ..StoreConfig::new(url) })
+    let statement_cache = values.statement_cache as usize;
+    Some(StoreConfig { direct_url, statement_cache, ..StoreConfig::new(url) })
 }
 
 /// Asks once whether it answers.
@@ -119,12 +117,8 @@ async fn reach(config: &StoreConfig) -> Result<(), Failure> {
 
 /// Connects once: a pool would try in silence until its time is over.
 async fn connect(config: &StoreConfig) -> sqlx::Result<()> {
-    let options = PgConnectOptions::from_str(&config.url)?;
-    let connection = tokio::time::timeout(ANSWER_WITHIN, PgConnection::connect_with(&options));
-    let connection = connection.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    // It answered; how it says goodbye does not matter.
-    let _ = connection.close().await;
-    Ok(())
+    let reached = tokio::time::timeout(ANSWER_WITHIN, Store::reach(config));
+    reached.await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 fn unreached(error: &sqlx::Error) -> Failure {

@@ -109,9 +109,9 @@ impl Hints {
 
     /// Receives the hints of other processes until cancelled. After every (re)connection it says
     /// [`Hint::Everything`], because what was sent meanwhile is lost.
-    pub async fn listen(&self, url: &str, stop: CancellationToken) {
+    pub async fn listen(&self, pool: &PgPool, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.listen_once(url, &stop).await {
+            if let Err(error) = self.listen_once(pool, &stop).await {
                 tracing::warn!(%error, "the connection for hints was lost; polling goes on");
             }
             tokio::select! {
@@ -121,8 +121,8 @@ impl Hints {
         }
     }
 
-    async fn listen_once(&self, url: &str, stop: &CancellationToken) -> sqlx::Result<()> {
-        let mut listener = PgListener::connect(url).await?;
+    async fn listen_once(&self, pool: &PgPool, stop: &CancellationToken) -> sqlx::Result<()> {
+        let mut listener = PgListener::connect_with(pool).await?;
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         self.send_local(Hint::Everything);

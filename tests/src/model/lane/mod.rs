@@ -92,8 +92,8 @@ impl Lane {
     pub async fn new() -> Self {
         let db = TestDb::new().await;
         let store = Store::new(StoreConfig::new(db.url())).expect("the URL is valid");
-        let claims = store.own_pool(8, SynchronousCommit::Off).expect("the URL is valid");
-        let finishes = store.own_pool(8, SynchronousCommit::On).expect("the URL is valid");
+        let claims = store.own_pool(8, SynchronousCommit::Off);
+        let finishes = store.own_pool(8, SynchronousCommit::On);
         for definition in Uses::DEFINITIONS {
             let applied = applying::apply(&store, TenantId::DEFAULT, definition, None).await;
             applied.expect("the workflow is valid");
