@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod child;
 pub mod closing;
 pub mod diff;
+pub mod context;
 pub mod duration;
 pub mod event;
 pub mod evidence;
