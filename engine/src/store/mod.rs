@@ -19,6 +19,7 @@ pub mod checkpoints;
 pub mod claim;
 pub mod conflict_view;
 pub mod conflicts;
+pub mod contexts;
 pub mod control;
 mod creating;
 mod depot;
