@@ -8,6 +8,7 @@ use axum::{
 };
 use jobshop_engine::{
     approval::Refusal,
+    context::{Conflict, Path, Refused},
     id::SessionId,
     role::Role,
     store::{
@@ -15,6 +16,7 @@ use jobshop_engine::{
         applying::{ApplyError, Fault},
         approvals::VoteError,
         archived_view::ArchivedObject,
+        contexts::ContextError,
         keys::KeyError,
         objects::ObjectsError,
         places::Full,
@@ -57,6 +59,13 @@ pub(crate) struct Problem {
     /// The session that was asked for, when it was archived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) archived_session: Option<ArchivedObject>,
+    /// Places of two contexts that both changed, and differently.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) conflicts: Vec<Conflict>,
+    /// Places that were to be written and that others have changed meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub(crate) places: Vec<Path>,
 }
 
 /// One thing that is wrong; a flaw of a workflow says where.
@@ -123,6 +132,8 @@ pub(crate) enum ApiError {
     #[error("the database did not say whose key this is")]
     Keys(#[source] store::Error),
     #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error(transparent)]
     Schedule(#[from] ScheduleError),
     #[error("{0}")]
     InvalidBody(String),
@@ -172,29 +183,22 @@ impl ApiError {
     /// The one place where a refusal gets its status and code.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         use CreateError as C;
-        use ReadError as R;
         use ScheduleError as D;
         use StatusCode as S;
         match self {
-            Self::Read(R::NoSession(_)) => (S::NOT_FOUND, "session_not_found"),
-            Self::Read(R::Archived(_)) => (S::GONE, "session_archived"),
-            Self::Read(R::NoTask { .. }) => (S::NOT_FOUND, "task_not_found"),
-            Self::Read(R::NoWorkflow(_)) | Self::Schedule(D::NoWorkflow(_)) => {
-                (S::NOT_FOUND, "workflow_not_found")
-            }
+            Self::Schedule(D::NoWorkflow(_)) => (S::NOT_FOUND, "workflow_not_found"),
             Self::Schedule(D::NotFound(_)) => (S::NOT_FOUND, "schedule_not_found"),
-            Self::Read(R::NoVersion { .. }) => (S::NOT_FOUND, "version_not_found"),
             Self::NoRoute(_) => (S::NOT_FOUND, "not_found"),
             Self::NoArtifact(_) => (S::NOT_FOUND, "artifact_not_found"),
             Self::NoObjects => (S::SERVICE_UNAVAILABLE, "no_objects"),
             Self::Objects(error) => of_objects(error),
-            Self::Read(R::NoApproval(_)) => (S::NOT_FOUND, "approval_not_found"),
             Self::Apply(error) | Self::ApplySet { error, .. } => of_apply(error),
             Self::Vote(error) => of_vote(error),
             Self::Signal(error) => of_signal(error),
             Self::Key(error) => of_key(error),
             Self::Tenant(error) => of_tenant(error),
-            Self::Read(R::AmbiguousSession { .. }) => (S::CONFLICT, "ambiguous_id"),
+            Self::Read(error) | Self::Context(ContextError::Read(error)) => of_read(error),
+            Self::Context(error) => of_context(error),
             Self::Schedule(D::Exists(_)) => (S::CONFLICT, "schedule_exists"),
             Self::Schedule(D::OfWorkflow(_)) => (S::CONFLICT, "schedule_of_workflow"),
             Self::Schedule(D::Disabled(_)) => (S::CONFLICT, "schedule_disabled"),
@@ -206,8 +210,6 @@ impl ApiError {
                 (S::CONFLICT, "idempotency_key_reused")
             }
             Self::Steer(refusal) => steering(refusal),
-            Self::Read(R::NotASession(_)) => (S::BAD_REQUEST, "invalid_id"),
-            Self::Read(R::BadCursor) => (S::BAD_REQUEST, "invalid_cursor"),
             Self::InvalidBody(_) => (S::BAD_REQUEST, "invalid_body"),
             Self::InvalidQuery(_) => (S::BAD_REQUEST, "invalid_query"),
             Self::InvalidPath(_) => (S::BAD_REQUEST, "invalid_path"),
@@ -230,8 +232,7 @@ impl ApiError {
             Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed_out"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready"),
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
-            Self::Read(R::Database(error))
-            | Self::Create(C::Database(error))
+            Self::Create(C::Database(error))
             | Self::Schedule(D::Database(error) | D::Create(C::Database(error)))
             | Self::Definition(DefinitionError::Database(error))
             | Self::Keys(error) => database(error),
@@ -252,6 +253,21 @@ impl ApiError {
     /// The session that is gone.
     fn archived(&self) -> Option<&ArchivedObject> {
         if let Self::Read(ReadError::Archived(session)) = self { Some(session) } else { None }
+    }
+
+    fn conflicts(&self) -> Vec<Conflict> {
+        if let Self::Context(ContextError::Conflicts(all)) = self {
+            all.clone()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn places(&self) -> Vec<Path> {
+        if let Self::Context(ContextError::Changed { places, .. }) = self {
+            return places.clone();
+        }
+        Vec::new()
     }
 
     fn flaws(&self) -> Vec<Flaw> {
@@ -283,6 +299,23 @@ fn of_objects(error: &ObjectsError) -> (StatusCode, &'static str) {
     }
 }
 
+fn of_read(error: &ReadError) -> (StatusCode, &'static str) {
+    use ReadError as R;
+    use StatusCode as S;
+    match error {
+        R::NoSession(_) => (S::NOT_FOUND, "session_not_found"),
+        R::Archived(_) => (S::GONE, "session_archived"),
+        R::NoTask { .. } => (S::NOT_FOUND, "task_not_found"),
+        R::NoVersion { .. } => (S::NOT_FOUND, "version_not_found"),
+        R::NoApproval(_) => (S::NOT_FOUND, "approval_not_found"),
+        R::AmbiguousSession { .. } => (S::CONFLICT, "ambiguous_id"),
+        R::NotASession(_) => (S::BAD_REQUEST, "invalid_id"),
+        R::BadCursor => (S::BAD_REQUEST, "invalid_cursor"),
+        R::NoWorkflow(_) => (S::NOT_FOUND, "workflow_not_found"),
+        R::Database(error) => database(error),
+    }
+}
+
 fn of_apply(error: &ApplyError) -> (StatusCode, &'static str) {
     match error {
         ApplyError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_workflow"),
@@ -297,6 +330,23 @@ fn of_key(error: &KeyError) -> (StatusCode, &'static str) {
         KeyError::Exists(_) => (StatusCode::CONFLICT, "key_exists"),
         KeyError::BadName(_) => (StatusCode::BAD_REQUEST, "invalid_name"),
         KeyError::Database(error) => database(error),
+    }
+}
+
+fn of_context(error: &ContextError) -> (StatusCode, &'static str) {
+    use ContextError as C;
+    use StatusCode as S;
+    match error {
+        C::NotFound(_) => (S::NOT_FOUND, "context_not_found"),
+        C::NoVersion { .. } => (S::NOT_FOUND, "version_not_found"),
+        C::BadName(_) => (S::BAD_REQUEST, "invalid_name"),
+        C::Changed { .. } => (S::PRECONDITION_FAILED, "context_changed"),
+        C::Conflicts(_) => (S::CONFLICT, "context_conflict"),
+        C::Fleeting | C::Itself => (S::CONFLICT, "not_possible"),
+        C::Refused(Refused::TooLarge(_)) => (S::PAYLOAD_TOO_LARGE, "context_too_large"),
+        C::Refused(_) => (S::UNPROCESSABLE_ENTITY, "invalid_context"),
+        C::Read(error) => of_read(error),
+        C::Database(error) => database(error),
     }
 }
 
@@ -388,6 +438,8 @@ impl IntoResponse for ApiError {
             problems: self.flaws(),
             retryable: self.full().is_some(),
             archived_session: self.archived().cloned(),
+            conflicts: self.conflicts(),
+            places: self.places(),
             holders: self.full().map(|full| full.holders.clone()).unwrap_or_default(),
         };
         let mut response = (status, Json(problem)).into_response();

@@ -9,6 +9,7 @@ mod archives;
 mod artifacts;
 mod auth;
 mod conflicts;
+mod contexts;
 mod conversations;
 mod create;
 mod description;

@@ -24,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    approvals, archives, artifacts, auth, conflicts, conversations, create,
+    approvals, archives, artifacts, auth, conflicts, contexts, conversations, create,
     description::{self, Description},
     diff,
     error::ApiError,
@@ -56,6 +56,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(approvals::routes())
         .merge(signals::routes())
         .merge(conversations::routes())
+        .merge(contexts::routes())
         .merge(keys::routes())
         .merge(tenants::routes())
         .merge(live::routes())

@@ -90,6 +90,20 @@ impl Client {
         self.send(self.request(Method::POST, path)?.query(query).json(body)).await
     }
 
+    /// Changes what is there, if it has this version.
+    pub async fn patch(
+        &self,
+        path: &[&str],
+        body: &Value,
+        version: Option<i64>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.request(Method::PATCH, path)?.json(body);
+        if let Some(version) = version {
+            request = request.header("if-match", format!("\"{version}\""));
+        }
+        self.send(request).await
+    }
+
     /// Makes what is there be what `body` says.
     pub async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.send(self.request(Method::PUT, path)?.json(body)).await

@@ -4,6 +4,7 @@ mod agent;
 mod artifact;
 mod bench;
 mod completion;
+mod context;
 mod doctor;
 mod follow;
 mod graph;
@@ -124,6 +125,9 @@ enum Command {
     /// Workspaces on this machine: list, gc, pin
     #[command(subcommand)]
     Workspace(workspace::WorkspaceCommand),
+    /// What tasks, agents and people share: get, set, diff, merge, history, share, promote
+    #[command(subcommand)]
+    Context(context::ContextCommand),
 }
 
 impl CommandLine {
@@ -172,6 +176,7 @@ impl Command {
             | Self::Agent(_)
             | Self::Artifact(_)
             | Self::Workspace(_)
+            | Self::Context(_)
             | Self::Inbox
             | Self::Approve(_)
             | Self::Reject(_)
@@ -202,6 +207,7 @@ impl Command {
             Self::Agent(command) => run(command.execute(app)),
             Self::Artifact(command) => run(command.execute(app)),
             Self::Workspace(command) => run(command.execute(app)),
+            Self::Context(command) => run(command.execute(app)),
             Self::Inbox => run(inbox::list(app)),
             Self::Approve(command) => run(command.execute(app, "approve")),
             Self::Reject(command) => run(command.execute(app, "reject")),

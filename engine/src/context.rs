@@ -86,12 +86,12 @@ pub struct ContextName {
 const NAME_CHARS_MAX: usize = 100;
 
 impl ContextName {
-    /// A context outside of sessions. Names have letters, digits, `_`, `-`, `.` and `/`.
+    /// A context outside of sessions. Names have letters, digits, `_`, `-` and `.`.
     pub fn new(scope: Scope, name: &str) -> Result<Self, String> {
-        let is_fit = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_fit) {
             return Err(format!(
-                "`{name}` is no name of a context: 1 to {NAME_CHARS_MAX} letters, digits, `_`, `-`, `.` or `/`"
+                "`{name}` is no name of a context: 1 to {NAME_CHARS_MAX} letters, digits, `_`, `-` or `.`"
             ));
         }
         Ok(Self { scope, name: name.to_owned() })

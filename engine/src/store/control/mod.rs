@@ -33,7 +33,7 @@ pub use reap::{Patrol, Step};
 pub use retain::retain;
 
 use super::{
-    Hint, Store, approvals,
+    Hint, Store, approvals, contexts,
     transition::{Move, Moved},
     workers,
 };
@@ -159,6 +159,7 @@ async fn round_of(
         approvals::close_left(&store.pool).await?;
         find_left_tickets(store).await?;
         walk.step(store).await?;
+        contexts::forget_expired(store).await?;
     }
     Ok(())
 }
