@@ -78,13 +78,11 @@ async fn named(caller: &Caller, scope: &str, name: &str) -> Result<ContextName, 
 
 /// A context as `SCOPE:NAME`.
 async fn told(caller: &Caller, text: &str) -> Result<ContextName, ApiError> {
-    match text.split_once(':') {
-        Some((scope, name)) => named(caller, scope, name).await,
-        None => {
-            let why = format!("`{text}` is no context: write `SCOPE:NAME`, as in `global:default`");
-            Err(ContextError::BadName(why).into())
-        }
+    if let Some((scope, name)) = text.split_once(':') {
+        return named(caller, scope, name).await;
     }
+    let why = format!("`{text}` is no context: write `SCOPE:NAME`, as in `global:default`");
+    Err(ContextError::BadName(why).into())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

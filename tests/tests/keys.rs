@@ -106,10 +106,15 @@ async fn only_admins_of_the_installations_tenant_reach_other_tenants() {
 
 /// What the description's parameters stand for in the tenant that is to stay unseen.
 fn filled(path: &str, session: &str, approval: &str) -> String {
-    let name = if path.contains("/keys/") { "secret-b-key" } else { "secret-b" };
+    let name = match path {
+        path if path.contains("/keys/") => "secret-b-key",
+        path if path.contains("/contexts/") => session,
+        _ => "secret-b",
+    };
     let id = if path.contains("/approvals/") { approval } else { session };
     path.replace("{id}", id)
         .replace("{workflow}", "secret-b")
+        .replace("{scope}", "session")
         .replace("{name}", name)
         .replace("{key}", "only")
         .replace("{version}", "1")
@@ -125,6 +130,8 @@ fn body_of(path: &str) -> Value {
             json!({ "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z" })
         }
         "/api/v1/sessions/{id}/fork" => json!({ "at": "only" }),
+        "/api/v1/contexts/{scope}/{name}/merge" => json!({ "from": "global:default" }),
+        "/api/v1/contexts/{scope}/{name}/share" => json!({ "to": "global:default" }),
         "/api/v1/sessions/{id}/messages" => json!({ "text": "hello" }),
         "/api/v1/keys" => json!({ "name": "own", "role": "viewer" }),
         "/api/v1/tenants" | "/api/v1/sessions/{id}/signals" => json!({ "name": "own" }),
@@ -144,6 +151,9 @@ async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
     let session = made["id"].as_str().unwrap();
     // Nothing moves by itself here: the one step of the control loop that asks.
     while jobshop_engine::store::control::tick(&app.store).await.unwrap() > 0 {}
+    let context = format!("/api/v1/contexts/session/{session}");
+    let written = b.request(Method::PATCH, &context).json(&json!({ "set": { "a": "secret-b" } }));
+    assert_eq!(Answer::of(written).await.status, 200);
     let inbox = b.get("/api/v1/approvals").await.json;
     let approval = inbox["items"][0]["id"].as_str().unwrap().to_owned();
     let everything = async || -> Vec<Value> {
@@ -152,6 +162,7 @@ async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
               union all select to_jsonb(x) from tasks x where session_id = $1
               union all select to_jsonb(x) from events x where session_id = $1
               union all select to_jsonb(x) from approvals x where session_id = $1
+              union all select to_jsonb(x) from contexts x where name = $1::text
               union all select to_jsonb(x) from signals x where session_id = $1
               union all select to_jsonb(x) from schedules x where x.tenant_id = (
                             select tenant_id from tenants where name = 'b')

@@ -108,6 +108,7 @@ pub(super) struct Merge {
 
 #[derive(Debug, Args)]
 pub(super) struct How {
+    #[expect(clippy::doc_markdown, reason = "it is shown as help")]
     /// Where both changed the same place: manual, last_write_wins, deep_merge, prefer_source or
     /// prefer_target
     #[arg(long, default_value_t)]
@@ -265,10 +266,8 @@ impl Get {
             return Ok(Exit::Done);
         }
         let data = &context["data"];
-        let text = match data {
-            Value::String(text) => plain(text),
-            data => serde_json::to_string_pretty(data).unwrap_or_default(),
-        };
+        let pretty = || serde_json::to_string_pretty(data).unwrap_or_default();
+        let text = data.as_str().map_or_else(pretty, plain);
         app.output.line(&text)?;
         Ok(Exit::Done)
     }

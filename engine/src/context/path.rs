@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn places_are_read_as_they_are_written() {
         for text in ["", "a", "a.b.c", r#"files."src/a.rs".owner"#, r#""".x"#, r#""a\"b""#] {
-            assert_eq!(path(text).to_string(), text.replace(r#""src/a.rs""#, r#""src/a.rs""#));
+            assert_eq!(path(text).to_string(), text);
         }
         assert_eq!(path(r#"files."src/a.rs""#).keys(), ["files", "src/a.rs"]);
         assert_eq!(path("").keys(), <[String; 0]>::default());

@@ -256,7 +256,7 @@ impl<'a> Held<'a> {
         (by, ttl): (By<'_>, Option<Span>),
     ) -> sqlx::Result<()> {
         let is_temporary = self.name.scope == Scope::Temporary;
-        let ttl = ttl.map(|ttl| ttl.ms).or(is_temporary.then_some(TEMPORARY_MS));
+        let ttl = ttl.map(|ttl| ttl.ms).or_else(|| is_temporary.then_some(TEMPORARY_MS));
         let ttl = ttl.and_then(|ms| i64::try_from(ms).ok());
         self.version += i64::from(!changes.is_empty());
         let (scope, name) = (self.name.scope.code(), self.name.name());
