@@ -5,6 +5,7 @@
 mod agent;
 mod artifacts;
 mod limits;
+mod people;
 mod triggers;
 mod verify;
 
@@ -16,6 +17,7 @@ pub use self::{
     agent::{Agent, Conversation},
     artifacts::Artifacts,
     limits::{Concurrency, Lock, Locks},
+    people::Approval,
     triggers::{Trigger, Triggers, Zone},
     verify::{OnVerifyFail, Setup, Verify},
 };
@@ -23,7 +25,7 @@ use super::tree::Tree;
 use crate::{
     duration::Span,
     outcome::ErrorClass,
-    plan::{InputType, Join, OnReject, OnTimeout, SessionType, WorkspaceMode},
+    plan::{InputType, Join, SessionType, WorkspaceMode},
     priority::Priority,
     retry::Backoff,
     size::Size,
@@ -402,29 +404,6 @@ pub struct Condition(pub Text);
 /// The duration of a `sleep`, or a template that gives one.
 #[derive(Debug, Clone)]
 pub struct Timer(pub Text);
-
-/// What people are asked before a task is done.
-#[derive(Debug, Default, JsonSchema)]
-#[schemars(rename = "Approval", deny_unknown_fields)]
-pub struct Approval {
-    /// Names of keys and roles that may decide; every key that may submit unless given.
-    #[schemars(default)]
-    pub from: Vec<At<String>>,
-    /// How many have to approve; 1 unless given. One rejection decides.
-    #[schemars(range(min = 1, max = 1_000), default)]
-    pub quorum: Option<At<u32>>,
-    /// What they are asked. May hold `${{ }}`.
-    #[schemars(default)]
-    pub message: Option<Text>,
-    #[schemars(default)]
-    pub on_reject: OnReject,
-    /// What happens when nobody decided in time; reject unless given.
-    #[schemars(default)]
-    pub on_timeout: Option<At<OnTimeout>>,
-    /// Whether the key that submitted the session may not decide.
-    #[schemars(rename = "no_self_approval", default)]
-    pub no_self: bool,
-}
 
 /// The name of a signal, or a template that gives one.
 #[derive(Debug, Clone)]
