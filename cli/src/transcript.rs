@@ -133,7 +133,7 @@ mod tests {
             json!({ "kind": "step", "spend": { "steps": 2, "input_tokens": 9, "cost_usd": 0.5 } }),
             json!({ "kind": "note", "text": "told to stop" }),
         ];
-        let log: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+        let log = entries.map(|entry| entry.to_string() + "\n").concat();
         let expected = "[workflow] do it\n> bash ls …\n< bash after 7 ms\n    a\n    b\nAll done\n\
                         = 2 steps, 9 tokens, 0.5000 USD\n! told to stop\n";
         for size in [5, 1_000] {

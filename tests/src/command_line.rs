@@ -165,6 +165,11 @@ impl Staying {
         self.status().is_none()
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     pub fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our child")

@@ -61,7 +61,7 @@ impl Prompt {
 
     fn body(&self, usual_command: Option<&str>, has_opencode: bool) -> Result<Value, Failure> {
         let text = if self.text == "-" { read_text(Path::new("-"))? } else { self.text.clone() };
-        let runtime = self.runtime.unwrap_or({
+        let runtime = self.runtime.unwrap_or_else(|| {
             let is_named = self.command.is_some() || !has_opencode;
             if is_named { Runtime::Command } else { Runtime::Opencode }
         });
@@ -70,7 +70,7 @@ impl Prompt {
                 return Err(Failure::usage("--command does not go with the runtime opencode")
                     .hint("set OPENCODE_BIN to the program"));
             }
-            (Runtime::Opencode, None, _) | (Runtime::Acp, None, _) => None,
+            (Runtime::Opencode | Runtime::Acp, None, _) => None,
             (_, Some(text), _) => Some(words::argv("--command", text)?),
             (Runtime::Command, None, Some(text)) => {
                 Some(words::argv("JOBSHOP_AGENT_COMMAND", text)?)

@@ -68,9 +68,9 @@ fn frame() -> Value {
 }
 
 pub(super) fn stream(chunks: &[Value]) -> String {
-    let mut body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
-    body.push_str("data: [DONE]\n\n");
-    body
+    let done = std::iter::once("[DONE]".to_owned());
+    let data = chunks.iter().map(Value::to_string).chain(done);
+    data.flat_map(|data| ["data: ".to_owned(), data, "\n\n".to_owned()]).collect()
 }
 
 /// The same as one object.

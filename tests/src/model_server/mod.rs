@@ -8,7 +8,7 @@ mod script;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -34,7 +35,7 @@ pub struct ModelServer {
     _serving: JoinSet<()>,
 }
 
-type Seen = Arc<Mutex<Vec<Value>>>;
+type Seen = Arc<Mutex<Vec<(DateTime<Utc>, Value)>>>;
 
 impl ModelServer {
     /// On a port of its own.
@@ -59,7 +60,18 @@ impl ModelServer {
 
     /// The requests so far, in order.
     pub fn requests(&self) -> Vec<Value> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen().iter().map(|(_, request)| request.clone()).collect()
+    }
+
+    /// When an agent whose conversation holds this text asked last.
+    pub fn last_asked(&self, text: &str) -> Option<DateTime<Utc>> {
+        let seen = self.seen();
+        let of_agent = |it: &&(_, Value)| has_tools(&it.1) && it.1.to_string().contains(text);
+        seen.iter().rfind(of_agent).map(|(at, _)| *at)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<(DateTime<Utc>, Value)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until this many requests with tools, so of the agent itself, have come.
@@ -96,8 +108,8 @@ async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Respo
     let earlier = {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let messages = &request["messages"];
-        let earlier = seen.iter().filter(|it| it["messages"] == *messages).count();
-        seen.push(request.clone());
+        let earlier = seen.iter().filter(|(_, it)| it["messages"] == *messages).count();
+        seen.push((Utc::now(), request.clone()));
         earlier
     };
     let is_streamed = request["stream"] == true;
@@ -117,7 +129,13 @@ async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Respo
             }
             response
         }
-        step => {
+        step @ (Step::Say(_)
+        | Step::Write { .. }
+        | Step::Bash(_)
+        | Step::Tool { .. }
+        | Step::Flood(_)
+        | Step::Error { .. }
+        | Step::Child(_)) => {
             let chunks = answer::chunks(&step, messages_of(&request).len());
             if !is_streamed {
                 return Json(answer::whole(&chunks)).into_response();

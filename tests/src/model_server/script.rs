@@ -59,8 +59,8 @@ pub(super) fn step(request: &Value) -> Step {
     let done = messages[at..].iter().filter(|message| message["role"] == "assistant").count();
     let is_taken_up = messages[at + 1..].iter().any(|message| message["role"] == "user");
     let stalls = |step: &Step| is_taken_up && *step == Step::Stall;
-    let left = steps.iter().filter(|step| !stalls(step));
-    let step = left.clone().nth(done).or(left.last());
+    let mut left = steps.iter().filter(|step| !stalls(step));
+    let step = left.clone().nth(done).or_else(|| left.next_back());
     step.cloned().unwrap_or_else(|| Step::Say("Done.".to_owned()))
 }
 

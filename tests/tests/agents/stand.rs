@@ -7,11 +7,13 @@ use std::{
 };
 
 use jobshop_engine::{id::SessionKey, session::SessionState, store::sessions};
-use jobshop_tests::{Fleet, model_server::ModelServer, wait};
+use jobshop_tests::{CommandLine, Fleet, model_server::ModelServer, wait};
 use jobshop_workers::execute::{ExecutorConfig, Mode, Opencode};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_jobshop-cli");
 
 /// How long a session of several agents may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(5);
@@ -43,8 +45,13 @@ pub(crate) struct Stand {
 impl Stand {
     /// `None` where there is no opencode.
     pub(crate) async fn new() -> Option<Self> {
+        opencode()?;
+        Self::of(Fleet::new(env!("CARGO_BIN_EXE_cluster-owner")).await).await
+    }
+
+    /// The same with a fleet that is there.
+    pub(crate) async fn of(fleet: Fleet) -> Option<Self> {
         let program = opencode()?;
-        let fleet = Fleet::new(env!("CARGO_BIN_EXE_cluster-owner")).await;
         let model = ModelServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         let stand = Self { fleet, model, dir, program };
@@ -60,10 +67,6 @@ impl Stand {
 
     pub(crate) fn repo(&self) -> PathBuf {
         self.dir.path().join("repo")
-    }
-
-    pub(crate) fn program(&self) -> &Path {
-        &self.program
     }
 
     /// The configuration that makes the scripted model the only one.
@@ -87,6 +90,13 @@ impl Stand {
         self.fleet.worker_executing(executing, |config| config.concurrency = concurrency);
     }
 
+    /// A user of the real program who has opencode with this model.
+    pub(crate) fn user(&self) -> CommandLine {
+        CommandLine::new(PROGRAM)
+            .with("OPENCODE_BIN", &self.program.display().to_string())
+            .with("JOBSHOP_OPENCODE_CONFIG", &self.config().display().to_string())
+    }
+
     /// Waits until the session has ended, for as long as several agents take.
     pub(crate) async fn end_of(&self, key: SessionKey) -> SessionState {
         wait::until("the end of the session", LIMIT, async || {
@@ -105,32 +115,20 @@ impl Stand {
     /// Kills what has this word among its arguments and belongs to this test's fleet.
     pub(crate) fn kill(&self, word: &str) {
         let mut killed = 0;
-        for (pid, command) in self.running() {
-            if command.split('\0').any(|argument| argument == word) {
+        for process in self.processes() {
+            if process.arguments.iter().any(|argument| argument == word) {
                 killed += 1;
+                let pid = nix::unistd::Pid::from_raw(process.pid);
                 // With its sandbox it may be gone already.
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+                let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
             }
         }
-        assert!(killed > 0, "no `{word}` runs: {:?}", self.running());
+        assert!(killed > 0, "no `{word}` runs: {:?}", self.processes());
     }
 
-    /// The command lines of what works in workspaces of this test's fleet.
-    pub(crate) fn processes(&self) -> Vec<String> {
-        self.running().into_iter().map(|(_, command)| command).collect()
-    }
-
-    fn running(&self) -> Vec<(i32, String)> {
-        let folder = self.fleet.folder().display().to_string();
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let found = entries.filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
-            let environ = std::fs::read(entry.path().join("environ")).ok()?;
-            let is_ours = String::from_utf8_lossy(&environ).contains(&folder);
-            let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-            (is_ours && !command.is_empty()).then_some((pid, command))
-        });
-        found.collect()
+    /// What works in workspaces of this test's fleet.
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        running(self.fleet.folder())
     }
 
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
@@ -169,6 +167,31 @@ impl Stand {
         let text = self.log(key, 3).await;
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// A process of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) workspace: PathBuf,
+}
+
+/// What works in workspaces below a folder.
+pub(crate) fn running(folder: &Path) -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = entries.filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
+        let environ = std::fs::read(entry.path().join("environ")).ok()?;
+        let environ = String::from_utf8_lossy(&environ);
+        let own = environ.split('\0').find_map(|it| it.strip_prefix("JOBSHOP_WORKSPACE="))?;
+        let workspace = PathBuf::from(own);
+        let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let arguments: Vec<String> = command.split('\0').map(str::to_owned).collect();
+        let is_one = workspace.starts_with(folder) && !command.is_empty();
+        is_one.then_some(Process { pid, arguments, workspace })
+    });
+    found.collect()
 }
 
 /// A task `name` of an agent that does these steps.

@@ -10,13 +10,11 @@ use jobshop_engine::{
         sessions::{self, Wish},
     },
 };
-use jobshop_tests::{CommandLine, model_server::Step, wait};
+use jobshop_tests::{model_server::Step, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
 
 use crate::stand::{LIMIT, Stand, task};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_jobshop-cli");
 
 /// Writes, appends, then waits for an answer that never comes; once it is taken up again, appends
 /// once more and is done.
@@ -56,11 +54,7 @@ impl Stand {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_worker_goes_on_with_the_conversation_of_one_that_was_killed() {
     let Some(mut stand) = Stand::new().await else { return };
-    let user = CommandLine::new(PROGRAM)
-        .with("DATABASE_URL", stand.fleet.db.url())
-        .with("OPENCODE_BIN", &stand.program().display().to_string())
-        .with("JOBSHOP_OPENCODE_CONFIG", &stand.config().display().to_string())
-        .with("JOBSHOP_LEASE", "3s");
+    let user = stand.user().with("DATABASE_URL", stand.fleet.db.url()).with("JOBSHOP_LEASE", "3s");
     let mut first = user.start(&["worker", "--capability", "*"]);
     let definition = stand.workflow(&task("work", &steps(), ""));
     let key = stand.fleet.submit(&definition, Value::Null).await;
