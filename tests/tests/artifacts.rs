@@ -72,6 +72,8 @@ tasks:
     assert_eq!(found[0].sha256, found[2].sha256);
     assert_eq!(content(&fleet, key, &found[3]).await, b"hello");
     assert_eq!(content(&fleet, key, &found[1]).await, vec![0; 9_000_000]);
+    let views = Views::new(&fleet.store, key.tenant);
+    assert_eq!(named(&views.task(key, "two").await.unwrap().artifacts), named(&found[3..]));
     let tenant = place.path().join(key.tenant.to_string());
     let folders = std::fs::read_dir(tenant).unwrap();
     let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());

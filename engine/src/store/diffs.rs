@@ -24,8 +24,8 @@ pub struct NewDiff {
     pub patch: Option<(ContentId, u64)>,
 }
 
-/// Keeps what an attempt changed. False when it has lost its fence: then nothing changes. Said twice,
-/// it is kept once.
+/// Keeps what an attempt changed, in the place of what it had changed before. False when it has lost its
+/// fence: then nothing changes.
 pub async fn keep(store: &Store, fence: Fence, diff: &NewDiff) -> sqlx::Result<bool> {
     let key = fence.task.session;
     let mut tx = store.pool.begin().await?;
@@ -36,7 +36,10 @@ pub async fn keep(store: &Store, fence: Fence, diff: &NewDiff) -> sqlx::Result<b
         "insert into diffs (tenant_id, session_id, seq, attempt, worker, at, repo, base_id, commit_id,
                             merged, stat, files, patch_sha256, patch_bytes)
          values ($1, $2, $3, $4, $5, clock(), $6, $7, $8, $9, $10, $11, $12, $13)
-             on conflict do nothing",
+             on conflict (tenant_id, session_id, seq, attempt, worker) do update
+            set at = excluded.at, base_id = excluded.base_id, commit_id = excluded.commit_id,
+                stat = excluded.stat, files = excluded.files, patch_sha256 = excluded.patch_sha256,
+                patch_bytes = excluded.patch_bytes",
         key.tenant.0,
         key.id.0,
         fence.task.seq,

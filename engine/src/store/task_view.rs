@@ -10,9 +10,12 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use super::{
+    artifact_view::{ArtifactObject, Wanted},
     flags,
     task_path::Place,
-    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code},
+    view::{
+        PAGE_MAX, Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code,
+    },
 };
 use crate::{
     id::SessionKey,
@@ -59,6 +62,9 @@ pub struct TaskObject {
     pub started_at: Option<DateTime<Utc>>,
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
+    /// Files that it left, the first 1000; only told of one task that is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactObject>,
 }
 
 /// The key of the workflow language that says what a task does.
@@ -122,8 +128,15 @@ impl Views {
         let seq = self.find_task(session, key).await?;
         let version = self.version_of(session).await?;
         let row = self.task_row(session, seq).await?.ok_or_else(missing)?;
+        let node = row.node_index();
         let mut found = self.task_objects(session, &version.plan, vec![row]).await?;
-        found.pop().ok_or_else(missing)
+        let mut task = found.pop().ok_or_else(missing)?;
+        if !version.plan.node(node).expected.artifacts.is_empty() {
+            let number = seq.to_string();
+            let own = Wanted { task: Some(&number), limit: Some(PAGE_MAX), ..Wanted::default() };
+            task.artifacts = self.artifacts(session, own).await?.items;
+        }
+        Ok(task)
     }
 
     /// Whether the task with this number has ended, or its session has.
@@ -321,6 +334,7 @@ impl TaskRow {
             ready_at: self.ready_at,
             started_at: self.started_at,
             finished_at: self.finished_at,
+            artifacts: Vec::new(),
         })
     }
 }

@@ -13,6 +13,7 @@ mod contract;
 mod crowd;
 mod deaths;
 mod limits;
+mod live;
 mod protocol;
 mod stand;
 mod teleport;

@@ -6,11 +6,12 @@ use std::{future::pending, pin::Pin, time::Duration};
 
 use jobshop_engine::{
     attempt::{Attempt, Workspace},
+    checkpoint::Snapshot,
     store::conflicts::{Look, Other},
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -56,31 +57,36 @@ impl Inner {
     ) {
         let Some(Passing { mut checkpoints, onward }) = passing else { return };
         let mut look: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
-        let mut looked: Option<Instant> = None;
+        // What is looked at next, and when.
+        let mut waiting: Option<Snapshot> = None;
+        let mut due = Instant::now();
         loop {
+            let is_due = look.is_none() && waiting.is_some();
             let looking = async {
                 match &mut look {
                     Some(look) => look.await,
                     None => pending().await,
                 }
             };
-            let checkpoint = tokio::select! {
-                checkpoint = checkpoints.recv() => checkpoint,
+            tokio::select! {
+                checkpoint = checkpoints.recv() => {
+                    let Some(checkpoint) = checkpoint else { return };
+                    waiting = checkpoint.checkpoint.workspace.clone().or(waiting);
+                    // Who keeps them is gone only when the attempt is lost.
+                    let _ = onward.send(checkpoint).await;
+                }
                 () = looking => {
                     look = None;
-                    continue;
+                    due = Instant::now() + PAUSE;
                 }
-            };
-            let Some(checkpoint) = checkpoint else { return };
-            let commit = checkpoint.checkpoint.workspace.as_ref().map(|it| it.commit.clone());
-            // Who keeps them is gone only when the attempt is lost.
-            let _ = onward.send(checkpoint).await;
-            let is_due = look.is_none() && looked.is_none_or(|at| at.elapsed() >= PAUSE);
-            if let (Some(commit), Some(keeper), true) = (commit, keeper, is_due) {
-                looked = Some(Instant::now());
-                look = Some(Box::pin(async move {
-                    self.compare(attempt, &commit, keeper, log).await;
-                }));
+                () = sleep_until(due), if is_due => {
+                    look = waiting.take().zip(keeper).map(|(snapshot, keeper)| {
+                        Box::pin(async move {
+                            self.show_so_far(attempt, &snapshot, (keeper, log)).await;
+                            self.compare(attempt, &snapshot.commit, keeper, log).await;
+                        }) as Pin<Box<dyn Future<Output = ()> + Send + '_>>
+                    });
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use jobshop_engine::{
     attempt::{Attempt, Work, Workspace},
+    checkpoint::Snapshot,
     diff::{FILES_MAX, FileChange, FileStatus, Stat},
     outcome::Outcome,
     store::{diffs::NewDiff, objects::ContentId},
@@ -16,7 +17,6 @@ use tokio::fs;
 
 use super::{
     Inner,
-    directory::Directory,
     git::{GitFailure, entries, text},
     halt::{Done, Halt},
     keeper::Keeper,
@@ -34,7 +34,6 @@ impl Inner {
     pub(super) async fn keep_diff(
         &self,
         attempt: &Attempt,
-        directory: &Directory,
         outcome: Outcome,
         judging: Judging<'_>,
     ) -> Outcome {
@@ -45,7 +44,15 @@ impl Inner {
         };
         let (Some(keeper), true) = (judging.keeper, captures(attempt)) else { return outcome };
         let Some(step) = Step::of(outputs) else { return outcome };
-        let keeping = self.kept_diff(attempt, directory, step, (keeper, judging.log));
+        let commit = step.commit.clone();
+        let keeping = async {
+            self.kept_diff(attempt, step, (keeper, judging.log)).await?;
+            // A merge is what conflicts are for.
+            if !matches!(attempt.work, Work::Merge(_)) {
+                self.compare(attempt, &commit, keeper, judging.log).await;
+            }
+            Ok(())
+        };
         match judging.limits.hold(keeping).await {
             Ok(()) => outcome,
             Err(Halt::Released) => Outcome::Released,
@@ -56,10 +63,27 @@ impl Inner {
         }
     }
 
+    /// What an attempt that goes on has changed so far. The next look shows more, so nothing is lost
+    /// when this one cannot.
+    pub(super) async fn show_so_far(
+        &self,
+        attempt: &Attempt,
+        snapshot: &Snapshot,
+        (keeper, log): (&Keeper, &LogWriter),
+    ) {
+        let Snapshot { base, commit } = snapshot.clone();
+        if base == commit {
+            return;
+        }
+        let step = Step { base, commit, merged: Vec::new() };
+        if let Err(halt) = self.kept_diff(attempt, step, (keeper, log)).await {
+            tracing::debug!(?halt, "what an attempt changed so far is not shown");
+        }
+    }
+
     async fn kept_diff(
         &self,
         attempt: &Attempt,
-        directory: &Directory,
         step: Step,
         (keeper, log): (&Keeper, &LogWriter),
     ) -> Done<()> {
@@ -70,7 +94,8 @@ impl Inner {
         files.truncate(FILES_MAX);
         let patch = match keeper.objects() {
             Some(objects) => {
-                let file = directory.path().join("patch");
+                let file = tempfile::NamedTempFile::new_in(&self.config.data_dir);
+                let file = file.context("making a file for the patch")?.into_temp_path();
                 let file = patch(&repository, &step, &file).await?;
                 let tenant = attempt.fence.task.session.tenant;
                 kept_patch(objects, tenant, file, log).await?
@@ -86,14 +111,7 @@ impl Inner {
             files,
             patch,
         };
-        if !keeper.diff(attempt.fence, &diff).await {
-            return Err(Halt::Released);
-        }
-        // A merge is what conflicts are for.
-        if !matches!(attempt.work, Work::Merge(_)) {
-            self.compare(attempt, &diff.commit, keeper, log).await;
-        }
-        Ok(())
+        if keeper.diff(attempt.fence, &diff).await { Ok(()) } else { Err(Halt::Released) }
     }
 }
 

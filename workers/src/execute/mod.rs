@@ -311,7 +311,7 @@ impl Inner {
         let outcome = done.unwrap_or_else(Outcome::from);
         let judging = Judging { limits: &limits, log, keeper };
         let outcome = Box::pin(self.collect(attempt, &directory, outcome, judging)).await;
-        let outcome = Box::pin(self.keep_diff(attempt, &directory, outcome, judging)).await;
+        let outcome = Box::pin(self.keep_diff(attempt, outcome, judging)).await;
         self.tidy(directory, attempt, &outcome, log).await;
         Ok(outcome)
     }
