@@ -65,11 +65,14 @@ async fn patch(
 ) -> Result<Response, ApiError> {
     let session = caller.views.find_session(&id).await?;
     let diff = caller.views.diff(session, query.task.as_deref()).await?;
-    let objects = shared.store.objects.clone().ok_or(ApiError::NoObjects)?;
+    let objects = shared.store.objects.clone();
+    if objects.is_none() && diff.changes.iter().any(|change| change.patch.is_some()) {
+        return Err(ApiError::NoObjects);
+    }
     let is_whole = query.task.is_none();
     let parts = stream::iter(diff.changes).then(move |change| {
         let objects = objects.clone();
-        async move { part(&objects, session.tenant, &change, is_whole).await }
+        async move { part(objects.as_ref(), session.tenant, &change, is_whole).await }
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/x-diff; charset=utf-8")),
@@ -80,7 +83,7 @@ async fn patch(
 
 /// What stands before the first `diff --git` is passed over by those who apply it.
 async fn part(
-    objects: &Objects,
+    objects: Option<&Objects>,
     tenant: TenantId,
     change: &ChangeObject,
     is_named: bool,
@@ -90,8 +93,8 @@ async fn part(
     if is_named || change.patch.is_none() {
         text.extend(format!("# {task}, attempt {attempt}: {base}..{commit}\n").bytes());
     }
-    match &change.patch {
-        Some(content) => text.extend(objects.read(tenant, content).await?),
+    match objects.zip(change.patch.as_ref()) {
+        Some((objects, content)) => text.extend(objects.read(tenant, content).await?),
         None => text.extend(b"# its patch is not kept\n"),
     }
     Ok(text)

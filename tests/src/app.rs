@@ -6,7 +6,7 @@ use std::time::Duration;
 use jobshop_api::App;
 use jobshop_engine::{
     id::TenantId,
-    store::{Store, Views, control},
+    store::{Store, Views, control, objects::Objects},
 };
 use jobshop_workers::{
     Worker, WorkerConfig,
@@ -55,7 +55,10 @@ impl TestApp {
     /// The API alone, set up otherwise.
     pub async fn with(change: impl FnOnce(App) -> App) -> Self {
         let db = TestDb::new().await;
-        let store = Store::new(db.store_config()).expect("the URL of a test's database");
+        let folder = TempDir::new().expect("a folder for workers");
+        let mut store = Store::new(db.store_config()).expect("the URL of a test's database");
+        let objects = Objects::folder(&folder.path().join("artifacts"));
+        store.objects = Some(objects.expect("a place for artifacts"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let app = change(App::new(store.clone(), TOKEN.into()));
@@ -65,7 +68,6 @@ impl TestApp {
         tasks.spawn(async move {
             jobshop_api::serve(listener, app, stopping).await.expect("the API serves");
         });
-        let folder = TempDir::new().expect("a folder for workers");
         Self { db, store, url, http: reqwest::Client::new(), stop, tasks, folder }
     }
 

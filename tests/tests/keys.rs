@@ -1,5 +1,6 @@
 //! Who may come in, as what, and that nobody sees anything of another tenant.
 
+use jobshop_engine::id::TenantId;
 use jobshop_tests::{Answer, Caller, TestApp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -118,6 +119,29 @@ fn filled(path: &str, session: &str, approval: &str) -> String {
         .replace("{name}", name)
         .replace("{key}", "only")
         .replace("{version}", "1")
+        .replace("{sha256}", CONTENT_SHA256)
+}
+
+/// What a task of the other tenant left.
+const CONTENT: &[u8] = b"secret-b";
+const CONTENT_SHA256: &str = "ff492ef788c89b555e6f738b33d2422f57dbb6656af2402155672c5f123a90af";
+
+async fn leave_an_artifact(app: &TestApp, session: &str) {
+    let id: sqlx::types::Uuid = session.parse().unwrap();
+    let tenant: sqlx::types::Uuid = sqlx::query_scalar(
+        "insert into artifacts (tenant_id, session_id, seq, attempt, worker, path, bytes, sha256, at)
+         select tenant_id, id, 1, 1, id, 'a', 8, decode($2, 'hex'), clock()
+           from sessions
+          where id = $1
+         returning tenant_id",
+    )
+    .bind(id)
+    .bind(CONTENT_SHA256)
+    .fetch_one(app.db.pool())
+    .await
+    .unwrap();
+    let objects = app.store.objects.as_ref().unwrap();
+    objects.put(TenantId(tenant), CONTENT.to_vec()).await.unwrap();
 }
 
 /// Bodies of requests that would be refused without one.
@@ -156,6 +180,7 @@ async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
     assert_eq!(Answer::of(written).await.status, 200);
     let inbox = b.get("/api/v1/approvals").await.json;
     let approval = inbox["items"][0]["id"].as_str().unwrap().to_owned();
+    leave_an_artifact(&app, session).await;
     let everything = async || -> Vec<Value> {
         let query = "select to_jsonb(x) from sessions x where id = $1
               union all select to_jsonb(x) from session_progress x where session_id = $1
