@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
 
+use std::collections::HashMap;
+
 use jobshop_engine::{event::EventKind, session::SessionState, task::TaskState};
 use jobshop_tests::chaos::{
     checks,
@@ -74,6 +76,7 @@ fn good() -> History {
             run(ID, 2, 1, 10, Some(11)),
             run(CANCELLED, 1, 1, 19, None),
         ],
+        locks: HashMap::from([((ID, 1), "l0".to_owned()), ((ID, 2), "l1".to_owned())]),
         feeds: vec![Feed { session: ID, seqs: vec![1, 2, 3, 4, 5] }],
         sessions: vec![done, cancelled],
         fires: vec![(100, 1), (101, 1)],
@@ -122,6 +125,13 @@ fn what_is_planted_is_found() {
     assert_eq!(broken_by(failing), ["I3"], "a failed command that counts as completed");
     let early = |it: &mut History| it.runs[2].began = 8 * SECOND;
     assert_eq!(broken_by(early), ["I4"], "a task that began before its need had ended");
+    let shared = |it: &mut History| {
+        // Nothing needs the first, so only the lock keeps the second away from it.
+        it.locks.insert((ID, 2), "l0".to_owned());
+        it.sessions[0].tasks[0].dependents.clear();
+        it.runs[2].began = 8 * SECOND + 1;
+    };
+    assert_eq!(broken_by(shared), ["I8"], "two who held one lock at once");
     let stubborn = |it: &mut History| it.sessions[0].tasks[0].crashes = 4;
     assert_eq!(broken_by(stubborn), ["I6"], "more crashes than the limit");
     let stale = |it: &mut History| {
@@ -149,6 +159,8 @@ fn lines_that_a_kill_cut_short_are_left_out() {
     let fence = format!("{ID}/1/1/{WORKER}");
     history
         .read_runs(&format!("b {fence} 7 100\nb {fence} 8 200\ne {fence} 7 300 1\ne {fence} 8 3"));
+    history.read_runs(&format!("l {fence} 7 l3\nl {fence} 7"));
+    assert_eq!(history.locks, HashMap::from([((ID, 1), "l3".to_owned())]));
     let ends: Vec<_> = history.runs.iter().map(|run| (run.process, run.ended)).collect();
     assert_eq!(ends, [(7, Some((300, 1))), (8, None)]);
 }

@@ -35,6 +35,7 @@ pub fn violations(history: &History, lease: Nanos) -> Vec<Violation> {
         attempts_keep_to_their_limits(session, &mut found);
         nothing_is_accepted_after_a_cancel(session, &mut found);
     }
+    locks_are_held_by_one(history, &index, &mut found);
     schedules_fire_once(history, &mut found);
     feeds_are_complete(history, &index, &mut found);
     cancelled_work_stops(history, lease, &mut found);
@@ -85,6 +86,29 @@ impl<'a> Index<'a> {
             }
             (TaskState::Failed, _) => of_fence.find(|run| run.ended.is_some()).copied(),
             _ => None,
+        }
+    }
+}
+
+/// A lock goes back with the end of its holder, which is recorded after its command has ended: commands
+/// whose ends count never run at once under one lock, whatever became of attempts that were lost.
+fn locks_are_held_by_one(history: &History, index: &Index<'_>, found: &mut Findings) {
+    let mut held: HashMap<&str, Vec<(Nanos, Nanos, &Run)>> = HashMap::new();
+    for session in &history.sessions {
+        for task in &session.tasks {
+            if let Some(name) = history.locks.get(&(session.id, task.seq))
+                && let Some(run) = index.accepted(session, task)
+                && let Some((ended, _)) = run.ended
+            {
+                held.entry(name).or_default().push((run.began, ended, run));
+            }
+        }
+    }
+    for (name, mut held) in held {
+        held.sort_unstable_by_key(|it| it.0);
+        for pair in held.windows(2).filter(|pair| pair[1].0 < pair[0].1) {
+            let [first, second] = [pair[0].2, pair[1].2].map(|it| (it.session, it.seq));
+            found.add("I8", format!("{first:?} and {second:?} held the lock {name} at once"));
         }
     }
 }

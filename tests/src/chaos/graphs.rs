@@ -7,6 +7,9 @@ use rand::{Rng, rngs::StdRng};
 
 use super::checks::MAX_ATTEMPTS;
 
+/// Locks that tasks of all sessions share, each held by one at a time.
+const LOCKS: u32 = 4;
+
 /// A definition, and what its sessions will do.
 #[derive(Debug)]
 pub(super) struct Graph {
@@ -25,7 +28,11 @@ fn command(random: &mut StdRng) -> String {
     let seconds = f64::from(random.random_range::<u32, _>(millis)) / 1_000.0;
     let fails = if random.random_bool(0.2) { 3 } else { 0 };
     let retry = format!("retry: {{ max_attempts: {MAX_ATTEMPTS}, initial: 100ms }}");
-    format!("{{ run: *script, {retry}, env: {{ SECONDS: '{seconds}', FAILS: '{fails}' }}, NEEDS }}")
+    let held = random.random_bool(0.06).then(|| format!("l{}", random.random_range(0..LOCKS)));
+    let lock = held.as_ref().map(|name| format!("lock: {name}, ")).unwrap_or_default();
+    let held = held.unwrap_or_default();
+    let env = format!("env: {{ SECONDS: '{seconds}', FAILS: '{fails}', HELD: '{held}' }}");
+    format!("{{ run: *script, {retry}, {lock}{env}, NEEDS }}")
 }
 
 fn needs(random: &mut StdRng, before: usize) -> String {
@@ -46,6 +53,7 @@ fn script(journal: &Path) -> String {
     format!(
         "now() {{ date +%s%N; }}\n\
          echo \"b $JOBSHOP_FENCE $$ $(now)\" >> {journal}\n\
+         if [ -n \"$HELD\" ]; then echo \"l $JOBSHOP_FENCE $$ $HELD\" >> {journal}; fi\n\
          sleep $SECONDS\n\
          code=0; if [ $(( $$ % 10 )) -lt $FAILS ]; then code=1; fi\n\
          echo \"process:=$$\" >> $JOBSHOP_OUTPUT\n\

@@ -15,6 +15,8 @@ pub struct History {
     pub submissions: Vec<Submission>,
     pub cancels: Vec<Cancel>,
     pub runs: Vec<Run>,
+    /// The locks that tasks hold while they run, as their commands say.
+    pub locks: HashMap<(Uuid, i32), String>,
     pub feeds: Vec<Feed>,
     pub sessions: Vec<Session>,
     /// Of the schedule of the run, as minutes since 1970, with how many sessions each started.
@@ -98,7 +100,8 @@ pub struct Task {
 
 impl History {
     /// The lines of the commands' file, matched: `b FENCE PROCESS NANOS` when one begins,
-    /// `e FENCE PROCESS NANOS CODE` when it comes to its end. A line that a kill cut short is left
+    /// `l FENCE PROCESS NAME` where it holds a lock, `e FENCE PROCESS NANOS CODE` when it comes to its
+    /// end. A line that a kill cut short is left
     /// out.
     pub fn read_runs(&mut self, text: &str) {
         let mut places: HashMap<(&str, &str), usize> = HashMap::new();
@@ -114,6 +117,10 @@ impl History {
                     let Some(place) = places.get(&(fence, process)) else { continue };
                     let (Ok(at), Ok(code)) = (at.parse(), code.parse()) else { continue };
                     self.runs[*place].ended = Some((at, code));
+                }
+                ["l", fence, process, name] => {
+                    let Some(run) = Run::begin(fence, process, "0") else { continue };
+                    self.locks.insert((run.session, run.seq), name.to_owned());
                 }
                 _ => {}
             }
