@@ -1,6 +1,8 @@
 //! What tasks, agents and people share: written by many at once, merged, shown as it was, and gone
 //! when its time is over.
 
+#![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
+
 use std::{collections::BTreeMap, time::Duration};
 
 use jobshop_engine::{

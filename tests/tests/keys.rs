@@ -1,5 +1,7 @@
 //! Who may come in, as what, and that nobody sees anything of another tenant.
 
+#![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
+
 use jobshop_engine::id::TenantId;
 use jobshop_tests::{Answer, Caller, TestApp};
 use reqwest::Method;
