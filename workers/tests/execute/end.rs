@@ -148,7 +148,8 @@ async fn worker_process() {
     let executor = Executor::new(ExecutorConfig::new(dir.join("data"), launcher())).unwrap();
     let (log, _chunks) = executor.log();
     let text = format!("echo $$ > {}/direct\n{}\nsleep 600", dir.display(), daemons(dir));
-    executor.execute(&script(&text), log, CancellationToken::new()).await;
+    let ended = executor.execute(&script(&text), log, CancellationToken::new()).await;
+    panic!("it was to be killed, but ended: {ended:?}");
 }
 
 #[tokio::test]

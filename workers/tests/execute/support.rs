@@ -168,7 +168,7 @@ pub(crate) async fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<
 
 /// The process id that a command wrote into `path`.
 pub(crate) async fn pid_in(path: &Path) -> Pid {
-    eventually("a process id in a file", || {
+    eventually(&format!("a process id in {}", path.display()), || {
         let text = std::fs::read_to_string(path).ok()?;
         text.strip_suffix('\n')?.parse().ok().map(Pid::from_raw)
     })
