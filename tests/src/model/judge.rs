@@ -232,31 +232,35 @@ impl Judge<'_> {
             return false;
         }
         let is_cut_off = row.state == TaskState::Cancelled && self.course.cuts_off_for(row.reason);
-        if !is_cut_off && row.state == TaskState::Failed && right.kind != RowKind::Executable {
-            // It ended before the interruption, or by it: some of it may have been cut off.
-            return self.is_spoilt(key);
+        let is_group = right.kind != RowKind::Executable;
+        if !is_cut_off && row.state == TaskState::Failed && is_group {
+            // It ended before the interruption, or by it: some of it may have been cut off. What
+            // stops lets what runs come to an end, and so groups too.
+            let is_stopped = |child: &ObservedRow| {
+                child.state == TaskState::Cancelled && child.reason == Some(Reason::SessionStopped)
+            };
+            let is_bad = |it: &ObservedRow| it.state == TaskState::Failed || is_stopped(it);
+            return self.spoiler(key, is_bad).is_some();
         }
-        let is_fast = row.reason == Some(Reason::FailFast);
-        if is_cut_off && is_fast && right.kind != RowKind::Executable {
-            let is_spoilt = self.is_spoilt(key);
-            self.check(!is_spoilt, || {
-                format!("{key} is cancelled, it must be failed: a task in it failed")
+        if is_cut_off && row.reason == Some(Reason::FailFast) && is_group {
+            // What was stopped just then may never have begun, and spoils nothing.
+            let spoiler = self.spoiler(key, |child| child.state == TaskState::Failed).cloned();
+            self.check(spoiler.is_none(), || {
+                let inner = spoiler.unwrap_or_default();
+                format!("{key} is cancelled, it must be failed: {inner} failed")
             });
         }
         is_cut_off
     }
 
-    /// Whether something that stands directly in this group or item failed unallowed.
-    fn is_spoilt(&self, key: &str) -> bool {
-        self.observed.rows.iter().any(|(inner, row)| {
-            let is_child = inner.strip_prefix(key).is_some_and(is_one_step);
-            let is_forgiven = self.expected.rows.get(inner).is_some_and(|row| row.is_forgiven);
-            // What stops lets what runs come to an end, and so groups too.
-            let is_bad = row.state == TaskState::Failed
-                || (row.state == TaskState::Cancelled
-                    && row.reason == Some(Reason::SessionStopped));
-            is_child && is_bad && !is_forgiven
-        })
+    /// What is bad and stands directly in this group or item, unless that is allowed.
+    fn spoiler(&self, key: &str, is_bad: impl Fn(&ObservedRow) -> bool) -> Option<&String> {
+        let children = self.observed.rows.iter().filter(|(inner, row)| {
+            is_bad(row) && inner.strip_prefix(key).is_some_and(is_one_step)
+        });
+        let is_forgiven =
+            |key: &String| self.expected.rows.get(key).is_some_and(|row| row.is_forgiven);
+        children.map(|(inner, _)| inner).find(|inner| !is_forgiven(inner))
     }
 
     fn events(&mut self) {
