@@ -295,15 +295,21 @@ impl<'a> Table<'a> {
                 waits.bad_children += i32::from(!is_open && !has_end && is_bad_child(row));
             }
         }
+        let lets_go = |group: &EndedRow| {
+            group.kind == RowKind::PlainGroup || (group.kind == RowKind::Item && group.locks)
+        };
+        // Of a group that is to begin something may be done nevertheless: it was given an end by hand,
+        // or a fork shares it. Such a group goes on with the rest.
+        let has_done = |group: &EndedRow| {
+            lets_go(group) && self.below(group.seq).any(|child| !open.contains(&child.seq))
+        };
         // A group that runs again has not begun.
-        let has_begun =
-            |row: &EndedRow| row.begun && (row.kind == RowKind::Item || !again.contains(&row.seq));
+        let has_begun = |row: &EndedRow| {
+            (row.begun && (row.kind == RowKind::Item || !again.contains(&row.seq))) || has_done(row)
+        };
         let reopened = |row: &EndedRow| {
             let waits = waits.get(&row.seq).copied().unwrap_or_default();
             let group = row.parent.and_then(|parent| self.by_seq.get(&parent));
-            let lets_go = |group: &EndedRow| {
-                group.kind == RowKind::PlainGroup || (group.kind == RowKind::Item && group.locks)
-            };
             let waits_for_group =
                 waits.needs == 0 && group.is_some_and(|group| lets_go(group) && !has_begun(group));
             reopened(row, has_begun(row), waits, waits_for_group)

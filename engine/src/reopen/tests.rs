@@ -206,3 +206,48 @@ fn what_ended_badly_and_is_shared_with_a_fork_counts_there() {
     let bad: Vec<_> = opened.iter().map(|row| (row.seq, row.bad)).collect();
     assert_eq!(bad, [(2, 1), (5, 0), (6, 0), (7, 0)]);
 }
+
+/// `1 → 2 { 3 → 4, 5 }`, of which 1 failed, so that the group never began.
+fn a_group_that_never_began() -> Vec<EndedRow> {
+    let mut rows = vec![row(1, TaskState::Failed, &[2])];
+    for (seq, dependents) in [(2, vec![]), (3, vec![4]), (4, vec![]), (5, vec![])] {
+        let mut skipped = row(seq, TaskState::Skipped, &dependents);
+        skipped.reason = Some(Reason::UpstreamFailed);
+        skipped.parent = (seq > 2).then_some(2);
+        rows.push(skipped);
+    }
+    (rows[1].kind, rows[1].plain) = (RowKind::PlainGroup, false);
+    rows
+}
+
+#[test]
+fn a_group_of_which_something_is_done_before_it_begins_waits_for_the_rest_only() {
+    let pending = TaskState::Pending;
+    let whole = reopen(&a_group_that_never_began(), &Asked::default()).unwrap();
+    assert_eq!(
+        standing(&whole)[1..],
+        [(2, pending, 1), (3, pending, 1), (4, pending, 1), (5, pending, 1)]
+    );
+    assert_eq!((whole.held.len(), whole.gated.len()), (0, 0));
+    let asked = Asked { completed: vec![3], ..Asked::default() };
+    let reopening = reopen(&a_group_that_never_began(), &asked).unwrap();
+    assert_eq!(standing(&reopening)[1..], [(2, pending, 1), (4, pending, 1), (5, pending, 1)]);
+    assert_eq!((reopening.held, reopening.gated), ([2].into(), [4, 5].into()));
+}
+
+#[test]
+fn an_item_that_never_had_its_locks_goes_on_in_a_fork_without_what_is_shared() {
+    let mut rows = fan_out();
+    for row in &mut rows[3..6] {
+        row.state = TaskState::Cancelled;
+    }
+    (rows[4].locks, rows[4].begun) = (true, false);
+    let mut beside = row(8, TaskState::Cancelled, &[]);
+    beside.parent = Some(5);
+    rows.insert(6, beside);
+    let reopening = fork(&rows, 6);
+    assert_eq!(reopening.held, [5].into());
+    let item = reopening.opened.iter().find(|row| row.seq == 5).unwrap();
+    assert_eq!((item.state, item.undecided), (TaskState::Pending, true));
+    assert_eq!(reopening.gated, [6].into());
+}

@@ -230,3 +230,42 @@ tasks:
     let attempts: Vec<_> = ends.iter().map(|event| &event["attempt"]).collect();
     assert_eq!(attempts, [&json!(1), &json!(null)]);
 }
+
+#[tokio::test]
+async fn a_task_is_completed_by_hand_in_a_group_that_never_began() {
+    let mut stand = Stand::new().await;
+    let id = stand
+        .submit(
+            "
+version: 1
+name: behind
+tasks:
+  first: { uses: builtin/noop }
+  group:
+    needs: [first]
+    tasks:
+      plan: { uses: builtin/noop }
+      build: { needs: [plan], uses: builtin/noop }
+      check: { uses: builtin/noop }
+",
+        )
+        .await;
+    let first = stand.claim_one().await;
+    assert!(stand.ends(failed(first.fence)).await);
+    stand.settle().await;
+    assert_eq!(stand.status(&id).await, "failed");
+    let retried = stand.post(&id, "retry", json!({ "set_output": { "group.plan": {} } })).await;
+    assert_eq!(retried.status, 200, "{}", retried.text);
+    assert_eq!(
+        stand.tasks(&id).await,
+        [
+            "first ready",
+            "group pending",
+            "group.plan completed",
+            "group.build pending",
+            "group.check pending"
+        ]
+    );
+    stand.work().await;
+    assert_eq!(stand.status(&id).await, "completed");
+}

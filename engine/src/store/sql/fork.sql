@@ -42,7 +42,8 @@ with origin as materialized (
            case when i.state < 0 then t.worker end,
            case when i.state = 1 then o.at + priority_offset(t.priority) end,
            case when i.state = 1 then o.at when i.state < 0 then t.ready_at end,
-           case when i.state < 0 or i.begun then t.started_at end,
+           case when i.state < 0 then t.started_at
+                when i.begun then coalesce(t.started_at, o.at) end,
            case when i.state < 0 then t.finished_at end,
            t.dependents,
            case when i.state < 0 then t.output end,

@@ -24,7 +24,7 @@ with input as materialized (
            ready_at = case when i.state = 1 then i.at end,
            rank = case when i.state = 1 then i.at + priority_offset(t.priority) end,
            flags = case when i.gated then t.flags | $14::smallint else t.flags & ~ $14::smallint end,
-           started_at = case when i.begun then t.started_at end, finished_at = null
+           started_at = case when i.begun then coalesce(t.started_at, i.at) end, finished_at = null
       from input i
      where t.tenant_id = $1 and t.session_id = $2 and t.seq = i.seq and t.state >= 6
 ), forgotten as (
