@@ -67,11 +67,14 @@ async fn list(
 
 type Named = Path<(String, String)>;
 
-/// The context that a path or a body names; that of a session by whatever names the session.
+/// The context that a path or a body names; that of a session by whatever names the session, with
+/// everything that its tasks have written.
 async fn named(caller: &Caller, scope: &str, name: &str) -> Result<ContextName, ApiError> {
     let scope: Scope = scope.parse().map_err(ContextError::BadName)?;
     if scope == Scope::Session {
-        return Ok(ContextName::of_session(caller.views.find_session(name).await?.id));
+        let session = caller.views.find_session(name).await?;
+        contexts::fold_session(&caller.store, session).await.map_err(ContextError::from)?;
+        return Ok(ContextName::of_session(session.id));
     }
     Ok(ContextName::new(scope, name).map_err(ContextError::BadName)?)
 }

@@ -101,6 +101,11 @@ impl ContextName {
         Self { scope: Scope::Session, name: session.to_string() }
     }
 
+    /// Of which session it is, if it is one's.
+    pub fn session(&self) -> Option<SessionId> {
+        (self.scope == Scope::Session).then(|| self.name.parse().ok()).flatten()
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -108,6 +108,7 @@ fn values(plan: &Plan, tasks: &[(&str, TaskValue)]) -> Values {
         tasks: tasks.iter().map(|(id, value)| (index(plan, id), value.clone())).collect(),
         items: HashMap::new(),
         item: Vec::new(),
+        ..Values::default()
     }
 }
 

@@ -61,6 +61,10 @@ pub struct Values {
     pub items: HashMap<NodeIndex, Vec<ItemValue>>,
     /// Group, key and value of the enclosing items, outermost first.
     pub item: Vec<(NodeIndex, String, Value)>,
+    /// The context of the session, where it is read.
+    pub context: Option<Value>,
+    /// What the task itself put out, once it has completed.
+    pub outputs: Option<Value>,
 }
 
 impl Values {
@@ -95,6 +99,11 @@ impl Values {
         scope.set_json("workflow", &json!({ "name": name, "version": version }));
         for (group, _, value) in &self.item {
             if let Some(name) = plan.group(*group).and_then(Group::item_name) {
+                scope.set_json(name, value);
+            }
+        }
+        for (name, value) in [("context", &self.context), ("outputs", &self.outputs)] {
+            if let Some(value) = value {
                 scope.set_json(name, value);
             }
         }

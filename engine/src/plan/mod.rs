@@ -9,12 +9,14 @@
 
 mod agent;
 pub mod compile;
+mod context;
 mod environment;
 mod estimate;
 pub mod graph;
 mod items;
 mod kind;
 mod limits;
+mod references;
 mod repository;
 mod verify;
 
@@ -24,10 +26,12 @@ use serde_json::Value;
 
 pub use self::{
     agent::{AgentLimits, AgentRuntime, AgentSpec, Permission, PermissionAction},
+    context::ContextWrites,
     estimate::Estimate,
     items::{ITEMS_MAX, expand},
     kind::{Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject, OnTimeout},
     limits::{CAPACITY_MAX, Concurrency, LOCKS_MAX, Lock, OnFull, locks},
+    references::References,
     repository::is_relative_repo,
     verify::{Expected, Verify},
 };
@@ -249,6 +253,9 @@ pub struct Node {
     /// What it takes before it does anything; of a `for_each` group each item takes them.
     #[serde(default)]
     pub locks: Vec<Lock>,
+    /// What it writes into the context of its session once it has completed.
+    #[serde(default, skip_serializing_if = "ContextWrites::is_empty")]
+    pub context: ContextWrites,
     /// Everything that its templates and its workspace or merge need loaded.
     pub references: References,
 }
@@ -340,27 +347,6 @@ pub enum WorkspaceMode {
     Empty,
 }
 
-/// The rows whose values a template may look at. All of them are in the node's own block or in an
-/// enclosing one, or below a `for_each` group that is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct References {
-    /// Tasks and groups: status, outputs, error.
-    pub tasks: Vec<NodeIndex>,
-    /// `for_each` groups of which only the lists of keys are read (`completed`, `failed`, …).
-    pub lists: Vec<NodeIndex>,
-    /// `for_each` groups of which the items' tasks are read too, and loops of which those of the last
-    /// round are.
-    pub items: Vec<NodeIndex>,
-    /// Whether the value or key of an enclosing item is read.
-    pub item: bool,
-}
-
-impl References {
-    pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.lists.is_empty() && self.items.is_empty() && !self.item
-    }
-}
-
 impl Plan {
     pub fn node(&self, index: NodeIndex) -> &Node {
         &self.nodes[index.index()]
@@ -450,6 +436,16 @@ impl Plan {
     /// Whether something may run after the result is decided.
     pub fn has_epilogue(&self) -> bool {
         self.finally().next().is_some() || self.compensations().next().is_some()
+    }
+
+    /// Whether any task writes into the context of its session.
+    pub fn writes_context(&self) -> bool {
+        self.nodes.iter().any(|node| !node.context.is_empty())
+    }
+
+    /// Whether something is left to be done when all its tasks have ended.
+    pub fn needs_closing(&self) -> bool {
+        !self.outputs.is_empty() || self.has_epilogue() || self.writes_context()
     }
 
     /// How long what stands under `finally` may take together.

@@ -83,6 +83,8 @@ pub(super) struct Course<'a> {
     pub(super) swept: bool,
     pub(super) phase: Phase,
     pub(super) result: Option<SessionState>,
+    /// What tasks wrote into the context.
+    pub(super) context: Map<String, Value>,
     pub(super) has_started: bool,
     pub(super) end: Option<SessionState>,
     pub(super) outputs: Option<Value>,
@@ -119,6 +121,7 @@ impl<'a> Course<'a> {
             swept: false,
             phase: Phase::Tasks,
             result: None,
+            context: Map::new(),
             has_started: false,
             end: None,
             outputs: None,
@@ -242,6 +245,9 @@ impl<'a> Course<'a> {
         }
         self.undecided.remove(&at);
         self.count(at);
+        if state == TaskState::Completed {
+            self.write_context(at);
+        }
         let (parent, dependents) = (self.rows[at].parent, self.rows[at].dependents.clone());
         let is_item = self.rows[at].item.is_some();
         let may_fail = !is_item && self.plan.node(self.rows[at].node).continue_on_failure;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::course::Course;
 use crate::{
+    context,
     expression::values::{ItemValue, SessionFacts, TaskValue, Values},
     plan::{BlockIndex, NodeIndex, References},
 };
@@ -42,6 +43,24 @@ impl Course<'_> {
         let block = self.plan.group(group).and_then(crate::plan::Group::block);
         let place = self.place(block.unwrap_or(BlockIndex::ROOT), round);
         self.values_at(references, place, Some(group))
+    }
+
+    /// Writes what a task that has completed leaves in the context. What cannot be written does not
+    /// harm the task.
+    pub(super) fn write_context(&mut self, at: usize) {
+        let plan = self.plan;
+        let row = &self.rows[at];
+        let node = plan.node(row.node);
+        if node.context.is_empty() || row.item.is_some() {
+            return;
+        }
+        let place = self.place(node.block, row.base);
+        let mut values = self.values_at(&node.context.references, place, None);
+        values.outputs = Some(row.outputs.clone());
+        let writes = node.context.render(&values.scope(plan, Some(row.node)));
+        if let Ok(writes) = writes {
+            let _ = context::apply(&mut self.context, &writes);
+        }
     }
 
     fn place(&self, mut block: BlockIndex, mut base: usize) -> Place {
@@ -100,6 +119,8 @@ impl Course<'_> {
             tasks,
             items,
             item: place.items,
+            context: references.context.then(|| Value::Object(self.context.clone())),
+            outputs: None,
         }
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
-    artifacts, checkpoints, conflicts, evidence,
+    artifacts, checkpoints, conflicts, contexts, evidence,
     pauses::{self, Point},
 };
 use crate::id::{SessionId, SessionKey, TenantId};
@@ -130,7 +130,8 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
             + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?
             + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?
             + artifacts::forget(db, (mark.tenant_id, mark.id), ROWS).await?
-            + conflicts::forget(db, (mark.tenant_id, mark.id)).await?;
+            + conflicts::forget(db, (mark.tenant_id, mark.id)).await?
+            + contexts::forget_session(db, (mark.tenant_id, mark.id)).await?;
         done += removed;
         if removed > 0 {
             continue;

@@ -1,6 +1,7 @@
 //! Contexts in the database: every write is one transaction that locks its context, and one record
 //! of what it changed, so that each earlier version can be had again.
 
+mod folding;
 mod merging;
 mod reading;
 
@@ -9,7 +10,9 @@ use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 use thiserror::Error;
 
+pub(super) use self::folding::{bring_along, data, fold, forget as forget_session};
 pub use self::{
+    folding::fold_session,
     merging::{Merge, Outcome, Source, merge},
     reading::{ChangeObject, ContextObject, Difference},
 };
@@ -65,6 +68,30 @@ pub struct By<'a> {
     pub why: Option<&'a str>,
 }
 
+/// How a change is recorded.
+struct Record<'a> {
+    by: By<'a>,
+    ttl: Option<Span>,
+    /// Now, unless it was made of something that happened before.
+    at: Option<DateTime<Utc>>,
+    origin: Option<Origin>,
+    /// Why what was asked for was not done.
+    error: Option<String>,
+}
+
+impl<'a> Record<'a> {
+    const fn of(by: By<'a>, ttl: Option<Span>) -> Self {
+        Self { by, ttl, at: None, origin: None, error: None }
+    }
+}
+
+/// The attempt of which a change was made.
+#[derive(Clone, Copy)]
+struct Origin {
+    seq: i32,
+    attempt: i32,
+}
+
 /// What is to be written.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
@@ -101,7 +128,7 @@ pub async fn write(
         return Err(ContextError::Changed { name, expected, now, places });
     }
     let changes = context::apply(&mut held.data, &asked.writes)?;
-    held.keep(&mut tx, &changes, (by, asked.ttl)).await?;
+    held.keep(&mut tx, &changes, Record::of(by, asked.ttl)).await?;
     tx.commit().await?;
     Ok(Written { version: held.version, changes })
 }
@@ -253,12 +280,13 @@ impl<'a> Held<'a> {
         &mut self,
         tx: &mut PgConnection,
         changes: &[Change],
-        (by, ttl): (By<'_>, Option<Span>),
+        Record { by, ttl, at, origin, error }: Record<'_>,
     ) -> sqlx::Result<()> {
         let is_temporary = self.name.scope == Scope::Temporary;
         let ttl = ttl.map(|ttl| ttl.ms).or_else(|| is_temporary.then_some(TEMPORARY_MS));
         let ttl = ttl.and_then(|ms| i64::try_from(ms).ok());
-        self.version += i64::from(!changes.is_empty());
+        let is_told = !changes.is_empty() || error.is_some();
+        self.version += i64::from(is_told);
         let (scope, name) = (self.name.scope.code(), self.name.name());
         sqlx::query!(
             "update contexts
@@ -278,19 +306,24 @@ impl<'a> Held<'a> {
         )
         .execute(&mut *tx)
         .await?;
-        if changes.is_empty() {
+        if !is_told {
             return Ok(());
         }
         sqlx::query!(
-            "insert into context_changes (tenant_id, scope, name, version, at, actor, why, changes)
-             values ($1, $2, $3, $4, clock(), $5, $6, $7)",
+            "insert into context_changes (tenant_id, scope, name, version, at, actor, why, changes,
+                                          seq, attempt, error)
+             values ($1, $2, $3, $4, coalesce($8, clock()), $5, $6, $7, $9, $10, $11)",
             self.tenant.0,
             scope,
             name,
             self.version,
             by.actor,
             by.why,
-            Json(changes) as _
+            Json(changes) as _,
+            at,
+            origin.map(|origin| origin.seq),
+            origin.map(|origin| origin.attempt),
+            error
         )
         .execute(&mut *tx)
         .await?;

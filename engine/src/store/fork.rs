@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    Hint, Store, artifacts, blobs, checkpoints, flags,
+    Hint, Store, artifacts, blobs, checkpoints, contexts, flags,
     places::{self, Place},
     session_info::SessionInfo,
     session_retry::{self, Ended},
@@ -49,13 +49,26 @@ const SHARED: i16 = -1;
 
 /// Makes a fork, in one transaction.
 pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError> {
-    let origin = new.origin;
+    contexts::fold_session(store, new.origin).await?;
     let mut tx = store.pool.begin().await?;
-    let info = hold(store, &mut tx, origin).await?;
+    let forked = copy(store, &mut tx, new).await?;
+    tx.commit().await?;
+    store.hints.send(Hint::Ready);
+    store.hints.send(Hint::Undecided);
+    Ok(forked)
+}
+
+async fn copy(
+    store: &Store,
+    tx: &mut PgConnection,
+    new: NewFork,
+) -> Result<SessionKey, SteerError> {
+    let origin = new.origin;
+    let info = hold(store, tx, origin).await?;
     let plan = &info.version.plan;
-    let (title, inputs) = named(&mut tx, origin, new.inputs).await?;
+    let (title, inputs) = named(tx, origin, new.inputs).await?;
     let inputs = workflow::check_inputs(plan, inputs).map_err(SteerError::Inputs)?;
-    let copies = Copies::read(&mut tx, plan, origin, new.at).await?;
+    let copies = Copies::read(tx, plan, origin, new.at).await?;
     let id = Uuid::now_v7();
     let title = new.title.unwrap_or_else(|| retitled(title, origin.id, id));
     let forked = SessionKey { tenant: origin.tenant, id: SessionId(id) };
@@ -77,7 +90,7 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
         &copies.undecided,
         &copies.timeouts,
         plan.fail_fast,
-        is_closed(plan) || place.is_some(),
+        plan.needs_closing() || place.is_some(),
         plan.has_epilogue(),
         blobs::without_nul(Value::Object(told)),
         flags::FINALLY,
@@ -88,11 +101,9 @@ pub async fn fork(store: &Store, new: NewFork) -> Result<SessionKey, SteerError>
     )
     .execute(&mut *tx)
     .await?;
-    bring_along(&mut tx, (origin, new.at), (new.checkpoint, &copies), forked).await?;
-    places::ask_again(&mut tx, place.as_ref()).await?;
-    tx.commit().await?;
-    store.hints.send(Hint::Ready);
-    store.hints.send(Hint::Undecided);
+    contexts::bring_along(tx, (origin, forked), new.actor.as_deref()).await?;
+    bring_along(tx, (origin, new.at), (new.checkpoint, &copies), forked).await?;
+    places::ask_again(tx, place.as_ref()).await?;
     Ok(forked)
 }
 
@@ -122,11 +133,6 @@ async fn bring_along(
     }
     checkpoints::pin(tx, origin, number, forked).await?;
     Ok(())
-}
-
-/// Whether something is left to be done when all its tasks have ended.
-fn is_closed(plan: &Plan) -> bool {
-    !plan.outputs.is_empty() || plan.has_epilogue()
 }
 
 /// What the event says of the fork.

@@ -27,6 +27,7 @@ pub const STATEMENTS: &[Statement] = statements![
     "children_over",
     "claim",
     "closing",
+    "context_ends",
     "create",
     "due",
     "end_by_hand",

@@ -129,7 +129,7 @@ impl Rows {
         self.row_counts.push(count(root.nodes.len()));
         self.fail_fast.push(plan.fail_fast);
         // A session that leaves a place is ended by the control loop, which lets the next one go.
-        self.closing.push(!plan.outputs.is_empty() || plan.has_epilogue() || place.is_some());
+        self.closing.push(plan.needs_closing() || place.is_some());
         self.epilogues.push(plan.has_epilogue());
         self.timeouts.push(plan.timeout.map(|span| span.ms.cast_signed()));
         self.start_timeouts.push(plan.start_timeout.map(|span| span.ms.cast_signed()));

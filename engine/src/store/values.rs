@@ -2,7 +2,7 @@
 //! node; only the enclosing items and the fan-outs have to be looked up.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -45,6 +45,8 @@ enum Of {
     Round,
     /// The locks of an item; the row is the item's.
     Item,
+    /// What a task writes into the context once it has completed.
+    Context,
 }
 
 impl Request {
@@ -73,6 +75,11 @@ impl Request {
         Self { info, node: group, seq, of: Of::Item, undone: None }
     }
 
+    /// What a task at row `seq` writes into the context refers to; the context itself is not loaded.
+    pub(super) fn of_context(info: Arc<SessionInfo>, node: NodeIndex, seq: i32) -> Self {
+        Self { info, node, seq, of: Of::Context, undone: None }
+    }
+
     fn plan(&self) -> &Plan {
         &self.info.version.plan
     }
@@ -86,6 +93,7 @@ impl Request {
             (Of::Session, ..) => &plan.output_references,
             (Of::Round, Some(rounds), _) => &rounds.references,
             (Of::Item, _, Some(each)) => &each.lock_references,
+            (Of::Context, ..) => &plan.node(self.node).context.references,
             _ => &plan.node(self.node).references,
         }
     }
@@ -97,7 +105,7 @@ impl Request {
         }
         match self.of {
             Of::Session | Of::Round | Of::Item => self.seq,
-            Of::Row => self.seq - self.plan().node(self.node).position,
+            Of::Row | Of::Context => self.seq - self.plan().node(self.node).position,
         }
     }
 
@@ -111,7 +119,7 @@ impl Request {
             Of::Round | Of::Item => {
                 plan.group(self.node).and_then(Group::block).unwrap_or(BlockIndex::ROOT)
             }
-            Of::Row => plan.node(self.node).block,
+            Of::Row | Of::Context => plan.node(self.node).block,
         }
     }
 
@@ -169,14 +177,31 @@ pub async fn load(
     let rows = rows(store, &singles).await?;
     let items = Items::load(store, &groups).await?;
     let facts = facts(store, requests).await?;
+    let contexts = contexts(store, requests).await?;
     Ok(requests
         .iter()
         .zip(places)
         .map(|(request, place)| {
             let facts = facts.get(&request.info.key).cloned().unwrap_or_default();
-            values(request, place, facts, &rows, &items)
+            let mut values = values(request, place, facts, &rows, &items)?;
+            values.context = contexts.get(&request.info.key).cloned();
+            Ok(values)
         })
         .collect())
+}
+
+/// The contexts that templates read, with everything that has been written into them.
+async fn contexts(store: &Store, requests: &[Request]) -> sqlx::Result<HashMap<SessionKey, Value>> {
+    let reads = |it: &&Request| it.of != Of::Context && it.references().context;
+    let mut found = HashMap::new();
+    for request in requests.iter().filter(reads) {
+        if let Entry::Vacant(place) = found.entry(request.info.key) {
+            Box::pin(super::contexts::fold(store, &request.info)).await?;
+            let data = super::contexts::data(store, request.info.key).await?;
+            place.insert(Value::Object(data));
+        }
+    }
+    Ok(found)
 }
 
 /// What undoes a task sees what the task saw, and so stands beside it. `None` when nothing among the
@@ -184,7 +209,7 @@ pub async fn load(
 async fn beside_undone(store: &Store, requests: &[Request]) -> sqlx::Result<Option<Vec<Request>>> {
     let undone = |request: &Request| match request.of {
         Of::Row => request.plan().node(request.node).compensates,
-        Of::Session | Of::Round | Of::Item => None,
+        Of::Session | Of::Round | Of::Item | Of::Context => None,
     };
     let undoing: HashSet<RowKey> = requests
         .iter()
@@ -239,6 +264,8 @@ fn values(
         tasks,
         items: lists,
         item: place.items,
+        context: None,
+        outputs: None,
     })
 }
 

@@ -30,13 +30,19 @@ pub struct Version {
     pub(super) bytes: usize,
     /// Whether any template looks at when its session started.
     pub(super) reads_start: bool,
+    /// The tasks that write into the context, as rows name them.
+    pub(super) writers: Vec<i32>,
 }
 
 impl Version {
     fn new(id: VersionId, tenant: TenantId, number: i32, plan: Plan) -> Self {
         let text = serde_json::to_string(&plan).expect("a plan serialises");
         let reads_start = text.contains("started_at");
-        Self { id, tenant, number, plan, bytes: kept::parsed_bytes(text.len()), reads_start }
+        let nodes = plan.nodes.iter().zip(0..);
+        let writers = nodes.filter(|(node, _)| !node.context.is_empty()).map(|(_, code)| code);
+        let writers = writers.collect();
+        let bytes = kept::parsed_bytes(text.len());
+        Self { id, tenant, number, plan, bytes, reads_start, writers }
     }
 }
 

@@ -295,6 +295,10 @@ pub struct Task {
     /// each item takes it.
     #[schemars(rename = "lock", with = "Locks", default)]
     pub locks: Vec<At<Lock>>,
+    /// What it writes into the context of the session once it has completed: places with their
+    /// values. Both may hold `${{ }}`, which sees the `outputs` of the task.
+    #[schemars(default)]
+    pub context: Option<Entries<Any>>,
     /// The tasks of a group.
     #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,

@@ -255,9 +255,10 @@ impl Judge<'_> {
 
     /// What is bad and stands directly in this group or item, unless that is allowed.
     fn spoiler(&self, key: &str, is_bad: impl Fn(&ObservedRow) -> bool) -> Option<&String> {
-        let children = self.observed.rows.iter().filter(|(inner, row)| {
-            is_bad(row) && inner.strip_prefix(key).is_some_and(is_one_step)
-        });
+        let children =
+            self.observed.rows.iter().filter(|(inner, row)| {
+                is_bad(row) && inner.strip_prefix(key).is_some_and(is_one_step)
+            });
         let is_forgiven =
             |key: &String| self.expected.rows.get(key).is_some_and(|row| row.is_forgiven);
         children.map(|(inner, _)| inner).find(|inner| !is_forgiven(inner))

@@ -26,6 +26,9 @@ execute claim ('{1,2,3,4,5,6}', 500, worker(1), null, '{}');
 
 execute closing;
 
+-- Of a long session, when its context is nearly up to date.
+execute context_ends (tenant(), session(9901), 4000, 18::smallint, '{0,1,2}', 200);
+
 -- A hundred sessions of a hundred tasks.
 execute "create" (tenants(100), sessions(20001, 20100), same(version(7), 100),
                 same('title'::text, 100), same('execution'::text, 100), same(2::smallint, 100),

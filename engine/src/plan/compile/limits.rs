@@ -53,6 +53,13 @@ pub(super) fn concurrency(
         let resolver = Resolver::new(outline, workflow, Viewer::Workflow);
         let mut templates = Templates { resolver, source, found: Found::default() };
         templates.text(key, problems);
+        if templates.found.context {
+            problems.hint(
+                key.raw.start,
+                "a session has no context before it is created",
+                "use `inputs` in the key",
+            );
+        }
     }
     let key = written.key.as_ref().map_or(&workflow.name.value, |key| &key.text);
     Some(Concurrency {

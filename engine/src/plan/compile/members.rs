@@ -194,9 +194,20 @@ impl Members<'_, '_> {
         if draft.is_group() {
             return undefined("a group has no outputs of its own, the tasks in it have".to_owned());
         }
-        match kinds::known_outputs(draft.task) {
+        self.output(index, key, || name.written(at + 2))
+    }
+
+    /// One of the outputs of a task, by its name.
+    pub(super) fn output(
+        &self,
+        index: NodeIndex,
+        key: &str,
+        written: impl Fn() -> String,
+    ) -> Result<(), Unknown> {
+        let undefined = |hint: String| Err(unknown(format!("`{}` is undefined", written()), hint));
+        match kinds::known_outputs(self.outline.draft(index).task) {
             Some(known) if known.is_empty() => undefined("this task has no outputs".to_owned()),
-            Some(known) if !known.contains(key) => {
+            Some(known) if !known.iter().any(|name| name == key) => {
                 undefined(suggest::or_list(key, known.iter().map(String::as_str)))
             }
             Some(_) | None => Ok(()),

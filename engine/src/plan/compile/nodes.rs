@@ -12,10 +12,12 @@ use super::{
     verify, workspaces,
 };
 use crate::{
-    plan::{Builtin, Estimate, Group, Join, Kind, Node, NodeIndex, References},
+    plan::{
+        Builtin, ContextWrites, Estimate, Group, Join, Kind, Node, NodeIndex, References, context,
+    },
     workflow::{
         Limits,
-        definition::{Condition, Task, Workflow},
+        definition::{Condition, Task, Text, Workflow},
         problem::Problems,
     },
 };
@@ -143,6 +145,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             continue_on_failure: task.continue_on_failure,
             idempotency_key: task.idempotency_key.as_ref().map(|key| key.text.clone()),
             locks: limits::locks(&task.locks),
+            context: self.context(index, problems),
             references: found.into_references(),
         })
     }
@@ -205,6 +208,24 @@ impl<'a, 'w> Compiler<'a, 'w> {
             templates.text(&lock.value.name, problems);
         }
         templates.found.into_references()
+    }
+
+    /// What a task writes into the context, which sees its own outputs.
+    fn context(&self, index: NodeIndex, problems: &mut Problems) -> ContextWrites {
+        let resolver = Resolver::new(self.outline, self.workflow, Viewer::Completed(index));
+        let mut templates = Templates { resolver, source: self.source, found: Found::default() };
+        let mut writes = Vec::new();
+        for (place, value) in self.outline.draft(index).task.context.iter().flat_map(|it| &it.0) {
+            if let Err(why) = context::check(&place.value) {
+                problems.add(place.at, why);
+            }
+            let text =
+                Text { text: place.value.clone(), raw: place.at..place.at + place.value.len() };
+            templates.text(&text, problems);
+            templates.tree(&value.0, problems);
+            writes.push((place.value.clone(), value.0.json()));
+        }
+        ContextWrites { writes, references: templates.found.into_references() }
     }
 
     /// What the `until` of a loop refers to.

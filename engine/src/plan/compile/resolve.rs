@@ -20,6 +20,7 @@ pub(super) struct Found {
     pub(super) lists: BTreeSet<NodeIndex>,
     pub(super) items: BTreeSet<NodeIndex>,
     pub(super) item: bool,
+    pub(super) context: bool,
 }
 
 impl Found {
@@ -28,6 +29,7 @@ impl Found {
         self.lists.extend(&other.lists);
         self.items.extend(&other.items);
         self.item |= other.item;
+        self.context |= other.context;
     }
 
     pub(super) fn into_references(self) -> References {
@@ -36,6 +38,7 @@ impl Found {
             lists: self.lists.difference(&self.items).copied().collect(),
             items: self.items.into_iter().collect(),
             item: self.item,
+            context: self.context,
         }
     }
 }
@@ -63,6 +66,8 @@ pub(super) enum Viewer {
     Key(NodeIndex),
     /// In the `until` of a loop, which sees the round that has ended.
     Until(NodeIndex),
+    /// In what a task writes once it has completed, which sees its own outputs.
+    Completed(NodeIndex),
 }
 
 /// The names that one task sees.
@@ -77,7 +82,7 @@ pub(super) struct Resolver<'a, 'w> {
     members: Members<'a, 'w>,
 }
 
-const ROOTS: [&str; 5] = ["inputs", "tasks", "needs", "session", "workflow"];
+const ROOTS: [&str; 6] = ["inputs", "tasks", "needs", "context", "session", "workflow"];
 const FUNCTIONS: [&str; 2] = ["range", "dict"];
 
 /// What a task needs, directly or not, also through its groups.
@@ -92,7 +97,9 @@ impl<'a, 'w> Resolver<'a, 'w> {
     pub(super) fn new(outline: &'a Outline<'w>, workflow: &'w Workflow, viewer: Viewer) -> Self {
         let around = match viewer {
             Viewer::Session | Viewer::Workflow => Vec::new(),
-            Viewer::Task(index) | Viewer::Key(index) => outline.around(index),
+            Viewer::Task(index) | Viewer::Key(index) | Viewer::Completed(index) => {
+                outline.around(index)
+            }
             Viewer::Until(index) => std::iter::once(index).chain(outline.around(index)).collect(),
         };
         let members = Members { outline };
@@ -112,6 +119,11 @@ impl<'a, 'w> Resolver<'a, 'w> {
             "inputs" => self.input(name),
             "tasks" => self.tasks(name, found),
             "needs" => self.needs(name, found),
+            "context" => {
+                found.context = true;
+                Ok(())
+            }
+            "outputs" => self.own_outputs(name),
             "session" => self.session(name),
             "workflow" => member(name, &["name", "version"]),
             _ => Err(self.unknown_root(name)),
@@ -126,7 +138,11 @@ impl<'a, 'w> Resolver<'a, 'w> {
     fn item_names(&self) -> impl Iterator<Item = &str> {
         let own = match self.viewer {
             Viewer::Key(index) => Some(index),
-            Viewer::Session | Viewer::Workflow | Viewer::Task(_) | Viewer::Until(_) => None,
+            Viewer::Session
+            | Viewer::Workflow
+            | Viewer::Task(_)
+            | Viewer::Until(_)
+            | Viewer::Completed(_) => None,
         };
         own.into_iter()
             .chain(self.around.iter().copied())
@@ -163,7 +179,7 @@ impl<'a, 'w> Resolver<'a, 'w> {
     fn chain(&self) -> impl Iterator<Item = NodeIndex> {
         let own = match self.viewer {
             Viewer::Session | Viewer::Workflow | Viewer::Until(_) => None,
-            Viewer::Task(index) | Viewer::Key(index) => Some(index),
+            Viewer::Task(index) | Viewer::Key(index) | Viewer::Completed(index) => Some(index),
         };
         own.into_iter().chain(self.around.iter().copied())
     }
@@ -233,6 +249,13 @@ impl<'a, 'w> Resolver<'a, 'w> {
             }
         };
         unknown(format!("`{root}` is undefined"), hint)
+    }
+
+    /// `outputs`: what the task itself put out.
+    fn own_outputs(&self, name: &Name) -> Result<(), Unknown> {
+        let Viewer::Completed(index) = self.viewer else { return Err(self.unknown_root(name)) };
+        let Some(Step::Key(key)) = name.steps.first() else { return Ok(()) };
+        self.members.output(index, key, || name.written(1))
     }
 
     fn session(&self, name: &Name) -> Result<(), Unknown> {
@@ -365,7 +388,9 @@ impl<'a, 'w> Resolver<'a, 'w> {
                 "only other tasks under `finally` may refer to it",
             );
         }
-        let (Viewer::Task(own) | Viewer::Key(own) | Viewer::Until(own)) = self.viewer else {
+        let (Viewer::Task(own) | Viewer::Key(own) | Viewer::Until(own) | Viewer::Completed(own)) =
+            self.viewer
+        else {
             return unknown(
                 format!("`{id}` is a task, and this is for every task"),
                 "put it on the tasks that need it",

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{Archive, ArchiveError, Writing};
 use crate::{
+    context::ContextName,
     id::SessionKey,
     store::{
         Store,
         artifact_view::Wanted,
+        contexts,
         view::{PAGE_MAX, ReadError, Views},
     },
 };
@@ -53,6 +55,7 @@ impl Source<'_> {
         self.changes(file).await?;
         self.approvals(file).await?;
         self.signals(file).await?;
+        self.context(file).await?;
         self.checkpoints(file).await?;
         self.logs(file).await
     }
@@ -102,6 +105,16 @@ impl Source<'_> {
                 (Some(_), Some(last)) => after = last.seq,
                 _ => return Ok(()),
             }
+        }
+    }
+
+    /// What its tasks and people wrote, as it is in the end.
+    async fn context(&self, file: &mut Writing) -> Result<(), ArchiveError> {
+        contexts::fold_session(self.store, self.key).await?;
+        let name = ContextName::of_session(self.key.id);
+        match self.views.context_now(&name).await? {
+            Some(context) => file.line("context", &context).await,
+            None => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 
-use super::{By, ContextError, Held, Written, last_change};
+use super::{By, ContextError, Held, Record, Written, last_change};
 use crate::{
     context::{self, Change, Conflict, ContextName, Path, Refused, Side, Strategy},
     id::TenantId,
@@ -89,7 +89,7 @@ pub async fn merge(
         }
     };
     let why = by.why.map_or_else(|| how.clone(), |why| format!("{how}: {why}"));
-    held.keep(&mut tx, &merged.changes, (By { why: Some(&why), ..by }, None)).await?;
+    held.keep(&mut tx, &merged.changes, Record::of(By { why: Some(&why), ..by }, None)).await?;
     if let Source::Context(name) = &merge.source {
         keep_base(&mut tx, &held, name, &other.data).await?;
     }

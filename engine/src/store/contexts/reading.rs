@@ -96,6 +96,22 @@ impl Views {
         path: &Path,
     ) -> Result<ContextObject, ContextError> {
         let missing = || ContextError::NotFound(name.to_string());
+        let mut object = self.context_now(name).await?.ok_or_else(missing)?;
+        if let Some(version) = version {
+            let mut db = self.db.acquire().await?;
+            object.data = Some(Value::Object(at(&mut db, self.tenant, name, version).await?));
+            object.version = version;
+        }
+        for key in path.keys() {
+            let inner = object.data.as_mut().and_then(|data| data.get_mut(key)).map(Value::take);
+            let gone = || ContextError::NotFound(format!("{name}` with something at `{path}"));
+            object.data = Some(inner.ok_or_else(gone)?);
+        }
+        Ok(object)
+    }
+
+    /// One context as it is, if there is any.
+    pub async fn context_now(&self, name: &ContextName) -> sqlx::Result<Option<ContextObject>> {
         let row = sqlx::query_as!(
             Row,
             r#"select scope, name, version, data as "data: Json<Value>", created_at, updated_at,
@@ -109,18 +125,7 @@ impl Views {
         )
         .fetch_optional(&self.db)
         .await?;
-        let mut object = row.ok_or_else(missing)?.into_object()?;
-        if let Some(version) = version {
-            let mut db = self.db.acquire().await?;
-            object.data = Some(Value::Object(at(&mut db, self.tenant, name, version).await?));
-            object.version = version;
-        }
-        for key in path.keys() {
-            let inner = object.data.as_mut().and_then(|data| data.get_mut(key)).map(Value::take);
-            let gone = || ContextError::NotFound(format!("{name}` with something at `{path}"));
-            object.data = Some(inner.ok_or_else(gone)?);
-        }
-        Ok(object)
+        row.map(Row::into_object).transpose()
     }
 
     /// Contexts by scope and name, without what is in them.

@@ -15,7 +15,7 @@ use crate::{
     plan::Plan,
     session::{self, SessionState},
     store::{
-        Hint, SessionInfo, Store, blobs, flags, places,
+        Hint, SessionInfo, Store, blobs, contexts, flags, places,
         values::{self, Request},
     },
     task::TaskState,
@@ -62,6 +62,7 @@ pub(super) async fn close(store: &Store) -> sqlx::Result<usize> {
     let infos = store.infos.load(store, &keys).await?;
     for candidate in &candidates {
         let Some(info) = infos.get(&candidate.key) else { continue };
+        contexts::fold(store, info).await?;
         let result = result(store, candidate, info).await?;
         let plan = &info.version.plan;
         let left = Left {

@@ -59,6 +59,7 @@ impl Read for Task {
             wait_for: fields.optional("wait_for"),
             compensate: fields.optional("compensate"),
             locks: limits::locks(&mut fields),
+            context: fields.optional("context"),
             tasks: fields.optional("tasks"),
             for_each: fields.optional("for_each"),
             rounds: fields.optional("loop"),
@@ -147,7 +148,8 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (
                 "tasks",
                 "retry" | "heartbeat" | "outputs" | "idempotency_key" | "start_timeout"
-                | "estimate" | "verify" | "on_verify_fail" | "allow_empty" | "artifacts",
+                | "estimate" | "verify" | "on_verify_fail" | "allow_empty" | "artifacts"
+                | "context",
             ) => "a group has none of its own: put it on the tasks in it",
             ("tasks", "as") if has("for_each") || has("loop") => continue,
             ("tasks", "as" | "key" | "max_parallel") if !has("for_each") => {
@@ -176,6 +178,7 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
                 "it makes no commit that could be judged: put it on a task with `run` or `agent`"
             }
             (_, "artifacts") => "it has no workspace: put it on a task with `run` or `agent`",
+            ("sleep", "context") => "a timer puts nothing out: put it on the task after it",
             ("sleep", "estimate") => "how long it takes is known: remove it",
             ("uses", "start_timeout") if !is_builtin(task) => {
                 "its session has its own: put `start_timeout` into that workflow"

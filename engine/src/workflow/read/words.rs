@@ -91,7 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &["decompose", "prefers", "budget", "context"],
+    later: &["decompose", "prefers", "budget"],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (

@@ -3,6 +3,7 @@
 mod accepted;
 mod artifacts;
 mod compensate;
+mod context;
 mod finally;
 mod foresight;
 mod kinds;

@@ -199,17 +199,16 @@ tasks:
     x-verify: brought
     x-on_verify_fail: brought
     x-artifacts: brought
+    x-context: brought
     prefers: [x]
     budget: 1
-    context: {}
 "), @r"
     8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
-    26:5 `prefers` is not supported yet
-    27:5 `budget` is not supported yet
-    28:5 `context` is not supported yet
+    27:5 `prefers` is not supported yet
+    28:5 `budget` is not supported yet
     ");
 }
 

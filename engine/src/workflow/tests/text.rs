@@ -117,7 +117,7 @@ tasks:
     14:20 there is no input `gaol`
          did you mean `goal`?
     15:19 `nope` is undefined
-         there is inputs, tasks, needs, session, workflow
+         there is inputs, tasks, needs, context, session, workflow
     18:18 there is no input `gaol`
          did you mean `goal`?
     19:22 there is no input `gaol`
