@@ -30,6 +30,21 @@ impl Spend {
         self.input_tokens + self.output_tokens + self.reasoning_tokens + self.cache_write_tokens
     }
 
+    /// What was taken since then.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(then.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(then.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_sub(then.reasoning_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_sub(then.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_sub(then.cache_write_tokens),
+            cost_usd: (self.cost_usd - then.cost_usd).max(0.0),
+            steps: self.steps.saturating_sub(then.steps),
+            tool_calls: self.tool_calls.saturating_sub(then.tool_calls),
+        }
+    }
+
     pub fn add(&mut self, more: &Self) {
         self.input_tokens += more.input_tokens;
         self.output_tokens += more.output_tokens;

@@ -137,12 +137,15 @@ pub enum EventKind {
     /// It can be merged again.
     #[serde(rename = "conflict.resolved")]
     ConflictResolved,
+    /// Somebody gave a budget higher limits.
+    #[serde(rename = "budget.raised")]
+    BudgetRaised,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -188,6 +191,7 @@ impl EventKind {
         E::ArtifactStored,
         E::ConflictDetected,
         E::ConflictResolved,
+        E::BudgetRaised,
     ];
 
     /// The event that a session entered `state`.
@@ -262,6 +266,7 @@ impl EventKind {
             E::ArtifactStored => "artifact.stored",
             E::ConflictDetected => "conflict.detected",
             E::ConflictResolved => "conflict.resolved",
+            E::BudgetRaised => "budget.raised",
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod approval;
 pub mod artifact;
 pub mod attempt;
+pub mod budget;
 pub mod capability;
 pub mod checkpoint;
 pub mod child;

@@ -187,10 +187,12 @@ pub enum Reason {
     SkippedByHand,
     /// Blocked: others hold the locks it takes.
     Lock,
+    /// Blocked: what it puts aside does not fit into its budgets.
+    Budget,
 }
 
 impl Reason {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -209,6 +211,7 @@ impl Reason {
         Self::EndedByHand,
         Self::SkippedByHand,
         Self::Lock,
+        Self::Budget,
     ];
 
     pub const fn code(self) -> i16 {
@@ -240,6 +243,7 @@ impl Reason {
             Self::EndedByHand => "ended_by_hand",
             Self::SkippedByHand => "skipped_by_hand",
             Self::Lock => "lock",
+            Self::Budget => "budget",
         }
     }
 }

@@ -24,6 +24,52 @@ const RULES: &[Rule] = &[
                       and (r.seqs is null or r.seqs[i] = t.seq))",
     },
     Rule {
+        name: "what an account has put aside is what attempts hold and slices below have drawn",
+        broken: "
+            select format('%s/%s: %s, counted %s', b.session_id, b.seq, b.reserved, c.sum)
+              from budgets b
+             cross join lateral (
+                   select array[coalesce(sum(x.amounts[1]), 0), coalesce(sum(x.amounts[2]), 0),
+                                coalesce(sum(x.amounts[3]), 0)]::bigint[] as sum
+                     from (select r.amounts from reservations r
+                            where r.tenant_id = b.tenant_id and r.session_id = b.session_id
+                              and b.seq = any (r.accounts) and r.held
+                            union all
+                           select s.credit from budgets s
+                            where s.tenant_id = b.tenant_id and s.above_id = b.session_id
+                              and b.seq = any (s.above_seqs)) x (amounts)) c
+             where b.reserved <> c.sum",
+    },
+    Rule {
+        name: "what an account has spent is what was settled in it and told by slices below",
+        broken: "
+            select format('%s/%s: %s, counted %s', b.session_id, b.seq, b.spent, c.sum)
+              from budgets b
+             cross join lateral (
+                   select array[coalesce(sum(x.amounts[1]), 0), coalesce(sum(x.amounts[2]), 0),
+                                coalesce(sum(x.amounts[3]), 0)]::bigint[] as sum
+                     from (select r.amounts from spends r
+                            where r.tenant_id = b.tenant_id and r.session_id = b.session_id
+                              and b.seq = any (r.accounts)
+                            union all
+                           select s.told from budgets s
+                            where s.tenant_id = b.tenant_id and s.above_id = b.session_id
+                              and b.seq = any (s.above_seqs)) x (amounts)) c
+             where b.spent <> c.sum",
+    },
+    Rule {
+        name: "a task that stands under budgets is ready or running only with its share",
+        broken: "
+            select format('%s/%s is %s', t.session_id, t.seq, t.state)
+              from tasks t
+             where t.flags & 4096 <> 0
+               and (t.state in (1, 3) or (t.state = 5 and t.reason = 12))
+               and not exists (
+                   select from reservations r
+                    where r.tenant_id = t.tenant_id and r.session_id = t.session_id
+                      and r.seq = t.seq and r.held)",
+    },
+    Rule {
         name: "a session's counters equal what its rows say",
         broken: "
             select format('%s: %s, counted %s', p.session_id,

@@ -13,6 +13,7 @@ use jobshop_engine::{
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
+    budgets::{self, Share},
     execute::{Keep, Link, Message},
     life::Life,
 };
@@ -59,7 +60,10 @@ pub(crate) async fn link(life: &Life, attempt: &Attempt) -> Option<(Link, Option
     }
     let (keep, kept) = mpsc::channel(1);
     let (say, said) = mpsc::channel(4);
-    let link = Link { resume, checkpoints: Some(keep), messages: Some(said) };
+    let mut link = Link::default();
+    link.resume = resume;
+    link.checkpoints = Some(keep);
+    link.messages = Some(said);
     let store = life.store.clone();
     let ends = Ends { store, fence: attempt.fence, checkpoints: kept, messages: say, resumed_at };
     Some((link, Some(ends)))
@@ -67,12 +71,15 @@ pub(crate) async fn link(life: &Life, attempt: &Attempt) -> Option<(Link, Option
 
 impl Ends {
     /// Carries to and fro until the attempt lets go of its link.
-    pub(crate) async fn carry(mut self) {
+    pub(crate) async fn carry(mut self, life: &Life, share: Share) {
         loop {
             tokio::select! {
                 checkpoint = self.checkpoints.recv() => match checkpoint {
-                    Some(Keep { checkpoint, kept }) => {
+                    Some(Keep { checkpoint, taken, kept }) => {
                         self.keep(&checkpoint).await;
+                        if share == Share::Held {
+                            budgets::note(life, self.fence, &taken).await;
+                        }
                         // Not everybody waits for it.
                         let _ = kept.send(());
                     }

@@ -220,6 +220,7 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
         Outcome::Released => {
             let mut back = to(TaskState::Ready);
             back.ended = Some(Ended::Released);
+            back.funded = is_funded(end);
             return back;
         }
         Outcome::Failed { failure, outputs } => {
@@ -246,6 +247,12 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
         }
     };
     m.locks = !end.info.version.plan.node(node).locks.is_empty();
+    m.funded = is_funded(end);
     m.started = Some(life.held.started(&fence).unwrap_or_default());
     m
+}
+
+/// Whether budgets may have put something aside for the attempt.
+fn is_funded(end: &End) -> bool {
+    end.info.funded || end.info.version.plan.is_budgeted(end.held.node)
 }

@@ -3,6 +3,7 @@
 //! nothing of HTTP, and nothing of what a workflow looks like beyond its plan.
 
 mod agents;
+mod budgets;
 mod claimer;
 mod dispatcher;
 pub mod execute;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agents,
+    budgets::{self, Share},
     execute::{Executor, log_storage},
     held::{HeldAttempts, StopReason},
     queue::{Execute, Job},
@@ -252,7 +253,7 @@ pub(crate) struct Runner {
 
 impl Execute for Runner {
     async fn execute(&self, job: Job) -> Outcome {
-        let attempt = match job.attempt {
+        let mut attempt = match job.attempt {
             Ok(attempt) => attempt,
             Err(outcome) => return outcome,
         };
@@ -267,6 +268,12 @@ impl Execute for Runner {
             self.life.free_place();
             return Outcome::Released;
         };
+        let node = (&*job.info, job.held.node);
+        let share = budgets::begin(&self.life, node, &mut attempt, &mut link).await;
+        if share == Share::Lost {
+            self.life.free_place();
+            return Outcome::Released;
+        }
         let (log, chunks) = self.executor.log();
         let stored = async {
             tokio::select! {
@@ -279,21 +286,25 @@ impl Execute for Runner {
             tokio::select! {
                 outcome = self.executor.execute_linked(&attempt, log, stop, &mut link) => {
                     // Let go of first: what it still carries is kept before the attempt ends.
+                    let spent = link.spent();
                     drop(link);
-                    (attempt, outcome)
+                    (attempt, outcome, spent)
                 }
-                () = self.life.lost.cancelled() => (attempt, Outcome::Released),
+                () = self.life.lost.cancelled() => (attempt, Outcome::Released, None),
             }
         };
         let carried = async {
             if let Some(ends) = ends {
                 tokio::select! {
-                    () = ends.carry() => {}
+                    () = ends.carry(&self.life, share) => {}
                     () = self.life.lost.cancelled() => {}
                 }
             }
         };
-        let ((attempt, outcome), (), ()) = tokio::join!(executed, stored, carried);
+        let ((attempt, outcome, spent), (), ()) = tokio::join!(executed, stored, carried);
+        if share == Share::Held {
+            budgets::settle(&self.life, &attempt, &outcome, spent).await;
+        }
         let closed = agents::close(&self.life.store, &attempt, &outcome).await;
         if let Err(error) = closed {
             tracing::warn!(%error, "another attempt may go on where this one ended");

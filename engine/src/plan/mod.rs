@@ -8,6 +8,7 @@
 //! the number of any row is `base of the block + position`; no look-up is needed to find siblings.
 
 mod agent;
+mod budgets;
 pub mod compile;
 mod context;
 mod environment;
@@ -35,7 +36,10 @@ pub use self::{
     repository::is_relative_repo,
     verify::{Expected, Verify},
 };
-use crate::{duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule, size::Size};
+use crate::{
+    budget::Budget, duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule,
+    size::Size,
+};
 
 /// The index of a node in [`Plan::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,6 +105,9 @@ pub struct Plan {
     /// How many sessions run at once, where that is limited.
     #[serde(default)]
     pub concurrency: Option<Concurrency>,
+    /// What all tasks of a session may take together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// What starts sessions once the workflow was applied.
     #[serde(default)]
     pub schedules: Vec<Trigger>,
@@ -256,6 +263,9 @@ pub struct Node {
     /// What it writes into the context of its session once it has completed.
     #[serde(default, skip_serializing_if = "ContextWrites::is_empty")]
     pub context: ContextWrites,
+    /// What all its attempts, or all that is in it, may take together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Everything that its templates and its workspace or merge need loaded.
     pub references: References,
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Store,
     archive::{Archive, ArchiveError, Retention, content},
-    artifacts, checkpoints, conflicts, contexts, evidence,
+    artifacts, budgets, checkpoints, conflicts, contexts, evidence,
     pauses::{self, Point},
 };
 use crate::id::{SessionId, SessionKey, TenantId};
@@ -128,6 +128,7 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
             + clear_streams(db, mark.tenant_id, mark.id).await?
             + clear_people(db, mark.tenant_id, mark.id).await?
             + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?
+            + budgets::forget(db, (mark.tenant_id, mark.id), ROWS).await?
             + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?
             + artifacts::forget(db, (mark.tenant_id, mark.id), ROWS).await?
             + conflicts::forget(db, (mark.tenant_id, mark.id)).await?

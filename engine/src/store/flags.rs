@@ -28,6 +28,9 @@ pub const COMPENSATION: i16 = 1024;
 /// It takes locks before it does anything: once it has ended its tickets go back.
 pub const LOCK: i16 = 2048;
 
+/// An attempt puts something aside in budgets first.
+pub const BUDGET: i16 = 4_096;
+
 /// It may wait to start only so long: its limit stands in `start_limits`.
 pub const START_LIMITED: i16 = 8_192;
 
@@ -44,7 +47,8 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     );
     let mut flags = if group { GROUP } else { EXECUTABLE };
     let takes_locks = !node.locks.is_empty() && !plan.locks_items(index);
-    if !group && !waits && node.when.is_none() && !takes_locks {
+    let is_budgeted = plan.is_budgeted(index);
+    if !group && !waits && node.when.is_none() && !takes_locks && !is_budgeted {
         flags |= PLAIN;
     }
     flags |= match node.join {
@@ -72,6 +76,9 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     }
     if takes_locks {
         flags |= LOCK;
+    }
+    if is_budgeted {
+        flags |= BUDGET;
     }
     flags
 }

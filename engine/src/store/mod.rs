@@ -2,7 +2,7 @@
 //! transaction commits it in the same function, and nothing slow happens inside one.
 //!
 //! Lock order everywhere: session rows first, by (tenant, id), then tasks by number, then limits by
-//! name (`tickets`).
+//! name (`tickets`), or accounts of budgets by session and row (`budgets`).
 
 pub mod applying;
 mod approval_rows;
@@ -14,6 +14,8 @@ pub mod archiving;
 pub mod artifact_view;
 pub mod artifacts;
 pub(crate) mod blobs;
+pub mod budget_view;
+pub mod budgets;
 pub mod checkpoint_view;
 pub mod checkpoints;
 pub mod claim;

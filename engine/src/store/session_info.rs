@@ -23,6 +23,8 @@ pub struct SessionInfo {
     pub title: String,
     pub inputs: Map<String, Value>,
     pub file_dir: Option<String>,
+    /// A session above it has budgets that its tasks draw from.
+    pub funded: bool,
 }
 
 /// Sessions this process has met; cheap to clone.
@@ -128,6 +130,7 @@ async fn read(store: &Store, keys: &[SessionKey]) -> sqlx::Result<Vec<SessionInf
             title: row.title,
             inputs,
             file_dir: row.file_dir,
+            funded: row.funded,
         });
     }
     Ok(infos)

@@ -125,7 +125,7 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
     }
     // A worker of this process will want to know it in a moment.
     if let Ok(inputs) = serde_json::from_str(&inputs) {
-        store.infos.keep(SessionInfo { key, version, title, inputs, file_dir });
+        store.infos.keep(SessionInfo { key, version, title, inputs, file_dir, funded: false });
     }
     tell(store, undecided);
     Ok(Created { key, existing: false })

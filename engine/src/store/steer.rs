@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use super::{
-    Hint, Store, blobs,
+    Hint, Store, blobs, budgets,
     control::start_limit,
     events::{self, Entry},
     pauses::{self, Point},
@@ -119,13 +119,33 @@ pub async fn start(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), Ste
 
 /// Nothing new of the session starts from then on; what runs goes on and is recorded.
 pub async fn pause(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), SteerError> {
+    pause_as(store, key, by, by.body()).await
+}
+
+/// The same because a budget is used up: raising it lets the session go on.
+pub(super) async fn pause_at_budget(
+    store: &Store,
+    key: SessionKey,
+    reason: &str,
+) -> Result<(), SteerError> {
+    let by = By { actor: None, reason: Some(reason) };
+    let mut hold = by.body();
+    hold.insert("budget".to_owned(), json!(true));
+    pause_as(store, key, by, hold).await
+}
+
+async fn pause_as(
+    store: &Store,
+    key: SessionKey,
+    by: By<'_>,
+    mut hold: Map<String, Value>,
+) -> Result<(), SteerError> {
     let mut tx = store.pool.begin().await?;
     let row = Locked::read(&mut tx, key).await?;
     let to = row.state.move_to(SessionState::Paused)?;
     if row.is_ending() {
         return Err(SteerError::Stopping(key.id));
     }
-    let mut hold = by.body();
     hold.insert("actor".to_owned(), json!(by.actor));
     hold.insert("was".to_owned(), json!(row.state));
     enter(&mut tx, key, to, Some(Value::Object(hold)), true).await?;
@@ -156,6 +176,7 @@ pub async fn resume(store: &Store, key: SessionKey, by: By<'_>) -> Result<(), St
     } else {
         tickets::park(&mut tx, key).await?;
     }
+    budgets::look_again(&mut tx, &[key]).await?;
     tx.commit().await?;
     tell(store, key);
     Ok(())

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::{
-    Store,
+    Store, budgets,
     events::{self, Entry},
     flags,
     sessions::SteerError,
@@ -35,7 +35,10 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
         return Err(SteerError::TaskNotPausable("it runs once the result is decided"));
     }
     match row.reason {
-        Some(Reason::Children | Reason::Sleep | Reason::Backoff | Reason::Lock) | None => {}
+        Some(
+            Reason::Children | Reason::Sleep | Reason::Backoff | Reason::Lock | Reason::Budget,
+        )
+        | None => {}
         Some(Reason::Child) => {
             return Err(SteerError::TaskNotPausable("pause the session that it is instead"));
         }
@@ -50,7 +53,8 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
                 state = $4, reason = $5, queued = false, undecided = false, delayed = false
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any($3)
             and (t.state in (0, 1)
-                 or (t.state = 4 and (t.reason in (0, 1, 2) or (t.reason = $8 and not t.undecided)))
+                 or (t.state = 4 and (t.reason in (0, 1, 2) or t.reason = $9
+                                      or (t.reason = $8 and not t.undecided)))
                  -- What is held with the session, of a group, stays when the session is resumed.
                  or (t.state = 5 and t.reason = $7))",
         task.session.tenant.0,
@@ -61,6 +65,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
         UNDECIDED,
         Reason::SessionPaused.code(),
         Reason::Lock.code(),
+        Reason::Budget.code(),
     )
     .execute(&mut *tx)
     .await?
@@ -131,6 +136,7 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
     let event = Entry::of_task(EventKind::of_task(now.state), task.seq, body);
     events::append(&mut tx, task.session, &[event], by.actor).await?;
     tickets::park(&mut tx, task.session).await?;
+    budgets::look_again(&mut tx, &[task.session]).await?;
     tx.commit().await?;
     steer::tell(store, task.session);
     Ok(())

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use self::columns::Columns;
 use super::{
+    budgets,
     claim::Held,
     pauses::{self, Point},
     tickets,
@@ -65,6 +66,8 @@ pub struct Move {
     pub quiet: bool,
     /// It may hold locks, or wait for some: they go back in the same transaction.
     pub locks: bool,
+    /// It may have put something aside in budgets: it is settled in the same transaction.
+    pub funded: bool,
 }
 
 impl Move {
@@ -89,6 +92,7 @@ impl Move {
             body: None,
             quiet: false,
             locks: false,
+            funded: false,
         }
     }
 }
@@ -141,6 +145,8 @@ pub struct Moved {
     pub closing: Vec<SessionKey>,
     /// Rows that ended and may have tickets.
     pub unlocked: Vec<TaskKey>,
+    /// Rows of which an attempt, or everything, has ended, and that stand under budgets.
+    pub spent: Vec<TaskKey>,
     /// Tasks handed to the worker.
     pub handed: Vec<Held>,
     /// The receipt written for them, if one was needed.
@@ -159,7 +165,7 @@ pub async fn transition(
     if moves.is_empty() {
         return Ok(Moved { leased: true, ..Moved::default() });
     }
-    if moves.iter().any(|m| m.locks && m.to.is_final()) {
+    if moves.iter().any(|m| m.funded || (m.locks && m.to.is_final())) {
         let mut tx = db.begin().await?;
         let mut moved = transition_in(&mut tx, mover, moves, retries, actor).await?;
         pauses::at(Point::Moved).await;
@@ -169,8 +175,8 @@ pub async fn transition(
     }
     let mut conn = db.acquire().await?;
     let mut moved = transition_in(&mut conn, mover, moves, retries, actor).await?;
-    if !moved.unlocked.is_empty() {
-        // Nobody said that these may hold locks.
+    if !moved.unlocked.is_empty() || !moved.spent.is_empty() {
+        // Nobody said that these may hold locks, or stand under budgets.
         let mut tx = conn.begin().await?;
         moved.unlock(&mut tx, &[]).await?;
         tx.commit().await?;
@@ -179,13 +185,14 @@ pub async fn transition(
 }
 
 impl Moved {
-    /// Gives back the tickets of what ended, and gives tickets to what waits for some from now on. The
-    /// last step of the transaction.
+    /// Settles the budgets of what ended, gives back its tickets, and gives tickets to what waits for
+    /// some from now on. The last step of the transaction.
     pub(super) async fn unlock(
         &mut self,
         tx: &mut PgConnection,
         wanted: &[tickets::Wanted],
     ) -> sqlx::Result<()> {
+        self.undecided += budgets::settle(tx, &self.spent).await?;
         let granted = tickets::settle(tx, &self.unlocked, wanted).await?;
         self.ready += granted.ready;
         self.undecided += granted.undecided + i32::from(granted.is_to_decide());
@@ -195,6 +202,7 @@ impl Moved {
 
 /// The same in a transaction of the caller's, who locked nothing but the rows of these sessions
 /// before, calls [`Moved::unlock`] at the end, and commits.
+#[expect(clippy::cognitive_complexity, reason = "one statement with many columns")]
 pub(super) async fn transition_in(
     conn: &mut PgConnection,
     mover: Mover<'_>,
@@ -242,6 +250,7 @@ pub(super) async fn transition_in(
         Reason::Lock.code(),
         &columns.from_reasons,
         &columns.bad,
+        Reason::Budget.code(),
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -256,14 +265,15 @@ pub(super) async fn transition_in(
     };
     let handed = (0..row.seqs.len()).filter_map(held).collect();
     let nth = |ord: &i32| usize::try_from(ord - 1).ok().and_then(|n| moves.get(n));
-    let unlocked = row.unlocked.iter().filter_map(nth).map(|m| m.task).collect();
+    let tasks = |ords: &[i32]| ords.iter().filter_map(nth).map(|m| m.task).collect();
     Ok(Moved {
         accepted,
         leased: row.leased,
         ready: row.ready,
         undecided: row.undecided,
         closing: row.closing.into_iter().map(at).collect(),
-        unlocked,
+        unlocked: tasks(&row.unlocked),
+        spent: tasks(&row.spent),
         handed,
         receipt: row.receipt,
     })

@@ -224,6 +224,7 @@ impl Ledger<'_> {
                 self.add(WhyCode::Undecided, Some(key), message, json!({}));
             }
             Some(Reason::Lock) => self.locks(row.seq, key).await?,
+            Some(Reason::Budget) => self.budgets(row.seq, key).await?,
             Some(Reason::Backoff) => {
                 let most = self.plan.node(row.node_index()).retry.max_attempts;
                 let error = row.error.as_ref().map(|error| format!(" ({})", shown(error)));

@@ -97,6 +97,8 @@ pub enum WhyCode {
     Place,
     /// What a task made cannot be merged.
     Conflict,
+    /// What it puts aside does not fit into its budgets.
+    Budget,
 }
 
 /// What `session_progress.sweep` says of a session that waits for its place.

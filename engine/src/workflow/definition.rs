@@ -4,6 +4,7 @@
 
 mod agent;
 mod artifacts;
+mod budget;
 mod limits;
 mod people;
 mod triggers;
@@ -16,6 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 pub use self::{
     agent::{Agent, Conversation},
     artifacts::Artifacts,
+    budget::{Amounts, Budget, Reserve},
     limits::{Concurrency, Lock, Locks},
     people::Approval,
     triggers::{Trigger, Triggers, Zone},
@@ -119,6 +121,9 @@ pub struct Workflow {
     /// How many sessions run at once.
     #[schemars(default)]
     pub concurrency: Option<At<Concurrency>>,
+    /// What all tasks of a session may take together, those of its child sessions included.
+    #[schemars(default)]
+    pub budget: Option<At<Budget>>,
 }
 
 /// An input of a workflow.
@@ -299,6 +304,9 @@ pub struct Task {
     /// values. Both may hold `${{ }}`, which sees the `outputs` of the task.
     #[schemars(default)]
     pub context: Option<Entries<Any>>,
+    /// What all attempts of the task, or all that is in the group, may take together.
+    #[schemars(default)]
+    pub budget: Option<At<Budget>>,
     /// The tasks of a group.
     #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,

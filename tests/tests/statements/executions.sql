@@ -97,7 +97,7 @@ execute places_admit (tenants(10), sessions(9801, 9810), 38::smallint);
 
 execute places_grant (tenants(20), limit_names(1, 20));
 
-execute promote (1000, 2, 13);
+execute promote (1000, 2, 13, 18);
 
 execute receipts (worker(1), 200);
 
@@ -163,7 +163,7 @@ execute transition (tenants(10), sessions(9901, 9910), same(-1, 10), slots(10, 1
                     same(3, 100), same(1::smallint, 100), same(-1, 100), same(null::text, 100),
                     same(18::smallint, 100), same(null::text, 100), same(false, 100),
                     worker(1), true, false, '{1,2,3,4,5,6}', 50, same(false, 10), null, 10::smallint, 17::smallint,
-                    same((-1)::smallint, 100), same(0, 100));
+                    same((-1)::smallint, 100), same(0, 100), 18::smallint);
 
 execute undecided (500);
 

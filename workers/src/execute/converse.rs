@@ -177,6 +177,7 @@ async fn accompany<S: AgentSession>(
         spend: spent,
         is_interrupted: true,
     };
+    link.begins_at(spent);
     let mut supervisor = Supervisor::new((setting, snapshots), link, spent);
     let taken = supervisor.turn(&mut session, &prompt).await;
     left.spend = supervisor.spend;
@@ -197,6 +198,7 @@ async fn accompany<S: AgentSession>(
         };
         link.keep(kept).await;
     }
+    link.ends_at(left.spend);
     let taken = taken.map(|turn| Turn { usage: Some(json!(left.spend)), ..turn });
     (taken, Left { resume: left, unheard })
 }

@@ -1,10 +1,16 @@
 //! What joins an agent's attempt to the rest of Jobshop while it runs: where it goes on, where its
 //! checkpoints go, and what people say to it. It does not know that these come from a database.
 
-use jobshop_engine::checkpoint::{NewCheckpoint, Resume, Snapshot};
+use jobshop_engine::{
+    budget,
+    checkpoint::{NewCheckpoint, Resume, Snapshot, Spend},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::runtimes::Prompt;
+
+/// Tokens and micro-dollars, each where it is limited.
+pub(super) type Allowance = (Option<i64>, Option<i64>);
 
 /// One attempt's link; the default one leads nowhere.
 #[derive(Debug, Default)]
@@ -15,12 +21,20 @@ pub struct Link {
     pub checkpoints: Option<mpsc::Sender<Keep>>,
     /// Brings what people say.
     pub messages: Option<mpsc::Receiver<Message>>,
+    /// Tokens and micro-dollars that the attempt may take, where budgets say so.
+    pub allowance: (Option<i64>, Option<i64>),
+    /// What agents of the attempt have taken that are gone; `None` before the first.
+    taken: Option<Spend>,
+    /// What the conversation had taken when the agent began that is there.
+    base: Spend,
 }
 
 /// A checkpoint to be kept.
 #[derive(Debug)]
 pub struct Keep {
     pub checkpoint: NewCheckpoint,
+    /// What the attempt has taken so far.
+    pub taken: Spend,
     /// Whoever waits until it is kept.
     pub kept: oneshot::Sender<()>,
 }
@@ -45,6 +59,40 @@ impl Link {
         self.resume.as_ref().filter(|it| it.is_interrupted)?.workspace.as_ref()
     }
 
+    /// An agent begins, where its conversation has taken that already.
+    pub(super) fn begins_at(&mut self, base: Spend) {
+        self.taken.get_or_insert_default();
+        self.base = base;
+    }
+
+    /// It is gone, and its conversation has taken that by now.
+    pub(super) fn ends_at(&mut self, spend: Spend) {
+        self.taken = Some(self.taken_with(&spend));
+        self.base = spend;
+    }
+
+    fn taken_with(&self, spend: &Spend) -> Spend {
+        let mut taken = self.taken.unwrap_or_default();
+        taken.add(&spend.since(&self.base));
+        taken
+    }
+
+    /// What the attempt has taken, where a conversing agent ran.
+    pub(crate) fn spent(&self) -> Option<Spend> {
+        self.taken
+    }
+
+    /// What the attempt may still take: tokens and micro-dollars.
+    pub(super) fn left(&self) -> Allowance {
+        let taken = self.taken.unwrap_or_default();
+        let (tokens, micros) = self.allowance;
+        let left = |all: i64, taken: i64| (all - taken).max(0);
+        (
+            tokens.map(|all| left(all, budget::tokens(&taken))),
+            micros.map(|all| left(all, budget::micros(taken.cost_usd))),
+        )
+    }
+
     pub(super) fn keeps(&self) -> bool {
         self.checkpoints.is_some()
     }
@@ -54,7 +102,8 @@ impl Link {
         let (kept, is_kept) = oneshot::channel();
         if let Some(checkpoints) = &self.checkpoints {
             // Whoever kept them is gone only when the attempt is lost.
-            let _ = checkpoints.send(Keep { checkpoint, kept }).await;
+            let taken = self.taken_with(&checkpoint.spend);
+            let _ = checkpoints.send(Keep { checkpoint, taken, kept }).await;
         }
         is_kept
     }

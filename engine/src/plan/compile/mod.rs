@@ -1,6 +1,7 @@
 //! From a workflow as it is written to a [`Plan`]: every id, need and name is checked here. It does
 //! not read YAML and does not evaluate expressions.
 
+mod budgets;
 mod conversation;
 mod handed;
 mod http;
@@ -87,6 +88,7 @@ pub fn compile(
         nodes: nodes?,
         blocks: outline.blocks,
         concurrency,
+        budget: workflow.budget.as_ref().map(|budget| budgets::of(&budget.value)),
         schedules,
     })
 }

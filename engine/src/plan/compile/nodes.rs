@@ -2,7 +2,7 @@
 //! references collected.
 
 use super::{
-    conversation,
+    budgets, conversation,
     handed::{self, Handed},
     kinds, limits,
     outline::Outline,
@@ -79,7 +79,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
     fn node(&self, index: NodeIndex, problems: &mut Problems) -> Option<Node> {
         let draft = self.outline.draft(index);
         let task = draft.task;
-        limits::check(self.outline, index, problems);
+        self.check_limits(index, problems);
         let kind = kinds::kind(draft, self.source, self.limits, problems);
         let resolver = Resolver::new(self.outline, self.workflow, Viewer::Task(index));
         // What undoes a task starts at the task's commit.
@@ -146,8 +146,14 @@ impl<'a, 'w> Compiler<'a, 'w> {
             idempotency_key: task.idempotency_key.as_ref().map(|key| key.text.clone()),
             locks: limits::locks(&task.locks),
             context: self.context(index, problems),
+            budget: task.budget.as_ref().map(|budget| budgets::of(&budget.value)),
             references: found.into_references(),
         })
+    }
+
+    fn check_limits(&self, index: NodeIndex, problems: &mut Problems) {
+        limits::check(self.outline, index, problems);
+        budgets::check(self.workflow, self.outline, index, problems);
     }
 
     fn check_templates(

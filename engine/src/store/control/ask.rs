@@ -12,7 +12,7 @@ use crate::{
     store::{
         SessionInfo, Store,
         approvals::{self, NewApproval},
-        signals,
+        budgets, signals,
         tickets::Wanted,
         transition::{Move, Moved, Mover, transition_in},
     },
@@ -25,6 +25,7 @@ pub(super) enum Wish {
     Approval(NewApproval),
     Signal { row: (TaskKey, NodeIndex, i32), name: String },
     Locks(Wanted),
+    Budget { row: (TaskKey, NodeIndex, i32) },
 }
 
 /// What an approval task asks.
@@ -50,6 +51,14 @@ pub(super) fn wait(mut to_blocked: Move, reason: Reason, timeout_ms: Option<i64>
     to_blocked
 }
 
+/// The move of a row that begins to wait for its share of budgets. Nobody is told: mostly it gets that
+/// at once.
+pub(super) fn share(mut to_blocked: Move) -> Move {
+    to_blocked.reason = Some(Reason::Budget);
+    to_blocked.event = None;
+    to_blocked
+}
+
 /// Moves rows, some of which begin to wait: `wishes` says which of the moves, by position. Commits,
 /// and returns what came of the moves; rows that found their signal there already have moved on.
 pub(super) async fn begin(
@@ -67,7 +76,7 @@ pub(super) async fn begin(
         if moved.accepted.get(*at) == Some(&true) {
             match wish {
                 Wish::Locks(locks) => wanted.push(locks.clone()),
-                Wish::Approval(_) | Wish::Signal { .. } => {
+                Wish::Approval(_) | Wish::Signal { .. } | Wish::Budget { .. } => {
                     fulfilled.extend(note(&mut tx, wish, infos).await?);
                 }
             }
@@ -90,6 +99,10 @@ async fn note(
         Wish::Approval(new) => approvals::ask(tx, new).await.map(|()| None),
         Wish::Signal { row, name } => match infos.get(&row.0.session) {
             Some(info) => signals::wait(tx, info, *row, name).await,
+            None => Ok(None),
+        },
+        Wish::Budget { row: (task, node, _) } => match infos.get(&task.session) {
+            Some(info) => budgets::ask(tx, info, *task, *node).await.map(|()| None),
             None => Ok(None),
         },
         Wish::Locks(_) => Ok(None),

@@ -18,7 +18,7 @@ use crate::{
     priority::Priority,
     session::SessionState,
     store::{
-        Hint, SessionInfo, Store, blobs,
+        Hint, SessionInfo, Store, blobs, budgets,
         events::{self, Entry},
         places::{self, Place},
         sessions::{self, CreateError, NewSession},
@@ -149,8 +149,8 @@ async fn begin_one(
     let mut tx = store.pool.begin().await?;
     let Some(attempt) = take(&mut tx, due).await? else { return Ok(false) };
     let created = match new {
-        Ok(new) => match sessions::create_in(&mut tx, new).await {
-            Ok(key) => Ok(key),
+        Ok(new) => match create(&mut tx, due, info, new).await {
+            Ok(created) => Ok(created),
             Err(CreateError::Database(error)) => return Err(error),
             Err(refused) => Err(Failure::new(ErrorClass::Template, refused.to_string())),
         },
@@ -174,6 +174,19 @@ async fn begin_one(
     store.hints.send(Hint::Undecided);
     store.hints.send(Hint::Event(due.task.session.id));
     Ok(true)
+}
+
+/// The session with the place that it needs; it draws from the budgets around its task.
+async fn create(
+    tx: &mut PgConnection,
+    due: &Due,
+    info: &SessionInfo,
+    new: NewSession,
+) -> Result<(SessionKey, Option<Place>), CreateError> {
+    let version = Arc::clone(&new.version);
+    let (key, place) = sessions::create_in(tx, new).await?;
+    budgets::fund(tx, info, (due.task, due.node), (key, &version.plan)).await?;
+    Ok((key, place))
 }
 
 /// Asks for the place that a child needs. What stands above it may have one under the same name: the
@@ -335,7 +348,8 @@ async fn settle(store: &Store) -> sqlx::Result<usize> {
             }
             Err(error) => failed(task, row.attempt, row.failures, node, error),
         });
-        settled += usize::from(settle_one(store, task, row.attempt, end).await?);
+        let child = SessionKey { tenant, id: SessionId(row.child_id) };
+        settled += usize::from(settle_one(store, (task, row.attempt), child, end).await?);
     }
     Ok(settled)
 }
@@ -343,8 +357,8 @@ async fn settle(store: &Store) -> sqlx::Result<usize> {
 /// Moves the task and closes the matter, both or neither. False when somebody else did.
 async fn settle_one(
     store: &Store,
-    task: TaskKey,
-    attempt: i32,
+    (task, attempt): (TaskKey, i32),
+    child: SessionKey,
     end: Option<Move>,
 ) -> sqlx::Result<bool> {
     let mut tx = store.pool.begin().await?;
@@ -362,6 +376,7 @@ async fn settle_one(
     if closed.rows_affected() == 0 {
         return Ok(false);
     }
+    budgets::over(&mut tx, child).await?;
     let moves: Vec<Move> = end.into_iter().collect();
     let moved = if moves.is_empty() {
         None

@@ -80,6 +80,7 @@ impl Candidate {
     pub(super) fn to(&self, state: TaskState) -> Move {
         let mut to = Move::new(self.task, self.attempt, self.state, state);
         to.locks = self.is(flags::LOCK);
+        to.funded = self.is(flags::BUDGET);
         // Two that decide it at once: what it becomes may be blocked too.
         to.from_reason = self.has_locks.then_some(Reason::Lock);
         to
@@ -263,7 +264,7 @@ fn first_locks(
         if matches!(decision, Decision::Skip(_) | Decision::Fail(_) | Decision::Complete) {
             return Err(decision);
         }
-        starts = decision == Decision::Ready;
+        starts = decision == Decision::Ready && !candidate.is(flags::BUDGET);
     }
     let scope = values.scope(plan, Some(candidate.node));
     let names = plan::locks(&plan.node(candidate.node).locks, &scope).map_err(Decision::Fail)?;
@@ -366,6 +367,10 @@ async fn apply(
     let to = |state| candidate.to(state);
     let timeout = timeout(candidate, plan);
     match decision {
+        Decision::Ready if candidate.is(flags::BUDGET) => {
+            wishes.push((moves.len(), Wish::Budget { row: candidate.row() }));
+            moves.push(ask::share(to(TaskState::Blocked)));
+        }
         Decision::Ready => moves.push(to(TaskState::Ready)),
         Decision::Complete => {
             let mut start = to(TaskState::Blocked);

@@ -12,7 +12,7 @@ use crate::{
     outcome::{ErrorClass, Failure},
     session::SessionState,
     store::{
-        Hint, Store, approvals, flags, places,
+        Hint, Store, approvals, budgets, flags, places,
         transition::{Move, Mover, transition},
     },
     task::{Reason, TaskState},
@@ -28,12 +28,20 @@ pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
         "src/store/sql/promote.sql",
         BATCH,
         Reason::Backoff.code(),
-        Reason::Paused.code()
+        Reason::Paused.code(),
+        Reason::Budget.code()
     )
     .fetch_one(&store.pool)
     .await?;
     if promoted.promoted > 0 {
         hold_again(store, &promoted.tenants, &promoted.sessions).await?;
+        let asking = promoted.asking_tenants.iter().zip(&promoted.asking);
+        let asking: Vec<SessionKey> = asking
+            .map(|(tenant, id)| SessionKey { tenant: TenantId(*tenant), id: SessionId(*id) })
+            .collect();
+        if !asking.is_empty() {
+            budgets::look_again(&mut *store.pool.acquire().await?, &asking).await?;
+        }
         store.hints.send(Hint::Ready);
     }
     Ok(usize::try_from(promoted.promoted).unwrap_or(usize::MAX))

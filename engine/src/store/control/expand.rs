@@ -8,7 +8,7 @@ use crate::{
     id::{SessionId, SessionKey, TaskKey, TenantId, VersionId},
     outcome::{ErrorClass, Failure},
     plan::{BlockIndex, Group, NodeIndex, Plan},
-    store::{Hint, Store, blobs, flags},
+    store::{Hint, Store, blobs, budgets, flags},
 };
 
 /// Rows that one chunk lays down at most.
@@ -155,33 +155,44 @@ pub(super) async fn expand(store: &Store) -> sqlx::Result<usize> {
         let running = group.laid - group.ended;
         let room = group.max_parallel.map_or(i32::MAX, |most| most - running);
         let items = (CHUNK_ROWS / group.block_rows).max(1).min(room).min(group.items - group.laid);
-        chunks += lay(store, key, (group.seq, group.laid, items), &version.plan, node).await?;
+        let funded_from = group.funded.then_some(group.base + group.laid * group.block_rows);
+        let chunk = Chunk { seq: group.seq, laid: group.laid, items, funded_from };
+        chunks += lay(store, key, &chunk, &version.plan, node).await?;
     }
     Ok(chunks)
 }
 
-/// Lays down `items` more items of the group at `seq`, of which `laid` are there.
+/// So many more items of the group at `seq`, of which `laid` are there.
+struct Chunk {
+    seq: i32,
+    laid: i32,
+    items: i32,
+    /// Its first row, where the session draws from budgets above it.
+    funded_from: Option<i32>,
+}
+
+/// What a chunk came to.
+struct Laid {
+    laid: i32,
+    ready: i32,
+}
+
 async fn lay(
     store: &Store,
     key: SessionKey,
-    (seq, laid, items): (i32, i32, i32),
+    chunk: &Chunk,
     plan: &Plan,
     node: NodeIndex,
 ) -> sqlx::Result<usize> {
-    let children = plan.group(node).map_or(0, |group| group.children.len());
-    let row = sqlx::query_file!(
-        "src/store/sql/expand.sql",
-        key.tenant.0,
-        key.id.0,
-        seq,
-        laid,
-        items,
-        node.code(),
-        flags::of_item(plan, node),
-        i32::try_from(children).expect("a plan has at most 10 000 nodes"),
-    )
-    .fetch_one(&store.pool)
-    .await?;
+    let row = if let Some(from) = chunk.funded_from {
+        let mut tx = store.pool.begin().await?;
+        let row = rows(&mut tx, key, chunk, plan, node).await?;
+        budgets::fund_rows(&mut tx, key, plan, from).await?;
+        tx.commit().await?;
+        row
+    } else {
+        rows(&mut *store.pool.acquire().await?, key, chunk, plan, node).await?
+    };
     if row.ready > 0 {
         store.hints.send(Hint::Ready);
     }
@@ -189,4 +200,28 @@ async fn lay(
         store.hints.send(Hint::Event(key.id));
     }
     Ok(usize::from(row.laid > 0))
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    key: SessionKey,
+    chunk: &Chunk,
+    plan: &Plan,
+    node: NodeIndex,
+) -> sqlx::Result<Laid> {
+    let children = plan.group(node).map_or(0, |group| group.children.len());
+    let row = sqlx::query_file!(
+        "src/store/sql/expand.sql",
+        key.tenant.0,
+        key.id.0,
+        chunk.seq,
+        chunk.laid,
+        chunk.items,
+        node.code(),
+        flags::of_item(plan, node),
+        i32::try_from(children).expect("a plan has at most 10 000 nodes"),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Laid { laid: row.laid, ready: row.ready })
 }

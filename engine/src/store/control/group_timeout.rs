@@ -126,6 +126,7 @@ async fn cancel(store: &Store, group: TaskKey, rows: &[Open]) -> sqlx::Result<bo
                 cancelled.reason = Some(Reason::Timeout);
                 cancelled.quiet = true;
                 cancelled.locks = row.flags & flags::LOCK != 0;
+                cancelled.funded = row.flags & flags::BUDGET != 0;
                 Some(cancelled)
             })
             .collect();

@@ -33,7 +33,7 @@ pub use reap::{Patrol, Step};
 pub use retain::retain;
 
 use super::{
-    Hint, Store, approvals, contexts,
+    Hint, Store, approvals, budgets, contexts,
     transition::{Move, Moved},
     workers,
 };
@@ -103,6 +103,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         child::tend(store).await,
         hold::hold(store).await,
         limits::tend(store).await,
+        budgets::tend(store).await,
         sweep::sweep(store).await,
         fire::fire(store).await,
     ];
@@ -160,6 +161,7 @@ async fn round_of(
         find_left_tickets(store).await?;
         walk.step(store).await?;
         contexts::forget_expired(store).await?;
+        find_left_reservations(store).await?;
     }
     Ok(())
 }
@@ -183,6 +185,11 @@ pub async fn watch_agents(store: &Store) -> sqlx::Result<usize> {
 /// Gives back tickets whose rows have ended without them; returns how many rows were let go.
 pub async fn find_left_tickets(store: &Store) -> sqlx::Result<usize> {
     limits::find_strays(store).await
+}
+
+/// Settles what attempts had put aside that ended without it; returns how many there were.
+pub async fn find_left_reservations(store: &Store) -> sqlx::Result<usize> {
+    budgets::find_left(store).await
 }
 
 /// Sends the hints that follow from moves.

@@ -81,7 +81,11 @@ async fn give_back(store: &Store, dead: WorkerId, held: &[Holding]) -> sqlx::Res
 /// How a lost attempt ends: one that had been reported started counts as a crash.
 fn end_of(lost: &Holding) -> Move {
     let Fence { task, attempt, .. } = lost.fence;
-    let to = |state| Move::new(task, attempt, TaskState::InProgress, state);
+    let to = |state| {
+        let mut to = Move::new(task, attempt, TaskState::InProgress, state);
+        to.funded = true;
+        to
+    };
     if !lost.started {
         let mut back = to(TaskState::Ready);
         back.ended = Some(Ended::Released);

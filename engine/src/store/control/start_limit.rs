@@ -48,6 +48,7 @@ async fn fail_tasks(store: &Store) -> sqlx::Result<usize> {
 fn failed(task: TaskKey, attempt: i32, limit: Span) -> Move {
     let mut failed = Move::new(task, attempt, TaskState::Ready, TaskState::Failed);
     failed.locks = true;
+    failed.funded = true;
     let why = format!("it was ready for {limit} and no agent started it (`start_timeout`)");
     let failure = Failure::new(ErrorClass::Timeout, why);
     failed.body = Some(json!({ "class": failure.class, "message": failure.message }));

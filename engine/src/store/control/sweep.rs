@@ -169,6 +169,7 @@ async fn sweep_rows(store: &Store, task: Sweep, which: Which) -> sqlx::Result<Sw
                 let mut end = Move::new(task, row.attempt, from, state);
                 end.error = failure;
                 end.locks = row.flags & flags::LOCK != 0;
+                end.funded = row.flags & flags::BUDGET != 0;
                 moves.push(end);
                 spoilt.extend(row.parent.filter(|_| row.flags & flags::CONTINUE == 0));
             } else {
@@ -176,6 +177,7 @@ async fn sweep_rows(store: &Store, task: Sweep, which: Which) -> sqlx::Result<Sw
                 cancel.reason = Some(reason);
                 cancel.quiet = true;
                 cancel.locks = row.flags & flags::LOCK != 0;
+                cancel.funded = row.flags & flags::BUDGET != 0;
                 moves.push(cancel);
             }
         }

@@ -17,6 +17,8 @@
 -- $28 the reason of rows that would be ready if their session were not paused, $29 of those that wait
 --   for locks: they have not begun; $30 smallint[] per row: the reason it must have (-1: any)
 -- $31 int[] per row that starts to wait for children: how many of them have ended badly before
+-- $32 the reason of rows that wait for budgets: those of which an attempt has ended (flag 4096) put
+--   something aside again before the next one
 with locked as materialized (
     -- Lock order: sessions first. The row read here is the newest, whatever the snapshot.
     select k.slot, p.next_event, p.open, p.bad, p.allowed, p.state, p.sweep, p.closing,
@@ -46,10 +48,15 @@ with locked as materialized (
 ), done as (
     -- The fence. What it does not hold for changes nothing and is answered as lost.
     update tasks t
-       set state        = case when i.to_state = 1 and b.paused[i.slot] then 5 else i.to_state end,
-           reason       = case when i.to_state = 1 and b.paused[i.slot] then $28::smallint
+       set state        = case when i.to_state <> 1 then i.to_state
+                               when i.outcome > 0 and t.flags & 4096 <> 0 then 4
+                               when b.paused[i.slot] then 5 else 1 end,
+           reason       = case when i.to_state <> 1 then nullif(i.reason, -1)
+                               when i.outcome > 0 and t.flags & 4096 <> 0 then $32::smallint
+                               when b.paused[i.slot] then $28::smallint
                                else nullif(i.reason, -1) end,
-           queued       = i.to_state = 1 and not b.paused[i.slot],
+           queued       = i.to_state = 1 and not b.paused[i.slot]
+                          and (i.outcome = 0 or t.flags & 4096 = 0),
            undecided    = i.children = 0,   -- a group with nothing in it has to be ended
            delayed      = i.delay_ms >= 0,
            wake_at      = case when i.delay_ms >= 0
@@ -95,7 +102,7 @@ with locked as materialized (
        and (i.from_reason < 0 or t.reason = i.from_reason)
        and (i.from_state <> 3 or $21::uuid is null or t.worker = $21)
     returning i.slot, t.seq, t.attempt, t.state, t.reason, t.flags, t.parent, t.dependents,
-              t.started_at, i.ord::int as ord, i.event, i.body, i.opened, i.quiet,
+              t.started_at, i.outcome, i.ord::int as ord, i.event, i.body, i.opened, i.quiet,
               i.started_us >= 0 and t.noted < t.attempt as unnoted,
               -- What did not begin again after a retry has nothing to do with its earlier attempts.
               case when i.from_state > 1 then nullif(t.attempt, 0) end as told_attempt,
@@ -250,7 +257,7 @@ with locked as materialized (
     having count(*) > 0
     returning id
 )
-select b.leased as "leased!", d.accepted as "accepted!", d.unlocked as "unlocked!",
+select b.leased as "leased!", d.accepted as "accepted!", d.unlocked as "unlocked!", d.spent as "spent!",
        f.ready as "ready!", f.undecided as "undecided!", n.closing as "closing!",
        (select id from receipt) as "receipt?",
        f.slots as "slots!", f.seqs as "seqs!", f.nodes as "nodes!", f.attempts as "attempts!",
@@ -258,7 +265,10 @@ select b.leased as "leased!", d.accepted as "accepted!", d.unlocked as "unlocked
   from book b
  cross join (select coalesce(array_agg(ord), '{}') as accepted,
                     coalesce(array_agg(ord) filter (where state >= 6 and flags & 2048 <> 0), '{}')
-                        as unlocked
+                        as unlocked,
+                    coalesce(array_agg(ord) filter (where flags & 4096 <> 0
+                                                      and (state >= 6 or outcome > 0)), '{}')
+                        as spent
                from done) d
  cross join (select coalesce(array_agg(slot) filter (where closing), '{}')
                         as closing

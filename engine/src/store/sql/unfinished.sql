@@ -1,8 +1,12 @@
 -- Groups of which more can be laid down now. A look-up by key that is limited to one row stays one,
 -- whatever the planner thinks of the tables.
 select e.tenant_id, e.session_id, e.seq, e.version_id, e.block_rows, e.items, e.laid,
-       e.max_parallel, g.node, e.items - g.blockers as "ended!"
+       e.max_parallel, g.node, e.items - g.blockers as "ended!", e.base, s.funded
   from expansions e
+ cross join lateral (
+       select s.funded from sessions s
+        where s.tenant_id = e.tenant_id and s.id = e.session_id
+        limit 1) s
  cross join lateral (
        select g.node, g.blockers, g.state, g.reason
          from tasks g

@@ -3,6 +3,7 @@
 
 mod agent;
 mod artifacts;
+mod budget;
 mod fields;
 mod limits;
 mod scalars;

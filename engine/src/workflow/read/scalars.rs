@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Read;
 use crate::{
+    budget::OnExceed,
     duration::Span,
     outcome::ErrorClass,
     plan::{
@@ -223,6 +224,7 @@ words!(SessionType,
     "debug" => Self::Debug,
     "integration" => Self::Integration,
 );
+words!(OnExceed, "pause" => Self::Pause, "fail" => Self::Fail);
 words!(OnFull,
     "queue" => Self::Queue,
     "reject" => Self::Reject,

@@ -60,6 +60,7 @@ impl Read for Task {
             compensate: fields.optional("compensate"),
             locks: limits::locks(&mut fields),
             context: fields.optional("context"),
+            budget: fields.optional("budget"),
             tasks: fields.optional("tasks"),
             for_each: fields.optional("for_each"),
             rounds: fields.optional("loop"),

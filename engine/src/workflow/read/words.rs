@@ -26,7 +26,7 @@ impl Vocabulary {
 pub(super) static WORKFLOW: Vocabulary = Vocabulary {
     noun: "a workflow",
     example: None,
-    later: &["budget"],
+    later: &[],
     habits: &[
         (&["jobs", "steps", "stages", "nodes", "dag"], "tasks", "use `tasks`"),
         (&["on", "schedule", "cron", "trigger"], "triggers", "use `triggers`"),
@@ -91,7 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &["decompose", "prefers", "budget"],
+    later: &["decompose", "prefers"],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (
@@ -322,6 +322,42 @@ pub(super) static LOCK: Vocabulary = Vocabulary {
     habits: &[
         (&["key", "id", "group", "mutex", "resource"], "name", "use `name`"),
         (&["max", "count", "permits", "size", "slots", "concurrency"], "limit", "use `limit`"),
+    ],
+};
+
+pub(super) static BUDGET: Vocabulary = Vocabulary {
+    noun: "`budget`",
+    example: Some("{ tokens: 2000000, usd: 20, wall_time: 4h }"),
+    later: &[],
+    habits: &[
+        (&["max_tokens", "token_limit", "token"], "tokens", "use `tokens`"),
+        (&["cost", "max_cost", "money", "dollars", "max_usd", "price"], "usd", "use `usd`"),
+        (
+            &["time", "timeout", "duration", "wall", "wall_clock", "max_time"],
+            "wall_time",
+            "use `wall_time` with a unit: 4h",
+        ),
+        (
+            &["on_exceeded", "on_exhausted", "on_full", "action"],
+            "on_exceed",
+            "use `on_exceed: pause` or `fail`",
+        ),
+        (
+            &["reservation", "per_task", "per_attempt"],
+            "reserve",
+            "use `reserve: { tokens: 50000 }`",
+        ),
+    ],
+};
+
+pub(super) static RESERVE: Vocabulary = Vocabulary {
+    noun: "`reserve`",
+    example: Some("{ tokens: 50000, usd: 1 }"),
+    later: &[],
+    habits: &[
+        (&["max_tokens"], "tokens", "use `tokens`"),
+        (&["cost", "money", "dollars"], "usd", "use `usd`"),
+        (&["time", "duration", "timeout"], "wall_time", "use `wall_time` with a unit: 10m"),
     ],
 };
 

@@ -46,6 +46,7 @@ pub(in crate::workflow) fn workflow(tree: &Rc<Tree>, problems: &mut Problems) ->
         outputs: fields.or_default("outputs"),
         triggers: fields.or_default("triggers"),
         concurrency: fields.optional("concurrency"),
+        budget: fields.optional("budget"),
     };
     check_finally(
         &workflow,

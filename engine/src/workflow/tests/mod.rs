@@ -2,6 +2,7 @@
 
 mod accepted;
 mod artifacts;
+mod budgets;
 mod compensate;
 mod context;
 mod finally;

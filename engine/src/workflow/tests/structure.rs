@@ -181,7 +181,7 @@ x-finally: brought
 x-start_timeout: brought
 x-finally_timeout: brought
 x-retention: brought
-budget: 1
+x-budget: brought
 tasks:
   x: { run: ls }
   y: { run: ls }
@@ -201,14 +201,12 @@ tasks:
     x-artifacts: brought
     x-context: brought
     prefers: [x]
-    budget: 1
+    x-budget: brought
 "), @r"
-    8:1 `budget` is not supported yet
     12:12 `decompose` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
     27:5 `prefers` is not supported yet
-    28:5 `budget` is not supported yet
     ");
 }
 

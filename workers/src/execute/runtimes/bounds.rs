@@ -1,9 +1,11 @@
 //! How much an agent may take, and whether it took more. It does not know how an agent is stopped.
 
-use jobshop_engine::{checkpoint::Spend, duration::Span, outcome::ErrorClass, plan::AgentLimits};
+use jobshop_engine::{
+    budget::usd, checkpoint::Spend, duration::Span, outcome::ErrorClass, plan::AgentLimits,
+};
 use serde_json::Value;
 
-use crate::execute::halt::Halt;
+use crate::execute::{halt::Halt, link::Allowance};
 
 /// How much of everything a turn may take.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,18 @@ impl Bounds {
             output_bytes: limits.output.map_or(64 << 20, |size| size.bytes),
             repeated_calls: limits.repeated_calls.unwrap_or(20),
         }
+    }
+
+    /// The same, and no more than budgets have left for it from here on.
+    pub(super) fn within(mut self, spent: &Spend, (tokens, micros): Allowance) -> Self {
+        if let Some(left) = tokens {
+            let left = u64::try_from(left).unwrap_or_default();
+            self.tokens = self.tokens.min(spent.tokens() + left);
+        }
+        if let Some(left) = micros {
+            self.usd = self.usd.min(spent.cost_usd + usd(left));
+        }
+        self
     }
 
     /// The limit that was passed, if any.

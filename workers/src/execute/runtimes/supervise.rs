@@ -75,7 +75,8 @@ impl<'a, 'l> Supervisor<'a, 'l> {
         Self {
             setting,
             runtime: setting.work.runtime,
-            bounds: Bounds::of(&setting.work.limits, setting.attempt.heartbeat),
+            bounds: Bounds::of(&setting.work.limits, setting.attempt.heartbeat)
+                .within(&spent, link.left()),
             transcript: Transcript::new(setting.log),
             link,
             spend: spent,
