@@ -36,6 +36,20 @@ pub struct Service {
     worker: Part,
 }
 
+/// Why the schema cannot be brought up to date, and what helps where another version of Jobshop made it.
+fn out_of_date(error: MigrateError) -> Failure {
+    let is_strange = matches!(
+        error,
+        MigrateError::VersionMismatch(_) | MigrateError::VersionMissing(_) | MigrateError::Dirty(_)
+    );
+    let failure =
+        Failure::from(anyhow::Error::new(error).context("cannot bring the database up to date"));
+    if !is_strange {
+        return failure;
+    }
+    failure.hint("another version of Jobshop made this database: run that one, or name another database or data directory (--data-dir)")
+}
+
 impl Service {
     /// Brings the schema up to date and runs the control loop.
     pub async fn start(database: Database, store: Store) -> Result<Self, Failure> {
@@ -53,7 +67,7 @@ impl Service {
                 None => false,
             };
             if !is_worth_it {
-                return Err(error).context("cannot bring the database up to date")?;
+                return Err(out_of_date(error));
             }
         }
         let mut upkeep = Part::new("the control loop");

@@ -16,7 +16,7 @@ pub(super) struct Vote {
     /// The id of an approval, or its last characters (6 or more); `jobshop inbox` shows them
     id: String,
     /// Why; goes into the task's outputs
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, alias = "comment", value_name = "TEXT")]
     message: Option<String>,
 }
 

@@ -172,6 +172,8 @@ impl Sandbox {
         for place in &self.config.hide {
             wall.hide(place);
         }
+        // Installed there, as `make setup-agents` does where this is the usual data directory.
+        wall.read(&self.data_dir.join("agents"));
         for place in cell.read.iter().filter(|place| !self.is_around_secrets(place)) {
             wall.read(place);
         }

@@ -4,12 +4,13 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use jobshop_engine::{
-    attempt::Attempt,
+    attempt::{Attempt, Work},
     plan::{Command as Run, Verify},
 };
 use jobshop_workers::execute::{Mode, SandboxConfig, log::Stream};
@@ -279,4 +280,20 @@ async fn who_is_confined_is_the_operators_to_say() {
         let ended = prison.bench.execute(&attempt).await;
         assert_eq!(ended.text().contains("outside"), command, "{mode:?}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_installed_in_the_data_directory_starts() {
+    let prison = Prison::new(|_| {});
+    let folder = prison.bench.dir.path().join("data/agents/bin");
+    fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("agent");
+    fs::write(&program, "#!/bin/sh\necho started; cat $DATA/server.json\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut attempt = prison.prisoner("");
+    let Work::Agent(agent) = &mut attempt.work else { panic!("it is an agent") };
+    agent.command = Some([program.display().to_string()].into());
+    let ended = prison.bench.execute(&attempt).await;
+    assert!(ended.text().contains("started"), "{}", ended.text());
+    assert!(!ended.text().contains(SECRET), "{}", ended.text());
 }

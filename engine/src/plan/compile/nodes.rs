@@ -116,10 +116,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         let defaults = Some(&self.workflow.defaults).filter(|_| is_executed);
         let retry = task.retry.as_ref().or_else(|| defaults.and_then(|d| d.retry.as_ref()));
         Some(Node {
-            id: match draft.compensates {
-                Some(undone) => format!("{}.compensate", self.outline.draft(undone).id.value),
-                None => draft.id.value.clone(),
-            },
+            id: self.id(index),
             title: task.title.clone(),
             parent: draft.parent,
             block: draft.block,
@@ -154,6 +151,14 @@ impl<'a, 'w> Compiler<'a, 'w> {
     fn check_limits(&self, index: NodeIndex, problems: &mut Problems) {
         limits::check(self.outline, index, problems);
         budgets::check(self.workflow, self.outline, index, problems);
+    }
+
+    fn id(&self, index: NodeIndex) -> String {
+        let draft = self.outline.draft(index);
+        match draft.compensates {
+            Some(undone) => format!("{}.compensate", self.outline.draft(undone).id.value),
+            None => draft.id.value.clone(),
+        }
     }
 
     fn check_templates(
