@@ -13,6 +13,7 @@ use jobshop_engine::{
     role::Role,
     store::{
         self,
+        agents::AgentError,
         applying::{ApplyError, Fault},
         approvals::VoteError,
         archived_view::ArchivedObject,
@@ -134,6 +135,8 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Context(#[from] ContextError),
     #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error(transparent)]
     Schedule(#[from] ScheduleError),
     #[error("{0}")]
     InvalidBody(String),
@@ -199,6 +202,7 @@ impl ApiError {
             Self::Tenant(error) => of_tenant(error),
             Self::Read(error) | Self::Context(ContextError::Read(error)) => of_read(error),
             Self::Context(error) => of_context(error),
+            Self::Agent(error) => of_agent(error),
             Self::Schedule(D::Exists(_)) => (S::CONFLICT, "schedule_exists"),
             Self::Schedule(D::OfWorkflow(_)) => (S::CONFLICT, "schedule_of_workflow"),
             Self::Schedule(D::Disabled(_)) => (S::CONFLICT, "schedule_disabled"),
@@ -312,6 +316,7 @@ fn of_read(error: &ReadError) -> (StatusCode, &'static str) {
         R::NotASession(_) => (S::BAD_REQUEST, "invalid_id"),
         R::BadCursor => (S::BAD_REQUEST, "invalid_cursor"),
         R::NoWorkflow(_) => (S::NOT_FOUND, "workflow_not_found"),
+        R::NoAgent(_) => (S::NOT_FOUND, "agent_not_found"),
         R::Database(error) => database(error),
     }
 }
@@ -347,6 +352,13 @@ fn of_context(error: &ContextError) -> (StatusCode, &'static str) {
         C::Refused(_) => (S::UNPROCESSABLE_ENTITY, "invalid_context"),
         C::Read(error) => of_read(error),
         C::Database(error) => database(error),
+    }
+}
+
+fn of_agent(error: &AgentError) -> (StatusCode, &'static str) {
+    match error {
+        AgentError::NotFound(_) => (StatusCode::NOT_FOUND, "agent_not_found"),
+        AgentError::Database(error) => database(error),
     }
 }
 

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use jobshop_engine::duration::Span;
+use jobshop_engine::plan::SessionType;
+use jobshop_engine::routing::{AgentType, Complexity};
 use jobshop_engine::size::Size;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -38,6 +40,13 @@ pub struct Values {
     pub concurrency: Option<u32>,
     pub capabilities: Option<Vec<String>>,
     pub worker_name: Option<String>,
+    pub agent_type: Option<AgentType>,
+    pub agent_technologies: Vec<String>,
+    pub agent_avoids: Vec<String>,
+    pub agent_complexity: Complexity,
+    pub agent_session_types: Vec<SessionType>,
+    pub agent_labels: Vec<String>,
+    pub routing_weights: Vec<String>,
     pub agent_command: Option<String>,
     pub opencode_bin: Option<PathBuf>,
     pub opencode_config: Option<PathBuf>,

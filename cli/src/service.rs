@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use jobshop_engine::store::workers::Profile;
 use jobshop_engine::store::{Store, control};
 use jobshop_workers::execute::{Executor, ExecutorConfig, Mode, SandboxConfig};
 use jobshop_workers::{Worker, WorkerConfig};
@@ -252,7 +253,22 @@ pub fn worker_config(
         grace: values.grace.to_std(),
         lease: values.lease.to_std(),
         data_dir: Some(folder.display().to_string()),
+        profile: profile(values),
         ..usual
+    }
+}
+
+fn profile(values: &config::Values) -> Profile {
+    let pair = |label: &String| {
+        label.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    Profile {
+        kind: values.agent_type,
+        technologies: values.agent_technologies.clone(),
+        avoids: values.agent_avoids.clone(),
+        complexity: Some(values.agent_complexity),
+        session_types: values.agent_session_types.clone(),
+        labels: values.agent_labels.iter().filter_map(pair).collect(),
     }
 }
 

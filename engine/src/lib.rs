@@ -27,6 +27,7 @@ pub mod prompt;
 pub mod reopen;
 pub mod retry;
 pub mod role;
+pub mod routing;
 pub mod schedule;
 pub mod session;
 pub mod signal;

@@ -15,7 +15,7 @@ use jobshop_engine::{
         notes,
         sessions::{self, NewSession},
         transition::{Ended, Move, Moved, Mover, Takes, transition},
-        workers::{self, NewWorker},
+        workers::{self, NewWorker, Profile},
         workflows,
     },
     task::{Reason, TaskState},
@@ -124,6 +124,8 @@ impl Stage {
             data_dir: None,
             lease_secs: LEASE_SECS,
             follows,
+            profile: &Profile::default(),
+            only_session: None,
         };
         workers::register(&self.store.pool, &worker).await.expect("the worker is registered");
         let routes = workers::routes(&self.store.pool, &capabilities).await.expect("routes");

@@ -150,7 +150,7 @@ async fn live_workers_are_listed_as_agents() {
         })
         .await;
     assert_eq!(agent["name"], "worker-1");
-    assert_eq!((&agent["type"], &agent["capabilities"]), (&json!("worker"), &json!(["*"])));
+    assert_eq!((&agent["type"], &agent["capabilities"]), (&json!("implementer"), &json!(["*"])));
     app.stop().await;
 }
 

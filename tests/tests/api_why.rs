@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jobshop_engine::id::WorkerId;
-use jobshop_engine::store::workers::{self, NewWorker};
+use jobshop_engine::store::workers::{self, NewWorker, Profile};
 use jobshop_tests::{TestApp, wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -44,6 +44,8 @@ async fn register(app: &TestApp, name: &str, capabilities: &[&str]) {
         data_dir: None,
         lease_secs: 30,
         follows: &[],
+        profile: &Profile::default(),
+        only_session: None,
     };
     workers::register(&app.store.pool, &worker).await.unwrap();
 }

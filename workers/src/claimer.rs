@@ -9,7 +9,7 @@ use std::{
 use jobshop_engine::{
     id::TenantId,
     store::{
-        self, Hint,
+        self, Hint, agents,
         claim::{self, Ask, Held},
         workers,
     },
@@ -132,10 +132,29 @@ async fn claim_once(
 }
 
 async fn refresh_routes(life: &Life) {
-    match workers::lanes(&life.claims, &life.config.capabilities).await {
+    match lanes(life).await {
         Ok(lanes) => life.set_lanes(lanes),
         Err(error) => tracing::warn!(%error, "the routes could not be read"),
     }
+}
+
+/// What this worker serves now: nothing while it is drained, and while it fails too often what nobody
+/// else can do.
+async fn lanes(life: &Life) -> store::Result<Vec<Lane>> {
+    let mut lanes = workers::lanes(&life.claims, life.id, &life.config.capabilities).await?;
+    if !life.is_broken() || life.config.session.is_some() {
+        life.set_probing(false);
+        return Ok(lanes);
+    }
+    let routes: Vec<i32> = lanes.iter().flat_map(|lane| lane.routes.clone()).collect();
+    let left = agents::left_to_others(&life.claims, life.id, &life.config.name, &routes).await?;
+    life.set_broken(!left.is_closed);
+    life.set_probing(left.is_probing);
+    for lane in &mut lanes {
+        lane.routes.retain(|route| !left.routes.contains(route));
+    }
+    lanes.retain(|lane| !lane.routes.is_empty());
+    Ok(lanes)
 }
 
 async fn pause(life: &Life, pause: Duration) {

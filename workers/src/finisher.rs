@@ -117,7 +117,9 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     handed.retain(|task| life.take(task.fence));
     for (end, accepted) in recorded.iter().zip(&moved.accepted) {
         let fence = end.held.fence;
-        if !accepted {
+        if *accepted {
+            life.record.ended(end, life.held.started(&fence));
+        } else {
             tracing::warn!(%fence, "a finish was lost: the fence holds no longer");
         }
         life.left(&fence);

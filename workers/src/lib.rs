@@ -15,6 +15,7 @@ mod notes;
 mod predecessor;
 mod queue;
 mod receipts;
+mod record;
 mod strays;
 mod watcher;
 mod worker;

@@ -27,6 +27,7 @@ use crate::{
     held::{HeldAttempts, StopReason},
     queue::{Execute, Job},
     receipts::Receipts,
+    record::Record,
     worker::WorkerConfig,
 };
 
@@ -44,6 +45,11 @@ pub(crate) struct Life {
     pub(crate) finishes: Pool,
     pub(crate) held: HeldAttempts,
     pub(crate) receipts: Receipts,
+    pub(crate) record: Record,
+    /// The breaker of its agent may not be closed.
+    broken: AtomicBool,
+    /// It is tried again, with one attempt at a time.
+    probing: AtomicBool,
     pub(crate) routes: Mutex<Vec<i32>>,
     /// The same by tenants.
     lanes: Mutex<Arc<Vec<Lane>>>,
@@ -92,6 +98,9 @@ impl Life {
             finishes,
             held: HeldAttempts::default(),
             receipts: Receipts::default(),
+            record: Record::default(),
+            broken: AtomicBool::new(true),
+            probing: AtomicBool::new(false),
             routes: Mutex::default(),
             lanes: Mutex::default(),
             taking: RwLock::default(),
@@ -117,7 +126,9 @@ impl Life {
         if self.stopping.is_cancelled() {
             return 0;
         }
-        self.window.load(Ordering::Relaxed).saturating_sub(self.held.len())
+        let is_probing = self.probing.load(Ordering::Relaxed);
+        let window = if is_probing { 1 } else { self.window.load(Ordering::Relaxed) };
+        window.saturating_sub(self.held.len())
     }
 
     /// A claim took all there was room for, or not: only then is room worth another claim.
@@ -154,6 +165,23 @@ impl Life {
 
     pub(crate) fn free_place(&self) {
         self.heavy.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How many attempts run that take a place.
+    pub(crate) fn running(&self) -> usize {
+        self.heavy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_broken(&self, is_broken: bool) {
+        self.broken.store(is_broken, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_probing(&self, is_probing: bool) {
+        self.probing.store(is_probing, Ordering::Relaxed);
     }
 
     /// An attempt has left this worker, whatever became of it.

@@ -8,7 +8,7 @@ use jobshop_engine::{
     id::WorkerId,
     store::{
         self, Store, SynchronousCommit, evidence,
-        workers::{self, NewWorker},
+        workers::{self, NewWorker, Profile},
     },
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
@@ -22,7 +22,7 @@ use crate::{
     life::{Life, Runner},
     notes,
     predecessor::Predecessor,
-    queue, strays, watcher,
+    queue, record, strays, watcher,
 };
 
 /// How a worker is set up.
@@ -41,6 +41,8 @@ pub struct WorkerConfig {
     /// The one session it serves, where it serves only one.
     pub session: Option<jobshop_engine::id::SessionId>,
     pub data_dir: Option<String>,
+    /// What it is good for.
+    pub profile: Profile,
 }
 
 impl WorkerConfig {
@@ -54,6 +56,7 @@ impl WorkerConfig {
             lease: Duration::from_secs(30),
             session: None,
             data_dir: None,
+            profile: Profile::default(),
         }
     }
 }
@@ -151,6 +154,8 @@ impl Worker {
                 data_dir: self.config.data_dir.as_deref(),
                 lease_secs: i32::try_from(self.config.lease.as_secs()).unwrap_or(i32::MAX),
                 follows: &follows,
+                profile: &self.config.profile,
+                only_session: self.config.session,
             },
         )
         .await?;
@@ -181,6 +186,7 @@ impl Worker {
         keepers.spawn(notes::note(Arc::clone(&life)));
         keepers.spawn(watcher::watch(Arc::clone(&life)));
         keepers.spawn(strays::give_back(Arc::clone(&life)));
+        keepers.spawn(record::tell(Arc::clone(&life)));
         let mut work = JoinSet::new();
         work.spawn(queue::run(jobs, end_sender.clone(), runner));
         work.spawn(dispatcher::dispatch(Arc::clone(&life), held, job_sender));
@@ -202,6 +208,7 @@ impl Worker {
         if life.lost.is_cancelled() && !stop.is_cancelled() {
             return LifeEnd::LeaseLost;
         }
+        record::tell_once(&life, 0).await;
         if let Err(error) = workers::end(&self.store.pool, life.id).await {
             tracing::debug!(%error, "the worker's row was not ended; its lease will run out");
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jobshop_engine::id::{SessionKey, TenantId, WorkerId};
-use jobshop_engine::store::workers::{self, NewWorker};
+use jobshop_engine::store::workers::{self, NewWorker, Profile};
 use jobshop_engine::store::{Store, measure};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -149,6 +149,8 @@ impl Stage {
             data_dir: None,
             lease_secs: 3_600,
             follows: &[],
+            profile: &Profile::default(),
+            only_session: None,
         };
         workers::register(&self.store.pool, &worker).await?;
         Ok(id)

@@ -149,7 +149,10 @@ pub struct Agent {
     pub name: String,
     #[serde(rename = "type")]
     pub kind: String,
+    pub status: String,
+    pub tier: String,
     pub capabilities: Vec<String>,
+    pub running: i64,
     pub capacity: i64,
     pub host: String,
     pub pid: i64,

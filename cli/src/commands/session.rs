@@ -134,7 +134,7 @@ impl SessionName {
     }
 
     /// The session's full id.
-    async fn resolve(&self, client: &Client) -> Result<String, Failure> {
+    pub(super) async fn resolve(&self, client: &Client) -> Result<String, Failure> {
         Ok(self.find(client).await?.1.id)
     }
 

@@ -1,6 +1,7 @@
 //! `jobshop worker`: executes tasks for a fleet, until it is told to stop.
 
 use clap::Args;
+use jobshop_engine::routing::{AgentType, Complexity};
 
 use crate::app::App;
 use crate::config::Flags;
@@ -21,15 +22,36 @@ pub(super) struct Worker {
     /// Its name among the agents
     #[arg(long)]
     name: Option<String>,
+    /// Its type among the agents: architect, implementer, reviewer, debugger, integrator,
+    /// orchestrator, analyst or optimizer; without it that of most of its capabilities
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<AgentType>,
+    /// A technology that it is good at; may be repeated
+    #[arg(long = "technology", value_name = "NAME")]
+    technologies: Vec<String>,
+    /// A technology that it keeps away from; may be repeated
+    #[arg(long = "avoid", value_name = "NAME")]
+    avoids: Vec<String>,
+    /// What it is best at: simple, medium, complex or expert
+    #[arg(long)]
+    complexity: Option<Complexity>,
+    /// What people tell it by; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
 }
 
 impl Worker {
     pub(super) fn flags(&self, flags: Flags) -> Flags {
-        let capabilities = (!self.capabilities.is_empty()).then(|| self.capabilities.clone());
+        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
         flags
-            .with("capabilities", "--capability", capabilities)
+            .with("capabilities", "--capability", some(&self.capabilities))
             .with("concurrency", "--concurrency", self.concurrency)
             .with("worker_name", "--name", self.name.clone())
+            .with("agent_type", "--type", self.kind.map(AgentType::as_str))
+            .with("agent_technologies", "--technology", some(&self.technologies))
+            .with("agent_avoids", "--avoid", some(&self.avoids))
+            .with("agent_complexity", "--complexity", self.complexity.map(Complexity::as_str))
+            .with("agent_labels", "--label", some(&self.labels))
     }
 
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {

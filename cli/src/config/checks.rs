@@ -2,6 +2,7 @@
 
 use figment::Figment;
 use jobshop_engine::capability::is_capability;
+use jobshop_engine::routing::Weights;
 use jobshop_engine::workflow::suggest;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -38,6 +39,13 @@ pub(super) fn check(figment: &Figment, values: &Values) -> Result<(), Failure> {
     if let Some(name) = capabilities.find(|name| *name != "*" && !is_capability(name)) {
         let why = "a capability has 1 to 64 letters, digits and _ - . : / +, or is `*`";
         return Err(refuse("capabilities", &format!("`{name}`"), why));
+    }
+    if let Err(wrong) = Weights::with(&values.routing_weights) {
+        let origin = sources::origin(figment, "routing_weights").unwrap_or_default();
+        return Err(Failure::usage(format!("{origin}: {wrong}")));
+    }
+    if let Some(label) = values.agent_labels.iter().find(|label| !label.contains('=')) {
+        return Err(refuse("agent_labels", &format!("`{label}`"), "write NAME=VALUE"));
     }
     if values.retention.is_some_and(|span| span.ms == 0) {
         return Err(refuse("retention", "`0s`", "sessions are kept for some time at least"));

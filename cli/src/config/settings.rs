@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 37] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -81,6 +81,56 @@ pub const SETTINGS: [Setting; 30] = [
         ..setting("capabilities", "JOBSHOP_CAPABILITIES", "what a worker offers; `*` is everything")
     },
     setting("worker_name", "JOBSHOP_WORKER_NAME", "the name of a worker among the agents"),
+    setting(
+        "agent_type",
+        "JOBSHOP_AGENT_TYPE",
+        "the type of a worker among the agents, such as `reviewer`; follows from what it offers",
+    ),
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting(
+            "agent_technologies",
+            "JOBSHOP_AGENT_TECHNOLOGIES",
+            "technologies that it is good at",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting("agent_avoids", "JOBSHOP_AGENT_AVOIDS", "technologies that it keeps away from")
+    },
+    Setting {
+        default: Some("medium"),
+        ..setting(
+            "agent_complexity",
+            "JOBSHOP_AGENT_COMPLEXITY",
+            "what it is best at: `simple`, `medium`, `complex` or `expert`",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting(
+            "agent_session_types",
+            "JOBSHOP_AGENT_SESSION_TYPES",
+            "types of sessions that it is meant for; all, unless some are named",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting("agent_labels", "JOBSHOP_AGENT_LABELS", "what people tell it by, NAME=VALUE")
+    },
+    Setting {
+        kind: Kind::List,
+        default: Some(""),
+        ..setting(
+            "routing_weights",
+            "JOBSHOP_ROUTING_WEIGHTS",
+            "what parts of an agent's score weigh, NAME=NUMBER, where it is not the usual",
+        )
+    },
     setting(
         "agent_command",
         "JOBSHOP_AGENT_COMMAND",

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jobshop_engine::routing::Weights;
 use jobshop_engine::store::archive::{Archive, Retention};
 use jobshop_engine::store::objects::Objects;
 use jobshop_engine::store::{Store, StoreConfig};
@@ -169,6 +170,8 @@ fn store(app: &App, config: StoreConfig, archives: Option<&Path>) -> Result<Stor
     let mut store = Store::new(StoreConfig { connections, ..config })
         .map_err(|_| Failure::usage("DATABASE_URL: this is no URL of a Postgres database"))?;
     store.retention = retention(app, archives)?;
+    let weights = Weights::with(&app.config.values.routing_weights);
+    store.routing.weights = weights.map_err(|wrong| Failure::usage(wrong.to_string()))?;
     Ok(store)
 }
 

@@ -20,6 +20,7 @@ mod limits;
 mod references;
 mod repository;
 mod verify;
+mod wish;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,7 @@
 //! Lock order everywhere: session rows first, by (tenant, id), then tasks by number, then limits by
 //! name (`tickets`), or accounts of budgets by session and row (`budgets`).
 
+pub mod agents;
 pub mod applying;
 mod approval_rows;
 pub mod approval_view;
@@ -154,6 +155,8 @@ pub struct Store {
     pub retention: archive::Retention,
     /// Where files of tasks are kept; nowhere, unless it is set.
     pub objects: Option<objects::Objects>,
+    /// How agents are judged.
+    pub routing: crate::routing::Routing,
     config: StoreConfig,
     hosts: Hosts,
     pooler: Option<Pooler>,
@@ -191,6 +194,7 @@ impl Store {
             creations: creating::Creations::default(),
             retention: archive::Retention::default(),
             objects: None,
+            routing: crate::routing::Routing::default(),
             config,
             hosts,
             pooler,

@@ -22,6 +22,7 @@ pub struct Views {
     pub(super) db: PgPool,
     pub(super) tenant: TenantId,
     versions: Versions,
+    pub(super) routing: crate::routing::Routing,
     pub(super) counts: Arc<Mutex<HashMap<SessionId, (Instant, Counts)>>>,
 }
 
@@ -58,6 +59,8 @@ pub enum ReadError {
     NoTask { session: SessionId, key: String },
     #[error("there is no approval `{0}`")]
     NoApproval(String),
+    #[error("there is no agent `{0}`")]
+    NoAgent(String),
     #[error("there is no workflow `{0}`")]
     NoWorkflow(String),
     #[error("workflow `{name}` has no version {version}")]
@@ -71,7 +74,7 @@ pub enum ReadError {
 impl Views {
     pub fn new(store: &Store, tenant: TenantId) -> Self {
         let (db, versions) = (store.pool.clone(), store.versions.clone());
-        Self { db, tenant, versions, counts: Arc::default() }
+        Self { db, tenant, versions, routing: store.routing, counts: Arc::default() }
     }
 
     /// The same for another tenant; what was counted a moment ago is shared.

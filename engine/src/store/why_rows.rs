@@ -304,7 +304,7 @@ impl Views {
             Offer,
             "select name, capabilities
                from workers
-              where ended_at is null and lease_until > (select clock())
+              where ended_at is null and lease_until > (select clock()) and drained_at is null
               order by id
               limit $1",
             OFFERS_MAX,

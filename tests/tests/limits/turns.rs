@@ -27,7 +27,8 @@ async fn a_tenant_with_little_is_served_beside_one_with_much() {
     submit(&stage, much, 50).await;
     submit(&stage, little, 1).await;
     let player = stage.player("player").await;
-    let lanes = workers::lanes(&stage.store.pool, &["*".to_owned()]).await.unwrap();
+    let all = ["*".to_owned()];
+    let lanes = workers::lanes(&stage.store.pool, player.id, &all).await.unwrap();
     assert_eq!(lanes.len(), 2);
     let mut turns = Turns::default();
     for (room, claims) in [(1, 10), (8, 5)] {

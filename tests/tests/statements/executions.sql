@@ -72,7 +72,7 @@ execute held_rows (tenants(10), same(session(9901), 10), numbers(51, 60), worker
 
 execute held_sessions (tenants(10), sessions(9901, 9910), worker(1));
 
-execute lanes (capabilities(1, 50));
+execute lanes (capabilities(1, 50), worker(1));
 
 -- Ten limits that are known and ten that are new, and what ten rows hold.
 execute limits_lock (tenants(20), same(0::smallint, 20), limit_names(4991, 5010), same(1, 20),

@@ -6,7 +6,7 @@ use jobshop_engine::{
         claim::Held,
         control,
         transition::Move,
-        workers::{self, NewWorker},
+        workers::{self, NewWorker, Profile},
     },
 };
 use jobshop_tests::{
@@ -135,6 +135,8 @@ impl Stand {
             data_dir: None,
             lease_secs: LEASE_SECS,
             follows: &[],
+            profile: &Profile::default(),
+            only_session: None,
         };
         workers::register(&self.app.store.pool, &worker).await.unwrap();
         let routes = workers::routes(&self.app.store.pool, &capabilities).await.unwrap();

@@ -49,6 +49,7 @@ async fn note_gaps(store: &Store) -> sqlx::Result<()> {
               cross join lateral (select from tasks t where t.queued and t.route = r.id limit 1) t
               where not exists (select from workers w
                                  where w.ended_at is null and w.lease_until > (select clock())
+                                   and w.drained_at is null
                                    and (w.capabilities @> r.capabilities or '*' = any(w.capabilities)))
          ), covered as (
              delete from route_gaps g
@@ -70,6 +71,7 @@ async fn gaps(store: &Store) -> sqlx::Result<Vec<Gap>> {
                          where not exists (select from workers w
                                             where w.ended_at is null
                                               and w.lease_until > (select clock())
+                                              and w.drained_at is null
                                               and c = any(w.capabilities))
                          order by c) as "missing!"
              from route_gaps g

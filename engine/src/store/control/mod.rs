@@ -33,7 +33,7 @@ pub use reap::{Patrol, Step};
 pub use retain::retain;
 
 use super::{
-    Hint, Store, approvals, budgets, contexts,
+    Hint, Store, agents, approvals, budgets, contexts,
     transition::{Move, Moved},
     workers,
 };
@@ -157,6 +157,7 @@ async fn round_of(
         watch_agents(store).await?;
         patrol.step(store).await?;
         workers::forget_ended(&store.pool).await?;
+        agents::forget(&store.pool).await?;
         approvals::close_left(&store.pool).await?;
         find_left_tickets(store).await?;
         walk.step(store).await?;

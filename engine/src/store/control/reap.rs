@@ -9,7 +9,7 @@ use crate::{
     id::{Fence, SessionId, SessionKey, TaskKey, TenantId, WorkerId},
     outcome::{ErrorClass, Failure},
     store::{
-        Hint, Store, claim,
+        Hint, Store, agents, claim,
         pauses::{self, Point},
         receipts::{self, Holding},
         transition::{Ended, Move, Mover, transition},
@@ -75,6 +75,10 @@ async fn give_back(store: &Store, dead: WorkerId, held: &[Holding]) -> sqlx::Res
     let moves: Vec<Move> = held.iter().map(end_of).collect();
     let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
     super::tell(store, &moves, &moved);
+    let is_crash = |m: &Move| matches!(m.ended, Some(Ended::Crashed | Ended::CrashedAndRetried));
+    let ended = moves.iter().zip(&moved.accepted);
+    let crashes = ended.filter(|(m, accepted)| **accepted && is_crash(m)).count();
+    agents::fold_crashes(store, dead, crashes).await?;
     Ok(moved.accepted.iter().filter(|accepted| **accepted).count())
 }
 

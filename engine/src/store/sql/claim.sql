@@ -25,7 +25,8 @@ with picked as materialized (
      where t.ctid = any ((select ctids from picked)::tid[])
        and t.state = 1            -- never trust a ctid alone
        and exists (select from workers w
-                    where w.id = $3 and w.ended_at is null and w.lease_until > (select clock()))
+                    where w.id = $3 and w.ended_at is null and w.lease_until > (select clock())
+                      and w.drained_at is null)
     returning t.tenant_id, t.session_id, t.seq, t.node, t.attempt, t.failures, t.crashes
 ), receipt as (
     insert into receipts (worker_id, at, tenants, sessions, seqs)

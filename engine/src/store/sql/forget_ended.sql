@@ -5,3 +5,4 @@ delete from workers w
                             order by o.ended_at limit 100 for update skip locked))
    and w.swept
    and not exists (select from receipts r where r.worker_id = w.id)
+returning w.id

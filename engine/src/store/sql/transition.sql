@@ -150,7 +150,10 @@ with locked as materialized (
                   case when x.due = 1 then b.at + priority_offset(t.priority) else t.rank end
              from (select n.blockers, n.bad, b.paused[h.slot] as paused,
                           h.place <= $25::int and b.admitted[h.slot]
-                              and t.route = any($24::int[]) as taken,
+                              and t.route = any($24::int[])
+                              -- Looked up once, and only when something could be handed over.
+                              and coalesce((select w.drained_at is null from workers w
+                                             where w.id = $21), false) as taken,
                           disposition(t.state, t.undecided, t.flags, n.blockers, n.bad, h.good)
                               as due
                      from (select t.blockers - case when counts_needs(t.state, t.was) then h.dep

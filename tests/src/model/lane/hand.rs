@@ -14,7 +14,7 @@ use jobshop_engine::{
         notes,
         transition::{Ended, Move, Moved, Mover, Takes, transition},
         values::{self, Request},
-        workers::{self, NewWorker},
+        workers::{self, NewWorker, Profile},
     },
     task::{Reason, TaskState},
 };
@@ -194,6 +194,8 @@ async fn register(lane: &Lane) -> WorkerId {
         // The clock makes leaps of hours.
         lease_secs: 1_000_000_000,
         follows: &[],
+        profile: &Profile::default(),
+        only_session: None,
     };
     workers::register(&lane.store.pool, &worker).await.expect("a hand registers");
     id
