@@ -17,6 +17,7 @@ use jobshop_engine::{
         applying::{ApplyError, Fault},
         approvals::VoteError,
         archived_view::ArchivedObject,
+        budgets::RaiseError,
         contexts::ContextError,
         keys::KeyError,
         objects::ObjectsError,
@@ -137,6 +138,8 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Agent(#[from] AgentError),
     #[error(transparent)]
+    Raise(#[from] RaiseError),
+    #[error(transparent)]
     Schedule(#[from] ScheduleError),
     #[error("{0}")]
     InvalidBody(String),
@@ -203,6 +206,7 @@ impl ApiError {
             Self::Read(error) | Self::Context(ContextError::Read(error)) => of_read(error),
             Self::Context(error) => of_context(error),
             Self::Agent(error) => of_agent(error),
+            Self::Raise(error) => of_raise(error),
             Self::Schedule(D::Exists(_)) => (S::CONFLICT, "schedule_exists"),
             Self::Schedule(D::OfWorkflow(_)) => (S::CONFLICT, "schedule_of_workflow"),
             Self::Schedule(D::Disabled(_)) => (S::CONFLICT, "schedule_disabled"),
@@ -359,6 +363,16 @@ fn of_agent(error: &AgentError) -> (StatusCode, &'static str) {
     match error {
         AgentError::NotFound(_) => (StatusCode::NOT_FOUND, "agent_not_found"),
         AgentError::Database(error) => database(error),
+    }
+}
+
+fn of_raise(error: &RaiseError) -> (StatusCode, &'static str) {
+    match error {
+        RaiseError::Steer(refusal) => steering(refusal),
+        RaiseError::NoBudget { .. } => (StatusCode::NOT_FOUND, "budget_not_found"),
+        RaiseError::NotMore { .. } => (StatusCode::CONFLICT, "not_more"),
+        RaiseError::Nothing => (StatusCode::BAD_REQUEST, "invalid_body"),
+        RaiseError::Database(error) => database(error),
     }
 }
 

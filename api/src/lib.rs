@@ -8,6 +8,7 @@ mod approvals;
 mod archives;
 mod artifacts;
 mod auth;
+mod budgets;
 mod conflicts;
 mod contexts;
 mod conversations;

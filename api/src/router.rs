@@ -24,7 +24,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     agents,
     app::Shared,
-    approvals, archives, artifacts, auth, conflicts, contexts, conversations, create,
+    approvals, archives, artifacts, auth, budgets, conflicts, contexts, conversations, create,
     description::{self, Description},
     diff,
     error::ApiError,
@@ -57,6 +57,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(signals::routes())
         .merge(conversations::routes())
         .merge(contexts::routes())
+        .merge(budgets::routes())
         .merge(keys::routes())
         .merge(tenants::routes())
         .merge(live::routes())

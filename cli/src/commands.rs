@@ -3,6 +3,7 @@
 mod agent;
 mod artifact;
 mod bench;
+mod budget;
 mod completion;
 mod context;
 mod doctor;
@@ -128,6 +129,9 @@ enum Command {
     /// What tasks, agents and people share: get, set, diff, merge, history, share, promote
     #[command(subcommand)]
     Context(context::ContextCommand),
+    /// What sessions may take and have taken, and what models cost: show, raise, prices
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
 }
 
 impl CommandLine {
@@ -177,6 +181,7 @@ impl Command {
             | Self::Artifact(_)
             | Self::Workspace(_)
             | Self::Context(_)
+            | Self::Budget(_)
             | Self::Inbox
             | Self::Approve(_)
             | Self::Reject(_)
@@ -208,6 +213,7 @@ impl Command {
             Self::Artifact(command) => run(command.execute(app)),
             Self::Workspace(command) => run(command.execute(app)),
             Self::Context(command) => run(command.execute(app)),
+            Self::Budget(command) => run(command.execute(app)),
             Self::Inbox => run(inbox::list(app)),
             Self::Approve(command) => run(command.execute(app, "approve")),
             Self::Reject(command) => run(command.execute(app, "reject")),

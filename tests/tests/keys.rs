@@ -160,6 +160,8 @@ fn body_of(path: &str) -> Value {
         "/api/v1/contexts/{scope}/{name}/merge" => json!({ "from": "global:default" }),
         "/api/v1/contexts/{scope}/{name}/share" => json!({ "to": "global:default" }),
         "/api/v1/sessions/{id}/messages" => json!({ "text": "hello" }),
+        "/api/v1/sessions/{id}/budget/raise" => json!({ "tokens": 9 }),
+        "/api/v1/prices" => json!({ "items": [] }),
         "/api/v1/keys" => json!({ "name": "own", "role": "viewer" }),
         "/api/v1/tenants" | "/api/v1/sessions/{id}/signals" => json!({ "name": "own" }),
         _ => json!({}),
@@ -191,6 +193,7 @@ async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
               union all select to_jsonb(x) from events x where session_id = $1
               union all select to_jsonb(x) from approvals x where session_id = $1
               union all select to_jsonb(x) from contexts x where name = $1::text
+              union all select to_jsonb(x) from budgets x where session_id = $1
               union all select to_jsonb(x) from signals x where session_id = $1
               union all select to_jsonb(x) from schedules x where x.tenant_id = (
                             select tenant_id from tenants where name = 'b')

@@ -52,6 +52,7 @@ pub mod pauses;
 pub mod pins;
 pub mod places;
 mod pooler;
+pub mod prices;
 pub mod prompts;
 pub mod receipts;
 pub mod removal;

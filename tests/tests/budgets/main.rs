@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
 
+mod books;
+mod surface;
+
 use std::time::Duration;
 
 use jobshop_engine::{
