@@ -156,7 +156,8 @@ fn show_prices(app: &App, prices: &[Value]) -> Result<Exit, Failure> {
     let mut rows = Rows::new(app.output, &columns);
     for price in prices {
         let text = |key: &str| price[key].as_str().unwrap_or_default().to_owned();
-        let number = |key: &str| price[key].as_f64().map_or("-".to_owned(), |it| it.to_string());
+        let number =
+            |key: &str| price[key].as_f64().map_or_else(|| "-".to_owned(), |it| it.to_string());
         let cells = [
             text("model"),
             text("since"),

@@ -1,7 +1,7 @@
 //! Budgets: what does not fit waits, what an attempt took counts however it ended, and the books
 //! balance at every moment.
 
-#![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "an accident is a failed test")]
 
 mod books;
 mod surface;
