@@ -53,8 +53,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
                 state = $4, reason = $5, queued = false, undecided = false, delayed = false
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any($3)
             and (t.state in (0, 1)
-                 or (t.state = 4 and (t.reason in (0, 1, 2) or t.reason = $9
-                                      or (t.reason = $8 and not t.undecided)))
+                 or (t.state = 4 and (t.reason in (0, 1, 2) or t.reason in ($8, $9)))
                  -- What is held with the session, of a group, stays when the session is resumed.
                  or (t.state = 5 and t.reason = $7))",
         task.session.tenant.0,
@@ -98,7 +97,12 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
                 reason = case t.was when 1 then case when $5 then $6::smallint end
                                     when 4 then t.was_reason end,
                 queued = t.was = 1 and not $5,
-                undecided = t.was = 2 or (t.was = 4 and t.was_reason = 0 and t.blockers = 0),
+                -- What has got its locks meanwhile, or had just got them, is to be decided.
+                undecided = t.was = 2 or (t.was = 4 and t.was_reason = 0 and t.blockers = 0)
+                            or (t.was = 4 and t.was_reason = $7
+                                and not exists (select from tickets k
+                                                 where k.tenant_id = $1 and k.session_id = $2
+                                                   and k.seq = t.seq and not k.held)),
                 -- A sleep, a back-off, or a group's time.
                 delayed = t.was = 4 and t.wake_at is not null,
                 ready_at = case when t.was = 1 then clock() else t.ready_at end,
@@ -113,6 +117,7 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
         Reason::Paused.code(),
         session == SessionState::Paused,
         Reason::SessionPaused.code(),
+        Reason::Lock.code(),
     )
     .execute(&mut *tx)
     .await?;

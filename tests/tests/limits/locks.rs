@@ -365,3 +365,31 @@ async fn a_ticket_that_was_left_behind_is_found() {
     control::find_left_tickets(&stage.store).await.unwrap();
     assert_eq!(line(&stage, "prod").await.holds, [(sessions[1], 1)]);
 }
+
+/// Between the grant and the decision what a group does that has its locks, somebody pauses what is
+/// around it.
+#[tokio::test]
+async fn what_has_just_got_its_locks_does_not_begin_in_a_paused_group() {
+    let stage = Stage::new().await;
+    let first = stage.submit(ONE).await;
+    let group = "{ version: 1, name: group, tasks: { outer: { tasks: {
+        inner: { lock: prod, tasks: { b: { uses: builtin/noop } } } } } } }";
+    let second = stage.submit(group).await;
+    stage.settle().await;
+    let player = stage.player("player").await;
+    let held = player.claim_one().await;
+    assert_eq!(held.fence.task.session, first);
+    assert!(player.ends(succeeded(held.fence)).await);
+    steer_task::pause(&stage.store, stage::task(second, 1), steer::By::default()).await.unwrap();
+    stage.settle().await;
+    assert!(player.claim(10).await.is_empty());
+    assert_eq!(stage.task(second, 2).await.state(), T::Paused);
+    steer_task::resume(&stage.store, stage::task(second, 1), steer::By::default()).await.unwrap();
+    stage.settle().await;
+    let held = player.claim_one().await;
+    assert_eq!((held.fence.task.session, held.fence.task.seq), (second, 3));
+    assert!(player.ends(succeeded(held.fence)).await);
+    stage.settle().await;
+    assert_eq!(stage.state(second).await, SessionState::Completed);
+    assert_eq!(tickets(&stage).await, 0);
+}
