@@ -67,7 +67,8 @@ pub const fn left_behind(
 ) -> SessionState {
     use SessionState as S;
     match (parent, result) {
-        (S::Cancelled | S::Stopped, _) | (_, Some(S::Stopped)) => S::Cancelled,
+        (S::Cancelled, _) => S::Cancelled,
+        (S::Stopped, _) | (_, Some(S::Stopped)) => S::Stopped,
         (_, Some(S::Timeout)) => S::Orphaned,
         (end, _) if end.is_final() && !task_first => S::Orphaned,
         _ => S::Cancelled,
@@ -83,8 +84,9 @@ mod tests {
     fn cancelling_and_stopping_travel_and_every_other_end_orphans() {
         for (parent, result, task_first, child) in [
             (S::Cancelled, None, false, S::Cancelled),
-            (S::Stopped, None, false, S::Cancelled),
-            (S::Running, Some(S::Stopped), true, S::Cancelled),
+            (S::Stopped, None, false, S::Stopped),
+            (S::Running, Some(S::Stopped), true, S::Stopped),
+            (S::Cancelled, Some(S::Stopped), true, S::Cancelled),
             (S::Running, None, true, S::Cancelled),
             (S::Failed, None, true, S::Cancelled),
             (S::Timeout, None, false, S::Orphaned),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobshop_engine::{
     id::{SessionId, SessionKey, TenantId},
     session::SessionState,
-    store::{Views, applying, control, sessions},
+    store::{Views, applying, control, sessions, steer},
     task::{Reason, TaskState},
 };
 use jobshop_tests::{Fleet, Stage, stage, truth, wait};
@@ -160,6 +160,42 @@ async fn a_cancel_travels_to_the_children_and_other_ends_orphan_them() {
     let observed = end_of(&fleet, child).await;
     assert_eq!(observed.rows["nap"].reason, Some(Reason::SessionCancelled));
     fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_travels_to_the_children_as_gracefully() {
+    let stage = Stage::new().await;
+    let child = "
+version: 1
+name: books
+tasks:
+  book: { uses: builtin/noop, compensate: { uses: builtin/noop } }
+  long: { needs: [book], uses: builtin/noop }
+finally: { last: { uses: builtin/noop } }
+";
+    apply(&stage.store, child).await;
+    let parent = stage.submit("{ version: 1, name: parent, tasks: { a: { uses: books } } }").await;
+    stage.settle().await;
+    let player = stage.player("player").await;
+    let book = player.claim_one().await;
+    assert!(player.ends(stage::succeeded(book.fence)).await);
+    let long = player.claim_one().await;
+    steer::stop(&stage.store, parent, steer::By::default()).await.unwrap();
+    stage.settle().await;
+    assert_eq!(stage.state(parent).await, SessionState::Stopped);
+    let (child, _) = children(stage.db.pool(), parent).await[0];
+    assert_eq!(stage.state(child).await, SessionState::Running, "its attempt may come to an end");
+    assert!(player.ends(stage::succeeded(long.fence)).await);
+    for expected in ["book.compensate", "last"] {
+        stage.settle().await;
+        let held = player.claim_one().await;
+        let told = Views::new(&stage.store, child.tenant).task(child, expected).await.unwrap();
+        assert_eq!(told.seq, held.fence.task.seq, "{expected}");
+        assert!(player.ends(stage::succeeded(held.fence)).await);
+    }
+    stage.settle().await;
+    assert_eq!(stage.state(child).await, SessionState::Stopped);
+    truth::check(stage.db.pool()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

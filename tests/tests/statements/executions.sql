@@ -18,7 +18,7 @@ execute begin_finally (tenant(), session(9930), 0, 0, 7, null, null, 3, '{98,99,
 
 execute children_due (11);
 
-execute children_left (11, 16);
+execute children_left (11, 16, 9::smallint);
 
 execute children_over (11);
 

@@ -21,7 +21,8 @@ use crate::{
         Hint, SessionInfo, Store, blobs, budgets,
         events::{self, Entry},
         places::{self, Place},
-        sessions::{self, CreateError, NewSession},
+        sessions::{self, CreateError, NewSession, SteerError},
+        steer::{self, By},
         transition::{Ended, Move, Mover, transition_in},
         values::{self, Request},
         workflows,
@@ -290,7 +291,8 @@ async fn leave(store: &Store) -> sqlx::Result<usize> {
     let left = sqlx::query_file!(
         "src/store/sql/children_left.sql",
         Reason::Child.code(),
-        Reason::EndedByHand.code()
+        Reason::EndedByHand.code(),
+        SessionState::Stopped.code()
     )
     .fetch_all(&store.pool)
     .await?;
@@ -304,6 +306,10 @@ async fn leave(store: &Store) -> sqlx::Result<usize> {
             None => child::left_behind(parent, result, row.task_first),
         };
         let key = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.child_id) };
+        if to == SessionState::Stopped {
+            ended += usize::from(stop(store, key).await?);
+            continue;
+        }
         let body = json!({ "reason": "its parent does not wait for it", "parent": row.parent_id });
         if sessions::end_one_at_once(store, key, to, None, Some(body)).await? {
             store.hints.send(Hint::Ended(key.id));
@@ -313,6 +319,17 @@ async fn leave(store: &Store) -> sqlx::Result<usize> {
         }
     }
     Ok(ended)
+}
+
+/// Stops a child with its parent, as gracefully.
+async fn stop(store: &Store, key: SessionKey) -> sqlx::Result<bool> {
+    let by = By { actor: None, reason: Some("its parent was stopped") };
+    match steer::stop(store, key, by).await {
+        Ok(()) => Ok(true),
+        Err(SteerError::Database(error)) => Err(error),
+        // It has ended, or is just ending.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Tells the ends of children to the tasks that wait for them.
