@@ -10,8 +10,8 @@ use jobshop_engine::{
     id::TenantId,
     store::{
         self, Hint, agents,
-        claim::{self, Ask, Held},
-        workers,
+        claim::{self, Ask, Claimed, Held},
+        offers, workers,
     },
     turns::{Lane, Turns, Visit},
 };
@@ -36,6 +36,7 @@ pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
     let mut line = Line::default();
     while !life.stopping.is_cancelled() {
         if drain(&mut hints) {
+            line.is_offered = true;
             refresh_routes(&life).await;
         }
         match claim_once(&life, &mut line, &held).await {
@@ -50,9 +51,15 @@ pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
         let poll = POLL.mul_f64(rand::rng().random_range(0.8..1.2));
         tokio::select! {
             () = life.stopping.cancelled() => {}
-            is_route = next_hint(&mut hints) => if is_route { refresh_routes(&life).await },
+            is_route = next_hint(&mut hints) => if is_route {
+                line.is_offered = true;
+                refresh_routes(&life).await;
+            },
             () = life.room_made.notified() => {}
-            () = tokio::time::sleep(poll) => refresh_routes(&life).await,
+            () = tokio::time::sleep(poll) => {
+                line.is_offered = true;
+                refresh_routes(&life).await;
+            }
         }
     }
 }
@@ -60,6 +67,8 @@ pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
 /// Which routes have their turn.
 #[derive(Default)]
 struct Line {
+    /// Something may have been offered to this worker alone.
+    is_offered: bool,
     rotation: usize,
     turns: Turns,
     /// Where the next look for live routes goes on, where one does not find all.
@@ -97,8 +106,16 @@ async fn claim_once(
         life.claim_was(true);
         return Ok(life.room() > 0);
     }
-    let lanes = life.lanes();
     let limit = i32::try_from(room).expect("the window is small");
+    if std::mem::take(&mut line.is_offered) {
+        let claim = offers::claim(&life.claims, life.id, limit, life.config.session);
+        let claimed = claim.await.inspect_err(|_| life.doubt(&[]))?;
+        if !claimed.tasks.is_empty() {
+            take_in(life, claimed, held);
+            return Ok(true);
+        }
+    }
+    let lanes = life.lanes();
     let visits = line.next(life, &lanes, limit).await?;
     if visits.is_empty() {
         life.claim_was(false);
@@ -108,7 +125,7 @@ async fn claim_once(
         visits.iter().map(|visit| (visit.route, visit.share)).unzip();
     let session = life.config.session;
     let ask = Ask { worker: life.id, routes: &routes, shares: &shares, limit, session };
-    let mut claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
+    let claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
     life.handed_in_row.store(0, Ordering::Relaxed);
     let mut taken: HashMap<TenantId, usize> = HashMap::new();
     for task in &claimed.tasks {
@@ -119,16 +136,21 @@ async fn claim_once(
         life.claim_was(false);
         return Ok(false);
     }
+    let was_full = claimed.tasks.len() == room;
+    life.claim_was(was_full);
+    take_in(life, claimed, held);
+    // A part of the room was kept for tenants that had less.
+    Ok(was_full || lanes.len() > 1)
+}
+
+/// What was claimed goes on its way.
+fn take_in(life: &Life, mut claimed: Claimed, held: &UnboundedSender<Vec<Held>>) {
     if let Some(receipt) = claimed.receipt {
         life.receipts.claimed(receipt, claimed.tasks.iter().map(|task| task.fence));
     }
-    let was_full = claimed.tasks.len() == room;
-    life.claim_was(was_full);
     claimed.tasks.retain(|task| life.take(task.fence));
     // The dispatcher ends only when every sender is gone.
     let _ = held.send(claimed.tasks);
-    // A part of the room was kept for tenants that had less.
-    Ok(was_full || lanes.len() > 1)
 }
 
 async fn refresh_routes(life: &Life) {

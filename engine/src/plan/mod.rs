@@ -36,6 +36,7 @@ pub use self::{
     references::References,
     repository::is_relative_repo,
     verify::{Expected, Verify},
+    wish::Prefers,
 };
 use crate::{
     budget::Budget, duration::Span, priority::Priority, retry::RetryPolicy, schedule::Rule,
@@ -237,6 +238,8 @@ pub struct Node {
     pub kind: Kind,
     /// Sorted, without repetition, those of its groups included.
     pub requires: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefers: Option<Prefers>,
     /// Its own or its group's; `None` takes the session's.
     pub priority: Option<Priority>,
     pub timeout: Option<Span>,

@@ -48,7 +48,8 @@ pub fn of_node(plan: &Plan, index: NodeIndex) -> i16 {
     let mut flags = if group { GROUP } else { EXECUTABLE };
     let takes_locks = !node.locks.is_empty() && !plan.locks_items(index);
     let is_budgeted = plan.is_budgeted(index);
-    if !group && !waits && node.when.is_none() && !takes_locks && !is_budgeted {
+    let is_plain = !group && !waits && !takes_locks && !is_budgeted;
+    if is_plain && node.when.is_none() && node.prefers.is_none() {
         flags |= PLAIN;
     }
     flags |= match node.join {

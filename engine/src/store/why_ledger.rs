@@ -57,7 +57,8 @@ impl Ledger<'_> {
             T::Pending => self.pending(row, &key).await,
             T::Paused => self.paused(row, &key).await.map(|()| None),
             T::Ready => self.ready(row, &key).await.map(|()| None),
-            T::Assigned | T::InProgress => {
+            T::Assigned => self.assigned(row, &key).await.map(|()| None),
+            T::InProgress => {
                 self.running(row, &key);
                 Ok(None)
             }

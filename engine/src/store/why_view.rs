@@ -99,6 +99,8 @@ pub enum WhyCode {
     Conflict,
     /// What it puts aside does not fit into its budgets.
     Budget,
+    /// One agent may take it before others.
+    Assigned,
 }
 
 /// What `session_progress.sweep` says of a session that waits for its place.

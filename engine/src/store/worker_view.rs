@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -149,7 +150,7 @@ const CANDIDATES_MAX: i64 = 1_000;
 /// Workers of one name among which the newest is looked for.
 const OF_A_NAME_MAX: i64 = 100;
 
-struct AgentRow {
+pub(super) struct AgentRow {
     id: Uuid,
     name: String,
     kind: i16,
@@ -162,6 +163,8 @@ struct AgentRow {
     only_session: Option<Uuid>,
     capacity: i32,
     running: i32,
+    /// Tasks that are offered to it.
+    offered: i32,
     drained_at: Option<DateTime<Utc>>,
     drained_by: Option<String>,
     drain_reason: Option<String>,
@@ -223,7 +226,7 @@ impl AgentRow {
     }
 
     /// As it stands for a task of this session.
-    fn candidate(self, session: Option<SessionId>) -> Candidate {
+    pub(super) fn candidate(&self, session: Option<SessionId>) -> Candidate {
         let elsewhere = |only: Uuid| session.is_none_or(|session| session.0 != only);
         Candidate {
             id: self.id,
@@ -233,7 +236,7 @@ impl AgentRow {
             performance: self.performance(),
             breaker: self.breaker(),
             capacity: self.capacity,
-            running: self.running,
+            running: self.running + self.offered,
             is_live: self.is_live,
             drained: match (self.drained_at, self.maintenance) {
                 (None, _) => Drained::No,
@@ -241,11 +244,15 @@ impl AgentRow {
                 (Some(_), true) => Drained::Maintenance,
             },
             is_elsewhere: self.only_session.is_some_and(elsewhere),
-            name: self.name,
-            capabilities: self.capabilities,
-            technologies: self.technologies,
-            avoids: self.avoids,
+            name: self.name.clone(),
+            capabilities: self.capabilities.clone(),
+            technologies: self.technologies.clone(),
+            avoids: self.avoids.clone(),
         }
+    }
+
+    pub(super) fn is(&self, id: Uuid) -> bool {
+        self.id == id
     }
 
     fn into_object(self, routing: &Routing) -> AgentObject {
@@ -297,12 +304,12 @@ impl PerformanceObject {
     }
 }
 
-impl Views {
-    async fn agent_rows(&self, which: Which<'_>, limit: i64) -> sqlx::Result<Vec<AgentRow>> {
-        sqlx::query_as!(
+async fn agent_rows(db: &PgPool, which: Which<'_>, limit: i64) -> sqlx::Result<Vec<AgentRow>> {
+    sqlx::query_as!(
             AgentRow,
             r#"select w.id, w.name, w.capabilities, w.only_session, w.concurrency as capacity,
-                      w.running, w.drained_at, p.drained_by, p.drain_reason,
+                      w.running, w.drained_at,
+                      (select count(*)::int from offers o where o.worker_id = w.id) as "offered!", p.drained_by, p.drain_reason,
                       coalesce(p.maintenance, false) as "maintenance!",
                       coalesce(p.kind, 1::smallint) as "kind!",
                       coalesce(p.technologies, '{}') as "technologies!",
@@ -329,10 +336,18 @@ impl Views {
             which.ended,
             limit,
         )
-        .fetch_all(&self.db)
+        .fetch_all(db)
         .await
-    }
+}
 
+/// Agents that live, as candidates are made of them, and when that was.
+pub(super) async fn live_agents(db: &PgPool) -> sqlx::Result<(Vec<AgentRow>, DateTime<Utc>)> {
+    let rows = agent_rows(db, Which::default(), CANDIDATES_MAX).await?;
+    let now = rows.first().map(|row| row.now).unwrap_or_default();
+    Ok((rows, now))
+}
+
+impl Views {
     /// Workers whose lease holds, oldest first.
     pub async fn agents(
         &self,
@@ -341,7 +356,7 @@ impl Views {
     ) -> Result<Page<AgentObject>, ReadError> {
         let after = cursor.map(from_cursor).transpose()?.map(Uuid::from_bytes);
         let read = rows_to_read(limit);
-        let mut rows = self.agent_rows(Which { after, ..Which::default() }, read).await?;
+        let mut rows = agent_rows(&self.db, Which { after, ..Which::default() }, read).await?;
         let more = cut(&mut rows, read);
         let next =
             if more { rows.last().map(|agent| to_cursor(agent.id.as_bytes())) } else { None };
@@ -354,7 +369,7 @@ impl Views {
         let id = agent.parse().ok();
         let name = if id.is_none() { Some(agent) } else { None };
         let which = Which { id, name, ended: true, ..Which::default() };
-        let mut rows = self.agent_rows(which, OF_A_NAME_MAX).await?;
+        let mut rows = agent_rows(&self.db, which, OF_A_NAME_MAX).await?;
         let live = rows.iter().position(|row| row.is_live).unwrap_or_default();
         if rows.is_empty() {
             return Err(ReadError::NoAgent(agent.to_owned()));
@@ -383,9 +398,8 @@ impl Views {
     }
 
     async fn route_in(&self, session: Option<SessionId>, wish: &Wish) -> sqlx::Result<RouteObject> {
-        let rows = self.agent_rows(Which::default(), CANDIDATES_MAX).await?;
-        let now = rows.first().map(|row| row.now).unwrap_or_default();
-        let agents: Vec<Candidate> = rows.into_iter().map(|row| row.candidate(session)).collect();
+        let (rows, now) = live_agents(&self.db).await?;
+        let agents: Vec<Candidate> = rows.iter().map(|row| row.candidate(session)).collect();
         let ranked = routing::rank(&agents, wish, &self.routing, now);
         let best = ranked.first().filter(|it| it.excluded.is_empty());
         let reason = best.map_or_else(

@@ -7,6 +7,7 @@ mod artifacts;
 mod budget;
 mod limits;
 mod people;
+mod prefers;
 mod triggers;
 mod verify;
 
@@ -20,6 +21,7 @@ pub use self::{
     budget::{Amounts, Budget, Reserve},
     limits::{Concurrency, Lock, Locks},
     people::Approval,
+    prefers::Prefers,
     triggers::{Trigger, Triggers, Zone},
     verify::{OnVerifyFail, Setup, Verify},
 };
@@ -227,6 +229,8 @@ pub struct Task {
     /// Capabilities; one agent must offer all of them.
     #[schemars(default)]
     pub requires: Vec<At<String>>,
+    #[schemars(default)]
+    pub prefers: Option<Prefers>,
     #[schemars(default)]
     pub priority: Option<Priority>,
     /// How long an attempt may take; a group, an approval or a signal, from the end of its needs.

@@ -23,6 +23,7 @@ execute children_left (11, 16, 9::smallint);
 execute children_over (11);
 
 execute claim ('{1,2,3,4,5,6}', 500, worker(1), null, '{}');
+execute claim_offered (worker(1), 100, null);
 
 execute closing;
 
@@ -89,6 +90,7 @@ execute next_due;
 execute note_starts (tenants(10), sessions(9901, 9910), slots(10, 10), numbers(51, 60, 10),
                      same(1, 100), same(40, 100), worker(1));
 
+execute offers_over (500);
 execute open_rows (tenant(), session(9951), 0, 1000, 512);
 
 execute overdue (8, 8, 7);

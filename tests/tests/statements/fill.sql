@@ -146,3 +146,11 @@ select tenant(), session(1 + (n * 10 + w) % 9800), case when k = 0 then 1 + w el
        w = 0, case when w = 0 then at end
   from (select clock() as at) c, generate_series(0, 1) k, generate_series(1, 5000) n,
        generate_series(0, 9) w;
+
+-- 50 tasks are assigned; of half of them the time is over.
+update tasks set state = 2, queued = false
+ where tenant_id = tenant() and session_id = session(9899) and seq between 1 and 50 and state = 1;
+insert into offers (tenant_id, session_id, seq, worker_id, score, offered_at, until)
+select tenant(), session(9899), n, worker(1), 0.5, at,
+       at + case when n > 25 then interval '1 hour' else interval '-1 min' end
+  from (select clock() as at) c, generate_series(1, 50) n;

@@ -1,4 +1,4 @@
-//! What the workflow and its groups hand down: `env`, `requires`, `priority` and `workspace`. Each
+//! What the workflow and its groups hand down: `env`, `requires`, `prefers`, `priority` and `workspace`. Each
 //! is checked once, where it is written; what its templates refer to goes to every task below.
 
 use super::{
@@ -10,10 +10,10 @@ use super::{
 use crate::{
     capability::is_capability,
     expression::names,
-    plan::NodeIndex,
+    plan::{self, NodeIndex},
     priority::Priority,
     workflow::{
-        definition::{Any, At, Entries, Text, Workflow, Workspace},
+        definition::{Any, At, Entries, Prefers, Text, Workflow, Workspace},
         problem::Problems,
     },
 };
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub(super) struct Handed<'w> {
     pub(super) requires: Vec<&'w str>,
+    pub(super) prefers: Option<plan::Prefers>,
     pub(super) priority: Option<Priority>,
     pub(super) workspace: workspaces::Handed<'w>,
     /// What the environment refers to.
@@ -34,6 +35,7 @@ pub(super) struct Handed<'w> {
 struct Level<'w> {
     env: &'w Entries<Any>,
     requires: &'w [At<String>],
+    prefers: Option<&'w Prefers>,
     priority: Option<Priority>,
     workspace: Option<&'w Workspace>,
 }
@@ -49,6 +51,7 @@ pub(super) fn all<'w>(
     let top = Level {
         env: &workflow.env,
         requires: &[],
+        prefers: None,
         priority: None,
         workspace: workflow.workspace.as_ref(),
     };
@@ -62,6 +65,7 @@ pub(super) fn all<'w>(
         let level = Level {
             env: &task.env,
             requires: &task.requires,
+            prefers: task.prefers.as_ref(),
             priority: task.priority,
             workspace: task.workspace.as_ref(),
         };
@@ -103,11 +107,29 @@ impl<'w> Handed<'w> {
         workspace.check(level.workspace, problems);
         Self {
             requires,
+            prefers: self.prefers(level.prefers),
             priority: level.priority.or(self.priority),
             workspace,
             env,
             places: templates.found,
         }
+    }
+
+    /// Each of its keys goes before what a group says.
+    fn prefers(&self, own: Option<&Prefers>) -> Option<plan::Prefers> {
+        let Some(own) = own else { return self.prefers.clone() };
+        let outer = self.prefers.clone().unwrap_or_default();
+        let names = |own: &[At<String>], outer: Vec<String>| {
+            let own: Vec<String> = own.iter().map(|name| name.value.clone()).collect();
+            if own.is_empty() { outer } else { own }
+        };
+        Some(plan::Prefers {
+            kind: own.kind.or(outer.kind),
+            agents: names(&own.agents, outer.agents),
+            technologies: names(&own.technologies, outer.technologies),
+            complexity: own.complexity.or(outer.complexity),
+            within: own.within.or(outer.within),
+        })
     }
 
     /// All capabilities, sorted, without repetition.

@@ -129,6 +129,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             when: task.when.as_ref().map(|when| when.0.text.trim().to_owned()),
             kind,
             requires: handed.requires.iter().map(|&name| name.to_owned()).collect(),
+            prefers: handed.prefers.clone(),
             priority: handed.priority,
             timeout: task.timeout.or_else(|| defaults.and_then(|defaults| defaults.timeout)),
             start_timeout: task.start_timeout,

@@ -10,9 +10,11 @@ use crate::{
     id::{SessionKey, TaskKey},
     plan::{Kind, Node, NodeIndex},
     store::{
-        SessionInfo, Store,
+        Hint, SessionInfo, Store,
         approvals::{self, NewApproval},
-        budgets, signals,
+        budgets,
+        offers::{self, Offer},
+        signals,
         tickets::Wanted,
         transition::{Move, Moved, Mover, transition_in},
     },
@@ -23,9 +25,16 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Wish {
     Approval(NewApproval),
-    Signal { row: (TaskKey, NodeIndex, i32), name: String },
+    Signal {
+        row: (TaskKey, NodeIndex, i32),
+        name: String,
+    },
     Locks(Wanted),
-    Budget { row: (TaskKey, NodeIndex, i32) },
+    Budget {
+        row: (TaskKey, NodeIndex, i32),
+    },
+    /// Whom a task is offered to first.
+    Offer(Offer),
 }
 
 /// What an approval task asks.
@@ -76,7 +85,7 @@ pub(super) async fn begin(
         if moved.accepted.get(*at) == Some(&true) {
             match wish {
                 Wish::Locks(locks) => wanted.push(locks.clone()),
-                Wish::Approval(_) | Wish::Signal { .. } | Wish::Budget { .. } => {
+                Wish::Approval(_) | Wish::Signal { .. } | Wish::Budget { .. } | Wish::Offer(_) => {
                     fulfilled.extend(note(&mut tx, wish, infos).await?);
                 }
             }
@@ -87,6 +96,10 @@ pub(super) async fn begin(
     moved.unlock(&mut tx, &wanted).await?;
     tx.commit().await?;
     super::tell(store, &fulfilled, &further);
+    if wishes.iter().any(|(_, wish)| matches!(wish, Wish::Offer(_))) {
+        // Those that it was offered to look for it then.
+        store.hints.send(Hint::Route);
+    }
     Ok(moved)
 }
 
@@ -105,6 +118,7 @@ async fn note(
             Some(info) => budgets::ask(tx, info, *task, *node).await.map(|()| None),
             None => Ok(None),
         },
+        Wish::Offer(offer) => offers::make(tx, offer).await.map(Some),
         Wish::Locks(_) => Ok(None),
     }
 }

@@ -12,6 +12,7 @@ use super::{
     ask::{self, Wish},
     expand::{self, FanOut},
     go_on, loops, never_begun,
+    prefer::{self, Preferring},
 };
 use crate::{
     expression::values::Values,
@@ -36,6 +37,8 @@ struct Batch {
     wishes: Vec<(usize, Wish)>,
     /// Moves of what stands in groups that never begin, by position, with their group.
     inside: Vec<(usize, TaskKey)>,
+    /// Tasks that become ready and prefer some agents, by the position of their move.
+    preferring: Vec<(usize, Preferring)>,
 }
 
 /// Rows that are decided at once.
@@ -119,7 +122,9 @@ pub(super) async fn decide(store: &Store) -> sqlx::Result<usize> {
         candidates.iter().map(|c| (c.task.session, c.retry)).collect();
     retries.sort_unstable();
     retries.dedup();
-    let Batch { mut moves, wishes, inside } = batch;
+    let Batch { mut moves, mut wishes, inside, preferring } = batch;
+    let offers = prefer::choose(store, &preferring).await?;
+    wishes.extend(offers.into_iter().map(|(at, offer)| (at, Wish::Offer(offer))));
     let moved = if wishes.is_empty() && inside.is_empty() {
         transition(&store.pool, Mover::Control, &moves, &retries, None).await?
     } else {
@@ -264,7 +269,8 @@ fn first_locks(
         if matches!(decision, Decision::Skip(_) | Decision::Fail(_) | Decision::Complete) {
             return Err(decision);
         }
-        starts = decision == Decision::Ready && !candidate.is(flags::BUDGET);
+        let prefers = plan.node(candidate.node).prefers.is_some();
+        starts = decision == Decision::Ready && !candidate.is(flags::BUDGET) && !prefers;
     }
     let scope = values.scope(plan, Some(candidate.node));
     let names = plan::locks(&plan.node(candidate.node).locks, &scope).map_err(Decision::Fail)?;
@@ -360,18 +366,20 @@ async fn apply(
     candidate: &Candidate,
     info: &SessionInfo,
     decision: Decision,
-    Batch { moves, wishes, inside }: &mut Batch,
+    Batch { moves, wishes, inside, preferring }: &mut Batch,
 ) -> sqlx::Result<()> {
-    let plan = &info.version.plan;
+    let (plan, to) = (&info.version.plan, |state| candidate.to(state));
     let node = plan.node(candidate.node);
-    let to = |state| candidate.to(state);
     let timeout = timeout(candidate, plan);
     match decision {
         Decision::Ready if candidate.is(flags::BUDGET) => {
             wishes.push((moves.len(), Wish::Budget { row: candidate.row() }));
             moves.push(ask::share(to(TaskState::Blocked)));
         }
-        Decision::Ready => moves.push(to(TaskState::Ready)),
+        Decision::Ready => {
+            preferring.extend(prefer::of(plan, candidate.row()).map(|it| (moves.len(), it)));
+            moves.push(to(TaskState::Ready));
+        }
         Decision::Complete => {
             let mut start = to(TaskState::Blocked);
             start.reason = Some(Reason::Children);

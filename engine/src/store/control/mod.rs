@@ -17,6 +17,7 @@ mod hold;
 mod limits;
 mod loops;
 mod never_begun;
+mod prefer;
 mod reap;
 mod retain;
 pub(super) mod start_limit;
@@ -33,7 +34,7 @@ pub use reap::{Patrol, Step};
 pub use retain::retain;
 
 use super::{
-    Hint, Store, agents, approvals, budgets, contexts,
+    Hint, Store, agents, approvals, budgets, contexts, offers,
     transition::{Move, Moved},
     workers,
 };
@@ -174,6 +175,7 @@ pub async fn housekeep(store: &Store) -> sqlx::Result<usize> {
         store.hints.send(Hint::Undecided);
     }
     let late = start_limit::end_late(store).await?;
+    offers::withdraw(store).await?;
     Ok(overdue + late + reap::reap(store).await?)
 }
 

@@ -6,6 +6,7 @@ mod artifacts;
 mod budget;
 mod fields;
 mod limits;
+mod prefers;
 mod scalars;
 mod task;
 mod triggers;

@@ -35,6 +35,7 @@ impl Read for Task {
             when: fields.optional("when"),
             join: fields.or_default("join"),
             requires: fields.or_default("requires"),
+            prefers: fields.optional("prefers"),
             priority: fields.optional("priority"),
             timeout: positive(&mut fields, "timeout"),
             start_timeout: positive(&mut fields, "start_timeout"),
@@ -186,12 +187,13 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             }
             (
                 "sleep",
-                "retry" | "timeout" | "heartbeat" | "env" | "requires" | "workspace" | "outputs"
-                | "idempotency_key",
+                "retry" | "timeout" | "heartbeat" | "env" | "requires" | "prefers" | "workspace"
+                | "outputs" | "idempotency_key",
             ) => "a timer runs nowhere and cannot fail: remove it",
             (
                 "approval" | "wait_for",
-                "retry" | "heartbeat" | "env" | "requires" | "workspace" | "idempotency_key",
+                "retry" | "heartbeat" | "env" | "requires" | "prefers" | "workspace"
+                | "idempotency_key",
             ) => "what waits runs nowhere: remove it",
             ("approval", "outputs") => "its outputs are `decision`, `by` and `comment`: remove it",
             _ => continue,

@@ -91,7 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &["decompose", "prefers"],
+    later: &["decompose"],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (
@@ -222,6 +222,19 @@ pub(super) static COMPENSATE: Vocabulary = Vocabulary {
         (&["script", "command", "cmd", "shell"], "run", "use `run`"),
         (&["workflow", "task"], "uses", "use `uses`"),
         (&["agent"], "run", "an agent cannot undo: use `run` or `uses`"),
+    ],
+};
+
+pub(super) static PREFERS: Vocabulary = Vocabulary {
+    noun: "`prefers`",
+    example: Some("{ type: reviewer, technologies: [rust], complexity: complex }"),
+    later: &[],
+    habits: &[
+        (&["agent", "names", "workers"], "agents", "use `agents` with a list"),
+        (&["kind", "agent_type", "role"], "type", "use `type`"),
+        (&["technology", "languages", "stack"], "technologies", "use `technologies` with a list"),
+        (&["wait", "timeout", "window", "for"], "within", "use `within` with a unit: 10s"),
+        (&["capabilities"], "requires", "use `requires` on the task"),
     ],
 };
 

@@ -14,6 +14,7 @@ mod loops;
 mod names;
 mod needs;
 mod people;
+mod prefers;
 mod properties;
 mod schedules;
 mod structure;

@@ -200,13 +200,12 @@ tasks:
     x-on_verify_fail: brought
     x-artifacts: brought
     x-context: brought
-    prefers: [x]
+    x-prefers: brought
     x-budget: brought
 "), @r"
     12:12 `decompose` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
-    27:5 `prefers` is not supported yet
     ");
 }
 
