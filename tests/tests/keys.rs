@@ -169,6 +169,7 @@ fn body_of(path: &str) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk over every route")]
 async fn a_key_sees_and_changes_nothing_of_another_tenant_on_any_route() {
     let app = TestApp::new().await;
     tenant(&app, "a").await;

@@ -48,11 +48,12 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
     let paused = sqlx::query!(
         "update tasks t
             set was = case when t.undecided and t.state = 0 then $6::smallint
-                           when t.state = 5 then 1 else t.state end,
+                           -- Once offered, it is not offered again.
+                           when t.state in (2, 5) then 1 else t.state end,
                 was_reason = case when t.state = 4 then t.reason end,
                 state = $4, reason = $5, queued = false, undecided = false, delayed = false
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any($3)
-            and (t.state in (0, 1)
+            and (t.state in (0, 1, 2)
                  or (t.state = 4 and (t.reason in (0, 1, 2) or t.reason in ($8, $9)))
                  -- What is held with the session, of a group, stays when the session is resumed.
                  or (t.state = 5 and t.reason = $7))",
