@@ -70,7 +70,8 @@ mod tests {
             Command::new("bash").args(["-c", script]).current_dir(dir.path()).spawn().unwrap();
         let leader = Pid::from_raw(parent.id().cast_signed());
         let length = || fs::metadata(dir.path().join("count")).map_or(0, |found| found.len());
-        while length() == 0 {
+        // All of them are there, and one of them does something.
+        while proc::descendants(leader).len() < 3 || length() == 0 {
             tokio::task::yield_now().await;
         }
         let still = hold(leader).await.unwrap();
