@@ -111,11 +111,15 @@ impl Views {
     }
 
     async fn places(&self, session: SessionKey, seqs: &[i32]) -> sqlx::Result<Vec<Place>> {
+        // Of a new table nothing is known, and `any` would look through the whole session.
         sqlx::query_as!(
             Place,
-            "select seq, node, parent, flags, item_key
-               from tasks
-              where tenant_id = $1 and session_id = $2 and seq = any($3)",
+            "select t.seq, t.node, t.parent, t.flags, t.item_key
+               from unnest($3::int[]) as k (seq)
+              cross join lateral (
+                    select * from tasks t
+                     where t.tenant_id = $1 and t.session_id = $2 and t.seq = k.seq
+                     limit 1) t",
             session.tenant.0,
             session.id.0,
             seqs,

@@ -180,10 +180,13 @@ impl Views {
     ) -> sqlx::Result<Vec<Neighbour>> {
         let rows = sqlx::query_as!(
             NeighbourRow,
-            "select seq, state, reason
-               from tasks
-              where tenant_id = $1 and session_id = $2 and seq = any($3)
-              order by seq",
+            "select t.seq, t.state, t.reason
+               from unnest($3::int[]) as k (seq)
+              cross join lateral (
+                    select * from tasks t
+                     where t.tenant_id = $1 and t.session_id = $2 and t.seq = k.seq
+                     limit 1) t
+              order by t.seq",
             session.tenant.0,
             session.id.0,
             seqs,
