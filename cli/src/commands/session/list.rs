@@ -32,7 +32,7 @@ pub(in crate::commands) struct List {
     #[arg(long, conflicts_with_all = ["status", "workflow", "tag", "kind", "since"])]
     archived: bool,
     /// At most so many
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -54,8 +54,11 @@ impl List {
             return Ok(Exit::Done);
         }
         if sessions.is_empty() {
-            app.output
-                .note("no session; start one with `jobshop run FILE` or `jobshop submit FILE`");
+            app.output.note(if query.is_empty() {
+                "no session; start one with `jobshop run FILE` or `jobshop submit FILE`"
+            } else {
+                "no session is like that; `jobshop session list` without options shows all"
+            });
             return Ok(Exit::Done);
         }
         let columns = ["id", "title", "workflow", "status", "tasks", "age", "time"];
