@@ -87,8 +87,11 @@ impl Ledger<'_> {
             let data = json!({ "actor": pause.actor, "at": pause.at, "reason": pause.reason });
             (format!("{who} since {}{because}", time(pause.at)), data)
         });
-        let message =
-            format!("`{key}` is paused{says}: `jobshop session resume --task` lets it go");
+        let id = self.session.id.to_string();
+        let session = &id[id.len().saturating_sub(8)..];
+        let message = format!(
+            "`{key}` is paused{says}: `jobshop session resume {session} --task '{key}'` lets it go"
+        );
         self.add(WhyCode::Paused, Some(key), message, data);
         Ok(())
     }
@@ -124,7 +127,7 @@ impl Ledger<'_> {
             return self.next_before_the_result().await;
         }
         let group = self.views.neighbours(self.session, row.parent.as_slice()).await?;
-        if let Some(group) = group.into_iter().find(|group| group.state == TaskState::Pending) {
+        if let Some(group) = group.into_iter().find(Neighbour::has_to_start) {
             let name = self.path(group.seq).await?;
             let message = format!("`{key}` waits for its group `{name}` to start");
             let data = json!({ "group": name, "status": group.state });

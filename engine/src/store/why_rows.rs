@@ -22,6 +22,14 @@ pub(super) struct Neighbour {
     pub(super) reason: Option<Reason>,
 }
 
+impl Neighbour {
+    /// Nothing in this group or item moves yet.
+    pub(super) fn has_to_start(&self) -> bool {
+        self.state == TaskState::Pending
+            || matches!(self.reason, Some(Reason::Lock | Reason::Budget))
+    }
+}
+
 struct NeighbourRow {
     seq: i32,
     state: i16,
@@ -236,7 +244,8 @@ impl Views {
         sqlx::query_scalar!(
             "select seq
                from tasks
-              where tenant_id = $1 and session_id = $2 and state = any($3) and flags & $4 = $4
+              where tenant_id = $1 and session_id = $2 and state = any($3)
+                and (flags & $4 = $4 or (state = 4 and reason = any($6)))
               order by seq
               limit $5",
             session.tenant.0,
@@ -244,6 +253,8 @@ impl Views {
             &states,
             flags,
             limit,
+            // Groups and items wait for these as well as tasks.
+            &[Reason::Lock.code(), Reason::Budget.code()],
         )
         .fetch_all(&self.db)
         .await

@@ -244,7 +244,9 @@ impl Ledger<'_> {
             seqs = self.views.rows_in(self.session, &[T::Pending], 0, 3).await?;
         }
         for seq in seqs {
-            if let Some(row) = self.views.task_row(self.session, seq).await? {
+            let Some(row) = self.views.task_row(self.session, seq).await? else { continue };
+            // It may have ended since.
+            if state.is_final() || !row.state()?.is_final() {
                 self.chain(row).await?;
             }
         }

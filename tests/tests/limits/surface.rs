@@ -58,6 +58,27 @@ async fn who_waits_for_a_lock_is_told_who_has_it_and_how_many_come_first() {
 }
 
 #[tokio::test]
+async fn a_group_that_waits_for_a_lock_is_told_of_the_session_and_of_what_stands_in_it() {
+    let app = TestApp::new().await;
+    let definition = "{ version: 1, name: held, tasks: { g: { lock: prod, tasks: {
+        i: { uses: builtin/noop } } } } }";
+    let [first, second, _] = three(&app, definition).await;
+    for task in ["", "?task=g.i"] {
+        let why = app.get(&format!("/api/v1/sessions/{second}/why{task}")).await;
+        let reasons = why.json["reasons"].as_array().unwrap();
+        let codes: Vec<&str> = reasons.iter().map(|it| it["code"].as_str().unwrap()).collect();
+        let around: &[&str] = if task.is_empty() { &[] } else { &["group_not_started"] };
+        assert_eq!(codes, [around, &["lock"]].concat(), "{}", why.text);
+        let holder = &first[first.len() - 8..];
+        assert!(
+            reasons[around.len()]["message"].as_str().unwrap().contains(holder),
+            "{}",
+            why.text
+        );
+    }
+}
+
+#[tokio::test]
 async fn who_waits_for_a_place_is_told_who_has_it_and_how_many_come_first() {
     let app = TestApp::new().await;
     let [first, second, third] = three(&app, PLACED).await;
