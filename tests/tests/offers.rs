@@ -9,11 +9,15 @@ use jobshop_engine::{
     store::{
         Views,
         agents::{self, Drain},
-        offers,
+        offers, steer, steer_task,
     },
     task::TaskState,
 };
-use jobshop_tests::{Fleet, Stage, stage::Player, stage::succeeded, wait};
+use jobshop_tests::{
+    Fleet, Stage,
+    stage::{self, Player, succeeded},
+    wait,
+};
 use serde_json::json;
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_cluster-owner");
@@ -87,6 +91,21 @@ async fn an_offer_to_who_is_drained_or_a_session_that_is_cancelled_comes_to_noth
     stage.settle().await;
     assert_eq!(stage.state(next).await, SessionState::Cancelled);
     assert_eq!(stage.states(next).await, [TaskState::Cancelled; 2]);
+}
+
+#[tokio::test]
+async fn what_is_offered_can_be_paused_and_is_anybodys_after_that() {
+    let stage = Stage::new().await;
+    let (session, reviewer, other) = offered(&stage).await;
+    let by = steer::By::default;
+    steer_task::pause(&stage.store, stage::task(session, 1), by()).await.unwrap();
+    assert_eq!(stage.states(session).await[0], TaskState::Paused);
+    assert!(offers::claim(&stage.store.pool, reviewer.id, 5, None).await.unwrap().tasks.is_empty());
+    stage.db.advance(Duration::from_secs(21)).await;
+    stage.housekeep().await;
+    assert_eq!(stage.states(session).await[0], TaskState::Paused);
+    steer_task::resume(&stage.store, stage::task(session, 1), by()).await.unwrap();
+    assert_eq!(other.claim(5).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

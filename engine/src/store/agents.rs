@@ -159,31 +159,40 @@ pub struct Drain<'a> {
 /// Gives an agent nothing new; what it runs it finishes. A name stands for all that run under it now
 /// and later, an id for one worker until that one ends.
 pub async fn drain(store: &Store, agent: &str, drain: Drain<'_>) -> Result<(), AgentError> {
+    change(store, agent, Some(drain)).await
+}
+
+/// Lets a drained agent take tasks again. An agent that is not drained is left as it is.
+pub async fn resume(store: &Store, agent: &str) -> Result<(), AgentError> {
+    change(store, agent, None).await
+}
+
+async fn change(store: &Store, agent: &str, drain: Option<Drain<'_>>) -> Result<(), AgentError> {
     let id = agent.parse::<Uuid>().ok();
+    let (by, reason) = (drain.map(|it| it.by), drain.and_then(|it| it.reason));
+    let maintenance = drain.is_some_and(|it| it.maintenance);
     let mut tx = store.pool.begin().await?;
-    let mut found = 0;
-    if id.is_none() {
-        found += sqlx::query!(
-            "update agents
-                set drained_at = coalesce(drained_at, clock()), drained_by = $2,
-                    drain_reason = $3, maintenance = $4
-              where name = $1",
-            agent,
-            drain.by,
-            drain.reason,
-            drain.maintenance
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-    }
+    let named = sqlx::query!(
+        "update agents
+            set drained_at = case when $2::text is not null then coalesce(drained_at, clock()) end,
+                drained_by = $2, drain_reason = $3, maintenance = $4
+          where name = $1 and not $5",
+        agent,
+        by,
+        reason,
+        maintenance,
+        id.is_some()
+    )
+    .execute(&mut *tx)
+    .await?;
     let workers = sqlx::query_scalar!(
         "update workers
-            set drained_at = coalesce(drained_at, clock())
+            set drained_at = case when $3 then coalesce(drained_at, clock()) end
           where ended_at is null and (id = $2 or ($2::uuid is null and name = $1))
          returning id",
         agent,
-        id
+        id,
+        drain.is_some()
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -192,55 +201,13 @@ pub async fn drain(store: &Store, agent: &str, drain: Drain<'_>) -> Result<(), A
             set drained_by = $2, drain_reason = $3, maintenance = $4
           where worker_id = any($1)",
         &workers,
-        drain.by,
-        drain.reason,
-        drain.maintenance
+        by,
+        reason,
+        maintenance
     )
     .execute(&mut *tx)
     .await?;
-    if found == 0 && workers.is_empty() {
-        return Err(AgentError::NotFound(agent.to_owned()));
-    }
-    tx.commit().await?;
-    store.hints.send(Hint::Route);
-    Ok(())
-}
-
-/// Lets a drained agent take tasks again. An agent that is not drained is left as it is.
-pub async fn resume(store: &Store, agent: &str) -> Result<(), AgentError> {
-    let id = agent.parse::<Uuid>().ok();
-    let mut tx = store.pool.begin().await?;
-    let mut found = 0;
-    if id.is_none() {
-        found += sqlx::query!(
-            "update agents
-                set drained_at = null, drained_by = null, drain_reason = null, maintenance = false
-              where name = $1",
-            agent
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-    }
-    let workers = sqlx::query_scalar!(
-        "update workers
-            set drained_at = null
-          where ended_at is null and (id = $2 or ($2::uuid is null and name = $1))
-         returning id",
-        agent,
-        id
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "update agent_profiles
-            set drained_by = null, drain_reason = null, maintenance = false
-          where worker_id = any($1)",
-        &workers
-    )
-    .execute(&mut *tx)
-    .await?;
-    if found == 0 && workers.is_empty() {
+    if named.rows_affected() == 0 && workers.is_empty() {
         return Err(AgentError::NotFound(agent.to_owned()));
     }
     tx.commit().await?;

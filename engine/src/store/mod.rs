@@ -63,6 +63,7 @@ pub mod schedules;
 pub mod session_counts;
 mod session_error;
 mod session_info;
+mod session_locks;
 mod session_retry;
 mod session_rows;
 pub mod session_tree;

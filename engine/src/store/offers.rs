@@ -93,7 +93,8 @@ pub(super) async fn withdraw(store: &Store) -> sqlx::Result<usize> {
     for row in &over {
         let session = SessionKey { tenant: TenantId(row.tenant_id), id: SessionId(row.session_id) };
         let task = TaskKey { session, seq: row.seq };
-        if let (Some(attempt), Some(2)) = (row.attempt, row.state) {
+        let is_assigned = row.state == Some(TaskState::Assigned.code());
+        if let Some(attempt) = row.attempt.filter(|_| is_assigned) {
             moves.push(Move::new(task, attempt, TaskState::Assigned, TaskState::Ready));
         }
     }

@@ -9,6 +9,7 @@ use super::{
     task_path::Paths,
     task_view::TaskRow,
     view::{ReadError, Views},
+    why_people,
     why_rows::{AHEAD_MAX, Neighbour},
     why_view::{WhyCode, WhyReason},
 };
@@ -88,7 +89,7 @@ impl Ledger<'_> {
             (format!("{who} since {}{because}", time(pause.at)), data)
         });
         let id = self.session.id.to_string();
-        let session = &id[id.len().saturating_sub(8)..];
+        let session = why_people::tail(&id);
         let message = format!(
             "`{key}` is paused{says}: `jobshop session resume {session} --task '{key}'` lets it go"
         );

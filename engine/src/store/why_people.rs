@@ -55,6 +55,6 @@ fn until(row: &TaskRow) -> String {
 }
 
 /// The last 8 characters of an id, as tables print it.
-fn tail(id: &str) -> &str {
+pub(super) fn tail(id: &str) -> &str {
     &id[id.len() - 8..]
 }

@@ -62,13 +62,26 @@ mod tests {
 
     use super::*;
 
+    /// Nobody of the family outlives the test, whatever becomes of it.
+    struct Family(std::process::Child);
+
+    impl Drop for Family {
+        fn drop(&mut self) {
+            for pid in proc::descendants(Pid::from_raw(self.0.id().cast_signed())) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[tokio::test]
     async fn nobody_of_a_family_does_anything_while_it_is_held() {
         let dir = tempfile::tempdir().unwrap();
         let script = "for n in 1 2 3; do (while :; do echo $n >> count; done) & done; wait";
-        let mut parent =
-            Command::new("bash").args(["-c", script]).current_dir(dir.path()).spawn().unwrap();
-        let leader = Pid::from_raw(parent.id().cast_signed());
+        let mut bash = Command::new("bash");
+        let family = Family(bash.args(["-c", script]).current_dir(dir.path()).spawn().unwrap());
+        let leader = Pid::from_raw(family.0.id().cast_signed());
         let length = || fs::metadata(dir.path().join("count")).map_or(0, |found| found.len());
         // All of them are there, and one of them does something.
         while proc::descendants(leader).len() < 3 || length() == 0 {
@@ -85,10 +98,5 @@ mod tests {
         while length() == before {
             tokio::task::yield_now().await;
         }
-        for pid in proc::descendants(leader) {
-            kill(pid, Signal::SIGKILL).unwrap();
-        }
-        let _ = parent.kill();
-        parent.wait().unwrap();
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     budget::{self, Amounts, Price},
     checkpoint::Spend,
     id::{SessionId, SessionKey, TaskKey, TenantId},
+    store::session_locks,
     task::TaskState,
 };
 
@@ -61,7 +62,8 @@ async fn settle_those(
     if tasks.is_empty() {
         return Ok(0);
     }
-    lock_sessions(tx, tasks).await?;
+    // Sessions come before what is in them; whoever moved these rows in this transaction has them.
+    session_locks::lock_of(tx, tasks.iter().copied()).await?;
     let ended = ended(tx, tasks, only_left).await?;
     if ended.is_empty() {
         return Ok(0);
@@ -126,23 +128,6 @@ fn book(rows: &mut Rows, ended: &Ended, taken: &Taken) {
             row.unpriced += i32::from(taken.unpriced);
         }
     }
-}
-
-/// Sessions come before what is in them; whoever moved these rows in this transaction has them.
-async fn lock_sessions(tx: &mut PgConnection, tasks: &[TaskKey]) -> sqlx::Result<()> {
-    let (tenants, sessions): (Vec<Uuid>, Vec<Uuid>) =
-        tasks.iter().map(|task| (task.session.tenant.0, task.session.id.0)).unzip();
-    sqlx::query!(
-        r#"select 1 as "one!" from session_progress p
-          where (p.tenant_id, p.session_id) in (select * from unnest($1::uuid[], $2::uuid[]))
-          order by p.tenant_id, p.session_id
-            for no key update"#,
-        &tenants,
-        &sessions
-    )
-    .fetch_all(tx)
-    .await
-    .map(|_| ())
 }
 
 async fn ended(

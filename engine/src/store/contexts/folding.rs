@@ -105,7 +105,8 @@ async fn behind(store: &Store, key: SessionKey) -> sqlx::Result<Option<(i32, i32
 
 async fn ends(store: &Store, info: &Arc<SessionInfo>, known: i32) -> sqlx::Result<Vec<End>> {
     let key = info.key;
-    let rows = sqlx::query_file!(
+    let rows = sqlx::query_file_as!(
+        Row,
         "src/store/sql/context_ends.sql",
         key.tenant.0,
         key.id.0,
@@ -116,33 +117,22 @@ async fn ends(store: &Store, info: &Arc<SessionInfo>, known: i32) -> sqlx::Resul
     )
     .fetch_all(&store.pool)
     .await?;
-    let node = |code: i32| NodeIndex::from_code(code);
-    let requests: Vec<Request> = rows
-        .iter()
-        .map(|row| Request::of_context(Arc::clone(info), node(row.node), row.seq))
-        .collect();
+    let request =
+        |row: &Row| Request::of_context(Arc::clone(info), NodeIndex::from_code(row.node), row.seq);
+    let requests: Vec<Request> = rows.iter().map(request).collect();
     let loaded = values::load(store, &requests).await?;
-    let end = |(row, values): (_, _)| {
-        let row: Row = row;
+    let end = |(row, values): (Row, _)| {
         let outputs = row.output.as_deref().and_then(|text| serde_json::from_str(text).ok());
         End {
             number: row.number,
             at: row.at,
             origin: Origin { seq: row.seq, attempt: row.attempt },
-            node: node(row.node),
+            node: NodeIndex::from_code(row.node),
             outputs: outputs.unwrap_or_default(),
             values,
         }
     };
-    let rows = rows.into_iter().map(|row| Row {
-        number: row.number,
-        seq: row.seq,
-        node: row.node,
-        attempt: row.attempt,
-        at: row.at,
-        output: row.output,
-    });
-    Ok(rows.zip(loaded).map(end).collect())
+    Ok(rows.into_iter().zip(loaded).map(end).collect())
 }
 
 struct Row {

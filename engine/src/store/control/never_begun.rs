@@ -4,7 +4,10 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{id::TaskKey, store::transition::Move};
+use crate::{
+    id::TaskKey,
+    store::{session_locks, transition::Move},
+};
 
 /// Readies rows for being skipped, `inside` being the positions of their moves, each with its group:
 /// what of them is paused is pending again, and the moves get the numbers of the attempts. The
@@ -17,7 +20,7 @@ pub(super) async fn let_go(
     if inside.is_empty() {
         return Ok(());
     }
-    lock_sessions(conn, moves).await?;
+    session_locks::lock_of(conn, moves.iter().map(|it| it.task)).await?;
     let tenants: Vec<Uuid> = inside.iter().map(|(_, group)| group.session.tenant.0).collect();
     let sessions: Vec<Uuid> = inside.iter().map(|(_, group)| group.session.id.0).collect();
     let groups: Vec<i32> = inside.iter().map(|(_, group)| group.seq).collect();
@@ -53,21 +56,4 @@ pub(super) async fn let_go(
         }
     }
     Ok(())
-}
-
-/// Locks them in the order in which everybody does.
-async fn lock_sessions(conn: &mut PgConnection, moves: &[Move]) -> sqlx::Result<()> {
-    let tenants: Vec<Uuid> = moves.iter().map(|it| it.task.session.tenant.0).collect();
-    let sessions: Vec<Uuid> = moves.iter().map(|it| it.task.session.id.0).collect();
-    sqlx::query!(
-        "select from session_progress p
-          where (p.tenant_id, p.session_id) in (select * from unnest($1::uuid[], $2::uuid[]))
-          order by p.tenant_id, p.session_id
-            for no key update",
-        &tenants,
-        &sessions
-    )
-    .execute(conn)
-    .await
-    .map(|_| ())
 }
