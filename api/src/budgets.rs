@@ -21,7 +21,7 @@ use crate::{
     app::Shared,
     auth::{Admin, Caller},
     error::{ApiError, Problem},
-    extract::{Body, Path, Query},
+    extract::{Body, Path, Query, optional_moment},
 };
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -112,6 +112,7 @@ struct PriceBody {
     /// As tasks name it.
     model: String,
     /// From when on; from now on without it.
+    #[serde(default, deserialize_with = "optional_moment")]
     since: Option<DateTime<Utc>>,
     input: f64,
     output: f64,

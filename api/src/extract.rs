@@ -9,6 +9,7 @@ use axum::{
     },
     http::{HeaderMap, HeaderName, StatusCode, header},
 };
+use chrono::{DateTime, Utc};
 use jobshop_engine::store::sessions::Idempotency;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -55,15 +56,24 @@ impl From<JsonRejection> for ApiError {
         match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::NotJson,
-            _ => Self::InvalidBody(rejection.body_text()),
+            _ => Self::InvalidBody(cause(&rejection.body_text())),
         }
     }
 }
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::InvalidQuery(rejection.body_text())
+        Self::InvalidQuery(cause(&rejection.body_text()))
     }
+}
+
+/// What is wrong and where, without the parser's words about itself.
+fn cause(text: &str) -> String {
+    let intro = [
+        "Failed to deserialize query string: ",
+        "Failed to deserialize the JSON body into the target type: ",
+    ];
+    intro.iter().find_map(|intro| text.strip_prefix(intro)).unwrap_or(text).to_owned()
 }
 
 impl From<PathRejection> for ApiError {
@@ -92,6 +102,25 @@ where
 {
     let text = String::deserialize(deserializer)?;
     text.split(',').map(str::parse).collect::<Result<_, _>>().map(Some).map_err(de::Error::custom)
+}
+
+/// A point in time.
+pub(crate) fn moment<'de, D: Deserializer<'de>>(de: D) -> Result<DateTime<Utc>, D::Error> {
+    let text = String::deserialize(de)?;
+    let refuse = |_| format!("`{text}` is not a time; write it as in 2026-01-31T12:00:00Z");
+    let at = DateTime::parse_from_rfc3339(&text).map_err(refuse).map_err(de::Error::custom)?;
+    Ok(at.to_utc())
+}
+
+/// A point in time that may be left out.
+pub(crate) fn optional_moment<'de, D>(de: D) -> Result<Option<DateTime<Utc>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Moment(#[serde(deserialize_with = "moment")] DateTime<Utc>);
+    Ok(Option::<Moment>::deserialize(de)?.map(|Moment(at)| at))
 }
 
 /// Refuses a limit that no page can have, instead of quietly taking another.

@@ -25,7 +25,10 @@ use crate::{
     app::Shared,
     auth::{Admin, Caller},
     error::{ApiError, Problem},
-    extract::{Body, OptionalBody, PageQuery, Path, Query, idempotency, page_limit},
+    extract::{
+        Body, OptionalBody, PageQuery, Path, Query, idempotency, moment, optional_moment,
+        page_limit,
+    },
 };
 
 /// Times that are previewed at most, and unless something else is asked for.
@@ -95,7 +98,9 @@ struct NewScheduleBody {
     pause_after: Option<u32>,
     #[schema(minimum = 1)]
     max_runs: Option<u32>,
+    #[serde(default, deserialize_with = "optional_moment")]
     start: Option<DateTime<Utc>>,
+    #[serde(default, deserialize_with = "optional_moment")]
     until: Option<DateTime<Utc>>,
 }
 
@@ -253,8 +258,10 @@ async fn trigger(
 #[serde(deny_unknown_fields)]
 struct BackfillBody {
     /// The first time that may be made up for.
+    #[serde(deserialize_with = "moment")]
     from: DateTime<Utc>,
     /// The last one; not in the future.
+    #[serde(deserialize_with = "moment")]
     to: DateTime<Utc>,
 }
 
@@ -284,6 +291,9 @@ async fn backfill(
     Body(body): Body<BackfillBody>,
 ) -> Result<Json<Backfill>, ApiError> {
     let (id, tenant) = (id_of(path)?, caller.tenant());
+    if body.from > body.to {
+        return Err(invalid("to", "is before `from`"));
+    }
     let (span, actor) = ((body.from, body.to), Some(caller.name()));
     let done = schedules::backfill(&caller.store, tenant, &id, span, actor).await?;
     let items = done.into_iter().map(|time| BackfilledTime {
@@ -302,6 +312,7 @@ struct NextQuery {
     #[param(minimum = 1, maximum = 10000)]
     n: Option<usize>,
     /// Only times after this one; now without it.
+    #[serde(default, deserialize_with = "optional_moment")]
     after: Option<DateTime<Utc>>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     app::Shared,
     auth::Caller,
     error::{ApiError, Problem},
-    extract::{OptionalBody, Path, Query, comma_separated, page_limit},
+    extract::{OptionalBody, Path, Query, comma_separated, optional_moment, page_limit},
     steer::ReasonBody,
 };
 
@@ -50,6 +50,7 @@ struct ListQuery {
     #[serde(rename = "type")]
     kind: Option<SessionType>,
     /// Created then or later; RFC 3339.
+    #[serde(default, deserialize_with = "optional_moment")]
     since: Option<DateTime<Utc>>,
     /// `next` of the page before.
     cursor: Option<String>,

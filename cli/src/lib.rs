@@ -16,6 +16,7 @@ pub mod data_dir;
 pub mod exec;
 pub mod exit;
 pub mod logging;
+pub mod moment;
 pub mod output;
 pub mod process;
 pub mod progress;

@@ -104,16 +104,19 @@ pub struct Reopened {
 }
 
 /// Opens what failed, was cancelled, or was skipped because of that, and every group around it, and
-/// what is asked for. What is done stays done unless it was undone or runs again as asked, except
-/// that a loop which ran out of rounds runs its last one again.
+/// what is asked for. What is done stays done, except for what was undone or is asked for, with all
+/// that needs it; and a loop which ran out of rounds runs its last one again.
 pub fn reopen(rows: &[EndedRow], asked: &Asked) -> Result<Reopening, Refusal> {
     let table = Table::of(rows);
     let skipped = table.skipped(asked)?;
-    let ended: HashSet<i32> = skipped.iter().chain(&asked.completed).copied().collect();
+    let left_out = asked.skipped.iter().flat_map(|seq| table.inside(*seq)).map(|row| row.seq);
+    let ended: HashSet<i32> =
+        skipped.iter().chain(&asked.completed).copied().chain(left_out).collect();
     let spread = table.spread(asked, &ended);
     let mut open = table.with_groups(|row| ended_badly(row) && !ended.contains(&row.seq));
-    let (mut again, mut dropped) = table.rounds_again(&open);
     open.extend(spread.around);
+    open.extend(&spread.again);
+    let (mut again, mut dropped) = table.rounds_again(&open);
     again.extend(spread.again);
     dropped.extend(spread.dropped);
     let is_gone = |seq: &i32| dropped.contains(seq);
@@ -128,14 +131,13 @@ pub fn reopen(rows: &[EndedRow], asked: &Asked) -> Result<Reopening, Refusal> {
     Ok(Reopening { opened, dropped: dropped.into_iter().collect(), skipped, held, gated })
 }
 
-/// What of a session that is forked at a row runs in the new one: the row, all that needs it, and
-/// what has not ended or was undone. Everything else is shared as it is.
+/// What of a session that is forked at a row runs in the new one: the row and what was undone, with
+/// all that needs them, and what has not ended. Everything else is shared as it is.
 pub fn fork(rows: &[EndedRow], at: i32) -> Reopening {
     let table = Table::of(rows);
     let asked = Asked { from: vec![at], ..Asked::default() };
     let Spread { again, around, dropped } = table.spread(&asked, &HashSet::new());
-    let runs = |row: &EndedRow| !row.state.is_final() || row.undone;
-    let mut open = table.with_groups(runs);
+    let mut open = table.with_groups(|row| !row.state.is_final());
     open.extend(around);
     open.extend(&again);
     open.retain(|seq| !dropped.contains(seq));
@@ -223,7 +225,8 @@ impl<'a> Table<'a> {
 
     fn spread(&self, asked: &Asked, ended: &HashSet<i32>) -> Spread {
         let mut spread = Spread::default();
-        let mut next = asked.from.clone();
+        let undone = self.rows.iter().filter(|row| row.undone).map(|row| row.seq);
+        let mut next: Vec<i32> = asked.from.iter().copied().chain(undone).collect();
         for row in asked.completed.iter().filter_map(|seq| self.by_seq.get(seq)) {
             next.extend(&row.dependents);
             next.extend(self.around(row).iter().flat_map(|group| &group.dependents));
@@ -247,6 +250,7 @@ impl<'a> Table<'a> {
             }
             for group in self.around(row) {
                 next.extend(&group.dependents);
+                next.extend(self.loop_that_went_on(group));
                 if group.begun || group.kind == RowKind::Item {
                     spread.around.insert(group.seq);
                 } else {
@@ -258,6 +262,15 @@ impl<'a> Table<'a> {
             self.keep_good_items(&mut spread);
         }
         spread
+    }
+
+    /// The loop around a round that is not its last: it begins anew, because what follows the round
+    /// was decided by it.
+    fn loop_that_went_on(&self, round: &EndedRow) -> Option<i32> {
+        let group = round.parent.and_then(|parent| self.by_seq.get(&parent))?;
+        let went_on =
+            group.kind == RowKind::Loop && self.below(group.seq).any(|other| other.seq > round.seq);
+        went_on.then_some(group.seq)
     }
 
     /// Some rows, and every group and item around them.
@@ -385,7 +398,6 @@ fn is_bad_child(row: &EndedRow) -> bool {
 
 fn ended_badly(row: &EndedRow) -> bool {
     match row.state {
-        TaskState::Completed if row.undone => true,
         TaskState::Failed | TaskState::Cancelled => true,
         TaskState::Skipped => row.reason == Some(Reason::UpstreamFailed),
         TaskState::Pending

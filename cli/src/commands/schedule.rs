@@ -3,6 +3,7 @@
 mod create;
 mod show;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::client::objects::{self, Session, tail};
 use crate::exit::{Exit, Failure};
+use crate::moment;
 use crate::output::plain;
 use crate::table::{Rows, Text};
 
@@ -67,12 +69,12 @@ pub(super) struct ScheduleName {
 pub(super) struct Backfill {
     #[command(flatten)]
     name: ScheduleName,
-    /// The first time that may be made up for, as in 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    from: String,
+    /// The first time that may be made up for, as in 2026-01-31T00:00:00Z, or so long ago (2d)
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    from: DateTime<Utc>,
     /// The last one
-    #[arg(long, value_name = "TIME")]
-    to: String,
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
+    to: DateTime<Utc>,
 }
 
 #[derive(Debug, Args)]
@@ -83,8 +85,8 @@ pub(super) struct Next {
     #[arg(short = 'n', value_name = "N", default_value_t = 10)]
     count: u32,
     /// Only times after this one, as in 2026-01-31T00:00:00Z; now without it
-    #[arg(long, value_name = "TIME")]
-    after: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = moment::absolute)]
+    after: Option<DateTime<Utc>>,
 }
 
 impl ScheduleCommand {
@@ -137,7 +139,7 @@ fn parts(text: &str) -> Result<(String, String), String> {
 }
 
 /// A time of the server's, without fractions of a second.
-fn moment(value: &Value) -> &str {
+fn shown(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
 
@@ -146,7 +148,7 @@ fn tell(app: &App, schedule: &Value) -> Result<Exit, Failure> {
         app.output.json(schedule)?;
         return Ok(Exit::Done);
     }
-    let (id, status) = (moment(&schedule["id"]), moment(&schedule["status"]));
+    let (id, status) = (shown(&schedule["id"]), shown(&schedule["status"]));
     let next = match schedule["next_fire"].as_str() {
         Some(next) => format!(", next at {next}"),
         None => String::new(),
@@ -216,7 +218,7 @@ impl Backfill {
         let columns = ["fire_time", "status", "session_id"];
         let mut rows = Rows::new(app.output, &columns);
         for time in times {
-            rows.push(columns.iter().map(|column| Text::Plain(moment(&time[*column]))));
+            rows.push(columns.iter().map(|column| Text::Plain(shown(&time[*column]))));
         }
         app.output.line(&rows.render())?;
         Ok(Exit::Done)
@@ -227,7 +229,8 @@ impl Next {
     async fn execute(self, app: &App, client: &Client) -> Result<Exit, Failure> {
         let count = self.count.to_string();
         let mut query = vec![("n", count.as_str())];
-        query.extend(self.after.as_deref().map(|after| ("after", after)));
+        let after = self.after.map(|after| after.to_rfc3339());
+        query.extend(after.as_deref().map(|after| ("after", after)));
         let answer = client.get(&self.name.path(&["next"]), &query).await?;
         let times = answer["items"].as_array().map_or(&[][..], Vec::as_slice);
         if app.output.is_json() {
@@ -241,7 +244,7 @@ impl Next {
         }
         let mut rows = Rows::new(app.output, &["utc", "local"]);
         for time in times {
-            rows.push([Text::Plain(moment(&time["at"])), Text::Plain(moment(&time["local"]))]);
+            rows.push([Text::Plain(shown(&time["at"])), Text::Plain(shown(&time["local"]))]);
         }
         app.output.line(&rows.render())?;
         Ok(Exit::Done)

@@ -77,6 +77,10 @@ fn tell(app: &App, report: &Report) -> Result<(), Failure> {
         let names = report.unestimated.join(", ");
         lines.push(format!("counted as no time, without an estimate or a stub: {names}"));
     }
+    let failed = report.steps.iter().filter(|step| step.status == TaskState::Failed);
+    for (step, error) in failed.filter_map(|step| Some((step, step.error.as_ref()?))) {
+        lines.push(format!("{} fails: {}", step.task, error.message));
+    }
     for pattern in &report.unused_stubs {
         lines.push(format!("no task fits `{pattern}` of the stubs"));
     }

@@ -251,3 +251,60 @@ fn an_item_that_never_had_its_locks_goes_on_in_a_fork_without_what_is_shared() {
     assert_eq!((item.state, item.undecided), (TaskState::Pending, true));
     assert_eq!(reopening.gated, [6].into());
 }
+
+#[test]
+fn what_needs_an_undone_task_runs_again_after_it() {
+    let mut rows = vec![
+        row(1, TaskState::Completed, &[2]),
+        row(2, TaskState::Completed, &[3]),
+        row(3, TaskState::Failed, &[]),
+        row(4, TaskState::Completed, &[]),
+    ];
+    rows[0].undone = true;
+    let (ready, pending) = (TaskState::Ready, TaskState::Pending);
+    let reopening = reopen(&rows, &Asked::default()).unwrap();
+    assert_eq!(standing(&reopening), [(1, ready, 0), (2, pending, 1), (3, pending, 1)]);
+    let given = Asked { completed: vec![2], ..Asked::default() };
+    let reopening = reopen(&rows, &given).unwrap();
+    assert_eq!(standing(&reopening), [(1, ready, 0), (3, ready, 0)], "2 was given an end");
+    let forked = fork(&rows, 4);
+    assert_eq!(forked.opened.len(), 4);
+}
+
+#[test]
+fn what_stands_in_a_group_that_is_skipped_stays_undone() {
+    let mut group = row(1, TaskState::Failed, &[4]);
+    (group.kind, group.begun, group.plain) = (RowKind::PlainGroup, true, false);
+    let mut rows = vec![group];
+    for (seq, state) in [(2, TaskState::Completed), (3, TaskState::Failed)] {
+        rows.push(EndedRow { parent: Some(1), ..row(seq, state, &[]) });
+    }
+    rows[1].undone = true;
+    let mut after = row(4, TaskState::Skipped, &[]);
+    after.reason = Some(Reason::UpstreamFailed);
+    rows.push(after);
+    let asked = Asked { skipped: vec![1], ..Asked::default() };
+    assert_eq!(standing(&reopen(&rows, &asked).unwrap()), [(4, TaskState::Ready, 0)]);
+}
+
+#[test]
+fn a_loop_of_which_an_earlier_round_was_undone_begins_anew() {
+    let mut group = row(1, TaskState::Completed, &[6]);
+    (group.kind, group.begun, group.plain) = (RowKind::Loop, true, false);
+    let mut rows = vec![group];
+    for (round, inner) in [(2, 3), (4, 5)] {
+        let (kind, parent) = (RowKind::Item, Some(1));
+        rows.push(EndedRow { kind, parent, begun: true, ..row(round, TaskState::Completed, &[]) });
+        rows.push(EndedRow { parent: Some(round), ..row(inner, TaskState::Completed, &[]) });
+    }
+    rows.push(row(6, TaskState::Failed, &[]));
+    rows[4].undone = true;
+    let (blocked, pending) = (TaskState::Blocked, TaskState::Pending);
+    let last = reopen(&rows, &Asked::default()).unwrap();
+    let open = [(1, blocked, 1), (4, blocked, 1), (5, TaskState::Ready, 0), (6, pending, 1)];
+    assert_eq!(standing(&last), open);
+    rows[2].undone = true;
+    let anew = reopen(&rows, &Asked::default()).unwrap();
+    assert_eq!((anew.opened.len(), anew.dropped.len()), (2, 4));
+    assert_eq!(anew.opened[0].seq, 1);
+}

@@ -179,6 +179,32 @@ fn fits(pattern: &str, key: &str) -> bool {
         .any(|tail| fits(rest, tail))
 }
 
+/// The most items that are made up for a list.
+const ITEMS_MAX: u64 = 1_000;
+/// The longest text that is made up.
+const CHARS_MAX: u64 = 10_000;
+
+fn sample_text(schema: &Value) -> String {
+    let text = "text";
+    let length = |key: &str| schema[key].as_u64();
+    let least = length("minLength").unwrap_or(0).min(CHARS_MAX);
+    let count = length("maxLength").unwrap_or(u64::MAX).min(least.max(text.len() as u64));
+    text.chars().cycle().take(usize::try_from(count).unwrap_or(text.len())).collect()
+}
+
+fn sample_number(schema: &Value) -> Value {
+    if let Some(least) = schema.get("minimum") {
+        return least.clone();
+    }
+    if let Some(below) = schema["exclusiveMinimum"].as_i64() {
+        return json!(below.saturating_add(1));
+    }
+    match schema.get("maximum") {
+        Some(most) if most.as_f64().is_some_and(|most| most < 1.0) => most.clone(),
+        _ => json!(1),
+    }
+}
+
 /// A value that fits a JSON Schema, as far as it is simple: what a task without a stub puts out.
 pub(super) fn sample(schema: Option<&Value>) -> Value {
     let Some(schema) = schema else { return json!({}) };
@@ -198,10 +224,14 @@ pub(super) fn sample(schema: Option<&Value>) -> Value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     };
     match kind {
-        Some("string") => json!("text"),
-        Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| json!(1)),
+        Some("string") => Value::String(sample_text(schema)),
+        Some("integer" | "number") => sample_number(schema),
         Some("boolean") => json!(true),
-        Some("array") => json!([sample(schema.get("items"))]),
+        Some("array") => {
+            let least = schema["minItems"].as_u64().unwrap_or(1);
+            let count = least.min(schema["maxItems"].as_u64().unwrap_or(least)).min(ITEMS_MAX);
+            Value::Array((0..count).map(|_| sample(schema.get("items"))).collect())
+        }
         Some("null") => Value::Null,
         _ => {
             let properties = schema["properties"].as_object();
@@ -235,8 +265,14 @@ mod tests {
             "names": { "type": "array", "items": { "type": "string" } },
             "count": { "type": "integer", "minimum": 3 },
             "level": { "enum": ["low", "high"] },
+            "pair": { "type": "array", "minItems": 2, "items": { "type": "string", "maxLength": 2 } },
+            "long": { "type": "string", "minLength": 6 },
+            "left": { "type": "integer", "exclusiveMinimum": 4 },
+            "debt": { "type": "number", "maximum": -2 },
         }});
-        assert_eq!(sample(Some(&schema)), json!({ "names": ["text"], "count": 3, "level": "low" }));
+        let made = json!({ "names": ["text"], "count": 3, "level": "low", "pair": ["te", "te"],
+                           "long": "textte", "left": 5, "debt": -2 });
+        assert_eq!(sample(Some(&schema)), made);
     }
 
     #[test]

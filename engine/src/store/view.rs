@@ -55,7 +55,7 @@ pub enum ReadError {
         "`{0}` is not the id of a session: give all of it, its last 6 or more characters, `@latest` or `@latest:NAME`"
     )]
     NotASession(String),
-    #[error("session {session} has no task `{key}`")]
+    #[error("session {session} has no task `{key}`; `jobshop session tasks` lists those it has")]
     NoTask { session: SessionId, key: String },
     #[error("there is no approval `{0}`")]
     NoApproval(String),

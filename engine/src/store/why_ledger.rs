@@ -289,7 +289,12 @@ impl Ledger<'_> {
         let names: Vec<String> =
             open.iter().filter_map(|child| paths.path(self.plan, child.seq)).collect();
         let noun = if row.blockers == 1 { "task has" } else { "tasks have" };
-        let some = if names.is_empty() { String::new() } else { format!(": {}", quoted(&names)) };
+        let more = usize::try_from(row.blockers).unwrap_or_default().saturating_sub(names.len());
+        let some = match (names.is_empty(), more) {
+            (true, _) => String::new(),
+            (false, 0) => format!(": {}", quoted(&names)),
+            (false, more) => format!(": {} and {more} more", quoted(&names)),
+        };
         let message = format!("{} {noun} not ended directly in `{key}`{some}", row.blockers);
         let data = json!({ "open": row.blockers, "tasks": names });
         self.add(WhyCode::Children, Some(key), message, data);

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::view::{ReadError, Views, unknown_code};
+use super::{
+    view::{ReadError, Views, unknown_code},
+    why_ledger::time,
+};
 use crate::{
     closing::Phase,
     event::EventKind,
@@ -88,7 +91,8 @@ impl Standing {
         let hold = self.hold.clone().unwrap_or_default();
         let text = |name: &str| hold[name].as_str();
         let by = text("actor").map(|actor| format!(" by {actor}"));
-        let since = text("at").map(|at| format!(" since {at}"));
+        let at = text("at").and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+        let since = at.map(|at| format!(" since {}", time(at.to_utc())));
         let because = text("reason").map(|reason| format!(" ({reason})"));
         let missing = hold["missing"].as_array().map(|missing| {
             let names: Vec<String> =

@@ -9,6 +9,7 @@ use super::{
     flags,
     view::{ReadError, Views, unknown_code},
     why_ledger::Ledger,
+    why_people::tail,
     why_rows::Standing,
 };
 use crate::{
@@ -171,14 +172,20 @@ impl Ledger<'_> {
             self.add(WhyCode::SessionEnded, None, message, data);
         } else if standing.sweep == 3 {
             let result = standing.result();
+            let because = standing.error.as_ref().map_or("by hand", |error| &error.message);
             let message = format!(
-                "somebody ended the session as {result}, or it ran out of time: what is open of it \
-                 comes to its end"
+                "the session is about to end as {result} ({because}): what is open of it comes to \
+                 its end first"
             );
             self.add(WhyCode::SessionStopping, None, message, json!({ "result": result }));
         } else if state == SessionState::Paused {
             let (says, data) = standing.held();
-            let message = format!("the session is paused{says}: nothing new of it starts");
+            let id = self.session.id.to_string();
+            let message = format!(
+                "the session is paused{says}: nothing new of it starts; \
+                 `jobshop session resume {}` lets it go on",
+                tail(&id)
+            );
             self.add(WhyCode::SessionPaused, None, message, data);
         } else if state == SessionState::Pending {
             let message = "the session is pending: `jobshop session start` lets it go".to_owned();

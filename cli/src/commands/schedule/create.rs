@@ -1,5 +1,6 @@
 //! `jobshop schedule create`: a schedule that is in no workflow file.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -8,6 +9,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::commands::request::{InputArgs, Source};
 use crate::exit::{Exit, Failure};
+use crate::moment;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct Create {
@@ -40,11 +42,11 @@ pub(in crate::commands) struct Create {
     #[arg(long, value_name = "N")]
     max_runs: Option<u32>,
     /// Fire at nothing before, as in 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    start: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = moment::absolute)]
+    start: Option<DateTime<Utc>>,
     /// Fire at nothing after
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = moment::absolute)]
+    until: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ScheduleName, moment};
+use super::{ScheduleName, shown};
 use crate::app::App;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -60,7 +60,7 @@ pub(super) async fn execute(
         let columns = ["fire_time", "kind", "status", "session_id", "created_by", "reason"];
         let mut rows = Rows::new(app.output, &columns);
         for fire in &fires {
-            rows.push(columns.iter().map(|column| Text::Plain(moment(&fire[*column]))));
+            rows.push(columns.iter().map(|column| Text::Plain(shown(&fire[*column]))));
         }
         app.output.line(&format!("\n{}", rows.render()))?;
     }

@@ -1,14 +1,14 @@
 //! `jobshop session list`: sessions, newest first.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use clap::Args;
-use jobshop_engine::duration::Span;
 use jobshop_engine::session::SessionState;
 use serde_json::Value;
 
 use crate::app::App;
 use crate::client::objects::{self, ArchivedSession, Session, tail};
 use crate::exit::{Exit, Failure};
+use crate::moment;
 use crate::table::{Rows, Text, elapsed, span};
 
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(in crate::commands) struct List {
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Only sessions created since then: RFC 3339, or so long ago (2h)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment::past)]
     since: Option<DateTime<Utc>>,
     /// Sessions that were archived, instead of those that are kept
     #[arg(long, conflicts_with_all = ["status", "workflow", "tag", "kind", "since"])]
@@ -107,15 +107,4 @@ async fn list_archived(app: &App, limit: u32) -> Result<Exit, Failure> {
     }
     app.output.line(&rows.render())?;
     Ok(Exit::Done)
-}
-
-/// A moment, or how long ago it was.
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(span) = text.parse::<Span>() {
-        let ago = i64::try_from(span.ms).map_err(|_| "is too long ago".to_owned())?;
-        return Ok(Utc::now() - TimeDelta::milliseconds(ago));
-    }
-    DateTime::parse_from_rfc3339(text)
-        .map(|at| at.with_timezone(&Utc))
-        .map_err(|_| "write 2h, or 2026-01-31T12:00:00Z".to_owned())
 }

@@ -2,6 +2,7 @@
 
 use chrono::Utc;
 use clap::Args;
+use jobshop_engine::task::TaskState;
 use serde_json::Value;
 
 use super::SessionName;
@@ -15,8 +16,8 @@ pub(in crate::commands) struct Tasks {
     #[command(flatten)]
     name: SessionName,
     /// Only those with one of these statuses, separated by commas
-    #[arg(long, value_name = "STATUS")]
-    status: Option<String>,
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = state)]
+    status: Vec<TaskState>,
     /// At most so many; without it all
     #[arg(long)]
     limit: Option<u32>,
@@ -27,7 +28,10 @@ impl Tasks {
         let client = app.client()?;
         let id = self.name.resolve(&client).await?;
         let (path, output) = (["sessions", &id, "tasks"], app.output);
-        let query: Vec<_> = self.status.iter().map(|status| ("status", status.as_str())).collect();
+        let states: Vec<&str> = self.status.iter().map(|state| state.as_str()).collect();
+        let states = states.join(",");
+        let query: Vec<(&str, &str)> =
+            (!states.is_empty()).then_some(("status", states.as_str())).into_iter().collect();
         let mut pages = client.pages(&path, &query, self.limit);
         // A page at a time: there may be a million.
         let mut is_empty = true;
@@ -44,6 +48,13 @@ impl Tasks {
         }
         Ok(Exit::Done)
     }
+}
+
+fn state(text: &str) -> Result<TaskState, String> {
+    text.parse().map_err(|why| {
+        let all = TaskState::ALL.map(TaskState::as_str).join(", ");
+        format!("{why}; the states are {all}")
+    })
 }
 
 fn table(app: &App, tasks: &[Value], is_first: bool) -> Result<String, Failure> {

@@ -67,6 +67,11 @@ fn collect(tasks: &[Task], level: &Level, prefix: &str, keys: &mut Vec<String>) 
 
 /// Marks what is asked for in what a session came to.
 pub fn mark(flow: &Flow, level: &mut Level, chosen: &Chosen) {
+    let given = match chosen {
+        Chosen::Skip(key) | Chosen::Output(key) => Some(key),
+        Chosen::Plain | Chosen::From(_) | Chosen::FailedItems(_) | Chosen::Inputs => None,
+    };
+    undone(&flow.tasks, level, given);
     match chosen {
         Chosen::Plain | Chosen::Inputs => {}
         Chosen::From(key) => {
@@ -151,6 +156,45 @@ fn from(tasks: &[Task], level: &mut Level, prefix: &str, key: &str, itself: bool
         }
     }
     false
+}
+
+/// Marks all that needs a task which was undone, wherever it stands; `given` is given an end by hand.
+/// Returns whether anything was undone.
+fn undone(tasks: &[Task], level: &mut Level, given: Option<&String>) -> bool {
+    let mut reached: Vec<String> = Vec::new();
+    for (task, (id, node)) in tasks.iter().zip(level) {
+        if Some(&*id) == given {
+            continue;
+        }
+        let is_undone = node.undone
+            || match &mut node.inner {
+                Inner::Nothing => false,
+                Inner::Tasks { tasks, .. } => undone(task.inner(), tasks, None),
+                Inner::Items(items) => undone_items(task, items) > 0,
+                Inner::Rounds(rounds) => {
+                    let earlier = rounds.len().saturating_sub(1);
+                    let was_decided_anew = undone_items(task, &mut rounds[..earlier]) > 0;
+                    node.again |= was_decided_anew;
+                    was_decided_anew | (undone_items(task, &mut rounds[earlier..]) > 0)
+                }
+            };
+        let needs = task.needs.iter().any(|need| reached.contains(need));
+        node.again |= needs;
+        if is_undone || needs {
+            reached.push(id.clone());
+        }
+    }
+    !reached.is_empty()
+}
+
+/// How many of some items or rounds have something undone in them.
+fn undone_items(task: &Task, items: &mut [Item]) -> usize {
+    items
+        .iter_mut()
+        .filter(|item| !item.tasks.is_empty())
+        .map(|item| undone(task.inner(), &mut item.tasks, None))
+        .filter(|is_undone| *is_undone)
+        .count()
 }
 
 /// Fan-outs that were to run again go on with what they have.
