@@ -24,6 +24,7 @@ mod keys;
 mod live;
 mod logs;
 mod metrics;
+mod providers;
 mod retry;
 mod router;
 mod schedules;

@@ -28,8 +28,8 @@ use crate::{
     description::{self, Description},
     diff,
     error::ApiError,
-    events, evidence, health, keys, live, logs, metrics, retry, schedules, sessions, signals,
-    steer, tasks, tenants, why, workflows,
+    events, evidence, health, keys, live, logs, metrics, providers, retry, schedules, sessions,
+    signals, steer, tasks, tenants, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -58,6 +58,7 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(conversations::routes())
         .merge(contexts::routes())
         .merge(budgets::routes())
+        .merge(providers::routes())
         .merge(keys::routes())
         .merge(tenants::routes())
         .merge(live::routes())

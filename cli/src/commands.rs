@@ -13,6 +13,7 @@ mod host;
 mod inbox;
 mod key;
 mod prompt;
+mod provider;
 mod request;
 mod run;
 mod schedule;
@@ -132,6 +133,9 @@ enum Command {
     /// What sessions may take and have taken, and what models cost: show, raise, prices
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// Providers of models, whose quota the whole fleet shares: list, set
+    #[command(subcommand)]
+    Provider(provider::ProviderCommand),
 }
 
 impl CommandLine {
@@ -182,6 +186,7 @@ impl Command {
             | Self::Workspace(_)
             | Self::Context(_)
             | Self::Budget(_)
+            | Self::Provider(_)
             | Self::Inbox
             | Self::Approve(_)
             | Self::Reject(_)
@@ -214,6 +219,7 @@ impl Command {
             Self::Workspace(command) => run(command.execute(app)),
             Self::Context(command) => run(command.execute(app)),
             Self::Budget(command) => run(command.execute(app)),
+            Self::Provider(command) => run(command.execute(app)),
             Self::Inbox => run(inbox::list(app)),
             Self::Approve(command) => run(command.execute(app, "approve")),
             Self::Reject(command) => run(command.execute(app, "reject")),

@@ -49,6 +49,7 @@ pub struct Values {
     pub routing_weights: Vec<String>,
     pub agent_command: Option<String>,
     pub opencode_bin: Option<PathBuf>,
+    pub provider_account: String,
     pub opencode_config: Option<PathBuf>,
     pub pass_env: Vec<String>,
     pub http_allow: Vec<String>,

@@ -254,6 +254,7 @@ pub fn worker_config(
         lease: values.lease.to_std(),
         data_dir: Some(folder.display().to_string()),
         profile: profile(values),
+        provider_account: values.provider_account.clone(),
         ..usual
     }
 }

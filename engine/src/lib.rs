@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod plan;
 pub mod priority;
 pub mod prompt;
+pub mod provider;
 pub mod reopen;
 pub mod retry;
 pub mod role;

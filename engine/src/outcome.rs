@@ -3,9 +3,12 @@
 
 use std::{fmt, str::FromStr};
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::{duration::Span, provider::ProviderKey};
 
 /// The kind of a failure; retry policies select by it.
 #[derive(
@@ -108,6 +111,20 @@ pub enum Outcome {
     Failed { failure: Failure, outputs: Value },
     /// The attempt was handed back without counting anything: the worker is stopping.
     Released,
+    /// Nothing is counted: another attempt follows once the provider of the agent's model lets it.
+    Deferred(Deferral),
+}
+
+/// Why an attempt has to wait for a provider, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deferral {
+    /// `None`: of no provider that is known by name.
+    pub provider: Option<ProviderKey>,
+    /// From now on; none where the provider did not say.
+    pub wait: Option<Span>,
+    /// The provider is asked again then.
+    pub until: Option<DateTime<Utc>>,
+    pub why: String,
 }
 
 impl Outcome {

@@ -189,10 +189,12 @@ pub enum Reason {
     Lock,
     /// Blocked: what it puts aside does not fit into its budgets.
     Budget,
+    /// Blocked: the provider of its agent's model lets no turn begin.
+    Provider,
 }
 
 impl Reason {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -212,6 +214,7 @@ impl Reason {
         Self::SkippedByHand,
         Self::Lock,
         Self::Budget,
+        Self::Provider,
     ];
 
     pub const fn code(self) -> i16 {
@@ -244,6 +247,7 @@ impl Reason {
             Self::SkippedByHand => "skipped_by_hand",
             Self::Lock => "lock",
             Self::Budget => "budget",
+            Self::Provider => "provider",
         }
     }
 }

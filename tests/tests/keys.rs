@@ -162,6 +162,7 @@ fn body_of(path: &str) -> Value {
         "/api/v1/sessions/{id}/messages" => json!({ "text": "hello" }),
         "/api/v1/sessions/{id}/budget/raise" => json!({ "tokens": 9 }),
         "/api/v1/prices" => json!({ "items": [] }),
+        "/api/v1/providers" => json!({ "model": "acme/large", "turns_per_minute": 9 }),
         "/api/v1/keys" => json!({ "name": "own", "role": "viewer" }),
         "/api/v1/tenants" | "/api/v1/sessions/{id}/signals" => json!({ "name": "own" }),
         _ => json!({}),

@@ -227,8 +227,8 @@ fn links_between_documents_lead_somewhere() {
 }
 
 /// Tables that belong to no tenant: a worker serves all of them.
-const SHARED_TABLES: [&str; 5] =
-    ["_sqlx_migrations", "agent_profiles", "agents", "receipts", "workers"];
+const SHARED_TABLES: [&str; 6] =
+    ["_sqlx_migrations", "agent_profiles", "agents", "providers", "receipts", "workers"];
 
 #[tokio::test]
 async fn the_tenant_comes_first_in_every_key() {

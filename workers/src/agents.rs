@@ -129,7 +129,7 @@ pub(crate) async fn close(
 ) -> store::Result<()> {
     let has_ended = match outcome {
         Outcome::Succeeded(_) | Outcome::Failed { .. } => true,
-        Outcome::Released => false,
+        Outcome::Released | Outcome::Deferred(_) => false,
     };
     if has_ended && conversing(attempt).is_some() {
         checkpoints::close(&store.pool, attempt.fence.task).await?;

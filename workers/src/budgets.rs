@@ -113,7 +113,7 @@ fn told(attempt: &Attempt, outcome: &Outcome) -> Option<Spend> {
             }
             outputs
         }
-        Outcome::Released => return None,
+        Outcome::Released | Outcome::Deferred(_) => return None,
     };
     let usage = outputs.get("usage").filter(|usage| usage.is_object());
     let Some(usage) = usage else {

@@ -213,7 +213,9 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
             done.ended = Some(Ended::Succeeded);
             done
         }
-        Outcome::Released if life.held.stop_reason(&fence) == Some(StopReason::Session) => {
+        Outcome::Released | Outcome::Deferred(_)
+            if life.held.stop_reason(&fence) == Some(StopReason::Session) =>
+        {
             let mut cancelled = to(TaskState::Cancelled);
             cancelled.ended = Some(Ended::Released);
             cancelled.reason = Some(Reason::SessionStopped);
@@ -224,6 +226,19 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
             back.ended = Some(Ended::Released);
             back.funded = is_funded(end);
             return back;
+        }
+        Outcome::Deferred(deferral) => {
+            let mut waits = to(TaskState::Blocked);
+            waits.ended = Some(Ended::Released);
+            waits.reason = Some(Reason::Provider);
+            waits.delay_ms = Some(deferral.wait.map_or(0, |wait| wait.ms.cast_signed()));
+            waits.body = Some(json!({
+                "reason": Reason::Provider, "provider": deferral.provider,
+                "until": deferral.until, "message": deferral.why,
+            }));
+            waits.funded = is_funded(end);
+            waits.started = life.held.started(&fence);
+            return waits;
         }
         Outcome::Failed { failure, outputs } => {
             let plan = &end.info.version.plan;

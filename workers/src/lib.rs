@@ -13,6 +13,7 @@ mod lease;
 mod life;
 mod notes;
 mod predecessor;
+mod providers;
 mod queue;
 mod receipts;
 mod record;

@@ -15,7 +15,7 @@ use jobshop_engine::{
     turns::Lane,
 };
 use tokio::{
-    sync::{Notify, RwLock},
+    sync::{Notify, RwLock, mpsc},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::{
     budgets::{self, Share},
     execute::{Executor, log_storage},
     held::{HeldAttempts, StopReason},
+    providers::{self, Gates},
     queue::{Execute, Job},
     receipts::Receipts,
     record::Record,
@@ -46,6 +47,7 @@ pub(crate) struct Life {
     pub(crate) held: HeldAttempts,
     pub(crate) receipts: Receipts,
     pub(crate) record: Record,
+    pub(crate) gates: Gates,
     /// The breaker of its agent may not be closed.
     broken: AtomicBool,
     /// It is tried again, with one attempt at a time.
@@ -99,6 +101,7 @@ impl Life {
             held: HeldAttempts::default(),
             receipts: Receipts::default(),
             record: Record::default(),
+            gates: Gates::default(),
             broken: AtomicBool::new(true),
             probing: AtomicBool::new(false),
             routes: Mutex::default(),
@@ -290,6 +293,13 @@ impl Execute for Runner {
             self.life.free_place();
             return Outcome::Released;
         }
+        let gate = match providers::admit(&self.life, &attempt).await {
+            Ok(gate) => gate,
+            Err(outcome) => {
+                self.life.free_place();
+                return outcome;
+            }
+        };
         let stop = self.life.held.start(&fence);
         self.life.begun.notify_one();
         let Some((mut link, ends)) = agents::link(&self.life, &attempt).await else {
@@ -302,6 +312,8 @@ impl Execute for Runner {
             self.life.free_place();
             return Outcome::Released;
         }
+        let (hears, heard) = mpsc::unbounded_channel();
+        link.provider = Some(hears);
         let (log, chunks) = self.executor.log();
         let stored = async {
             tokio::select! {
@@ -329,7 +341,10 @@ impl Execute for Runner {
                 }
             }
         };
-        let ((attempt, outcome, spent), (), ()) = tokio::join!(executed, stored, carried);
+        let listened = providers::listen(&self.life, gate, heard);
+        let ((attempt, outcome, spent), (), (), told) =
+            tokio::join!(executed, stored, carried, listened);
+        let outcome = providers::settle(&self.life, told, outcome, spent).await;
         if share == Share::Held {
             budgets::settle(&self.life, &attempt, &outcome, spent).await;
         }

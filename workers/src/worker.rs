@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use jobshop_engine::{
     evidence::Signer,
     id::WorkerId,
+    provider::ProviderKey,
     store::{
         self, Store, SynchronousCommit, evidence,
         workers::{self, NewWorker, Profile},
@@ -43,6 +44,8 @@ pub struct WorkerConfig {
     pub data_dir: Option<String>,
     /// What it is good for.
     pub profile: Profile,
+    /// Under which account its agents call providers of models.
+    pub provider_account: String,
 }
 
 impl WorkerConfig {
@@ -57,6 +60,7 @@ impl WorkerConfig {
             session: None,
             data_dir: None,
             profile: Profile::default(),
+            provider_account: ProviderKey::DEFAULT_ACCOUNT.to_owned(),
         }
     }
 }

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 37] = [
+pub const SETTINGS: [Setting; 38] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -136,6 +136,14 @@ pub const SETTINGS: [Setting; 37] = [
         "JOBSHOP_AGENT_COMMAND",
         "the coding agent that `jobshop prompt` starts",
     ),
+    Setting {
+        default: Some("default"),
+        ..setting(
+            "provider_account",
+            "JOBSHOP_PROVIDER_ACCOUNT",
+            "under which account the worker's agents call providers of models",
+        )
+    },
     setting("opencode_bin", "OPENCODE_BIN", "the program opencode; found by itself when absent"),
     setting(
         "opencode_config",

@@ -36,7 +36,12 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
     }
     match row.reason {
         Some(
-            Reason::Children | Reason::Sleep | Reason::Backoff | Reason::Lock | Reason::Budget,
+            Reason::Children
+            | Reason::Sleep
+            | Reason::Backoff
+            | Reason::Lock
+            | Reason::Budget
+            | Reason::Provider,
         )
         | None => {}
         Some(Reason::Child) => {
@@ -54,7 +59,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
                 state = $4, reason = $5, queued = false, undecided = false, delayed = false
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any($3)
             and (t.state in (0, 1, 2)
-                 or (t.state = 4 and (t.reason in (0, 1, 2) or t.reason in ($8, $9)))
+                 or (t.state = 4 and (t.reason in (0, 1, 2) or t.reason in ($8, $9, $10)))
                  -- What is held with the session, of a group, stays when the session is resumed.
                  or (t.state = 5 and t.reason = $7))",
         task.session.tenant.0,
@@ -66,6 +71,7 @@ pub async fn pause(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Steer
         Reason::SessionPaused.code(),
         Reason::Lock.code(),
         Reason::Budget.code(),
+        Reason::Provider.code(),
     )
     .execute(&mut *tx)
     .await?
@@ -128,11 +134,11 @@ pub async fn resume(store: &Store, task: TaskKey, by: By<'_>) -> Result<(), Stee
         "update tasks t
             set delayed = t.delayed
           where t.tenant_id = $1 and t.session_id = $2 and t.seq = any ($3)
-            and t.state = 4 and t.reason = $4",
+            and t.state = 4 and t.reason = any ($4)",
         task.session.tenant.0,
         task.session.id.0,
         &rows,
-        Reason::Backoff.code(),
+        &[Reason::Backoff.code(), Reason::Provider.code()],
     )
     .execute(&mut *tx)
     .await?;

@@ -244,6 +244,7 @@ impl Ledger<'_> {
                 });
                 self.add(WhyCode::Backoff, Some(key), message, data);
             }
+            Some(Reason::Provider) => self.provider(row, key).await?,
             Some(Reason::Child) => self.child(row, key).await?,
             _ => return self.children(row, key).await,
         }

@@ -102,6 +102,8 @@ pub enum WhyCode {
     Budget,
     /// One agent may take it before others.
     Assigned,
+    /// The provider of its agent's model lets no turn begin.
+    Provider,
 }
 
 /// What `session_progress.sweep` says of a session that waits for its place.

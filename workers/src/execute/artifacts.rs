@@ -69,14 +69,13 @@ impl Inner {
         let has_failed = match &outcome {
             Outcome::Succeeded(_) => false,
             Outcome::Failed { .. } => true,
-            Outcome::Released => return outcome,
+            Outcome::Released | Outcome::Deferred(_) => return outcome,
         };
         let limits: &Limits =
             if has_failed { &judging.limits.extended(SALVAGE) } else { judging.limits };
         let collecting = self.kept(attempt, directory, (keeper, judging.log), has_failed);
         match (limits.hold(collecting).await, outcome) {
             (Ok(()), outcome) => outcome,
-            (Err(Halt::Released), _) => Outcome::Released,
             (Err(Halt::Failed(failure)), Outcome::Succeeded(outputs)) => {
                 let outputs = if attempt.is_failure_allowed { outputs } else { empty() };
                 Outcome::Failed { failure, outputs }
@@ -85,6 +84,7 @@ impl Inner {
                 judging.log.note(&failure.message);
                 outcome
             }
+            (Err(halt @ (Halt::Released | Halt::Refused { .. })), _) => halt.into(),
         }
     }
 

@@ -220,7 +220,7 @@ fn asked(setting: Setting<'_>) -> String {
     clippy::disallowed_methods,
     reason = "agents order messages by the time of the machine they run on; nothing of ours does"
 )]
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

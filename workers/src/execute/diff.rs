@@ -40,7 +40,10 @@ impl Inner {
         let outputs = match &outcome {
             Outcome::Succeeded(Value::Object(outputs))
             | Outcome::Failed { outputs: Value::Object(outputs), .. } => outputs,
-            Outcome::Succeeded(_) | Outcome::Failed { .. } | Outcome::Released => return outcome,
+            Outcome::Succeeded(_)
+            | Outcome::Failed { .. }
+            | Outcome::Released
+            | Outcome::Deferred(_) => return outcome,
         };
         let (Some(keeper), true) = (judging.keeper, captures(attempt)) else { return outcome };
         let Some(step) = Step::of(outputs) else { return outcome };
@@ -55,11 +58,11 @@ impl Inner {
         };
         match judging.limits.hold(keeping).await {
             Ok(()) => outcome,
-            Err(Halt::Released) => Outcome::Released,
             Err(Halt::Failed(failure)) => {
                 judging.log.note(&format!("the diff is not kept: {}", failure.message));
                 outcome
             }
+            Err(halt @ (Halt::Released | Halt::Refused { .. })) => halt.into(),
         }
     }
 

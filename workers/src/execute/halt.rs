@@ -1,6 +1,9 @@
 //! How an attempt ends before it has done its work, so that every step can say so with `?`.
 
-use jobshop_engine::outcome::{ErrorClass, Failure, Outcome};
+use jobshop_engine::{
+    duration::Span,
+    outcome::{Deferral, ErrorClass, Failure, Outcome},
+};
 
 /// Why an attempt goes no further.
 #[derive(Debug, Clone, PartialEq)]
@@ -8,6 +11,11 @@ pub(crate) enum Halt {
     Failed(Failure),
     /// Told to stop from outside: nothing is counted.
     Released,
+    /// The provider of the model refused, for so long if it said so: nothing is counted.
+    Refused {
+        wait: Option<Span>,
+        why: String,
+    },
 }
 
 pub(crate) type Done<T> = Result<T, Halt>;
@@ -35,6 +43,9 @@ impl From<Halt> for Outcome {
         match halt {
             Halt::Failed(failure) => Self::failed(failure),
             Halt::Released => Self::Released,
+            Halt::Refused { wait, why } => {
+                Self::Deferred(Deferral { wait, why, ..Deferral::default() })
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use jobshop_engine::{
     budget,
     checkpoint::{NewCheckpoint, Resume, Snapshot, Spend},
+    duration::Span,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,12 +22,22 @@ pub struct Link {
     pub checkpoints: Option<mpsc::Sender<Keep>>,
     /// Brings what people say.
     pub messages: Option<mpsc::Receiver<Message>>,
+    /// Takes what the agent hears of its model's provider.
+    pub provider: Option<mpsc::UnboundedSender<Heard>>,
     /// Tokens and micro-dollars that the attempt may take, where budgets say so.
     pub allowance: (Option<i64>, Option<i64>),
     /// What agents of the attempt have taken that are gone; `None` before the first.
     taken: Option<Spend>,
     /// What the conversation had taken when the agent began that is there.
     base: Spend,
+}
+
+/// What an agent hears of its model's provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    Answered,
+    /// It refused, for so long if it said so.
+    Refused(Option<Span>),
 }
 
 /// A checkpoint to be kept.
@@ -91,6 +102,14 @@ impl Link {
             tokens.map(|all| left(all, budget::tokens(&taken))),
             micros.map(|all| left(all, budget::micros(taken.cost_usd))),
         )
+    }
+
+    /// Tells on what the agent hears of its model's provider.
+    pub(super) fn hear(&self, heard: Heard) {
+        if let Some(provider) = &self.provider {
+            // Nobody listens any more only when the attempt is lost.
+            let _ = provider.send(heard);
+        }
     }
 
     pub(super) fn keeps(&self) -> bool {

@@ -78,7 +78,7 @@ pub(crate) use self::{directory::remove_tree, quota::on_disk, shared::Shared};
 pub use self::{
     agent::split_command,
     keeper::Keeper,
-    link::{Keep, Link, Message},
+    link::{Heard, Keep, Link, Message},
     runtimes::opencode::Installed as Opencode,
     sandbox::{Mode, SandboxConfig},
 };
@@ -374,7 +374,7 @@ impl Inner {
         let is_kept = match outcome {
             Outcome::Succeeded(_) => is_pinned,
             Outcome::Failed { .. } => is_pinned || self.config.keep_failed,
-            Outcome::Released => false,
+            Outcome::Released | Outcome::Deferred(_) => false,
         };
         let tidied = tokio::task::spawn_blocking(move || {
             if is_kept {

@@ -98,7 +98,10 @@ impl Ended {
             {
                 message
             }
-            Outcome::Succeeded(_) | Outcome::Failed { .. } | Outcome::Released => {
+            Outcome::Succeeded(_)
+            | Outcome::Failed { .. }
+            | Outcome::Released
+            | Outcome::Deferred(_) => {
                 panic!("{:?}\n{}", self.outcome, self.text())
             }
         }

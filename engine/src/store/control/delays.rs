@@ -27,7 +27,7 @@ pub(super) async fn promote(store: &Store) -> sqlx::Result<usize> {
     let promoted = sqlx::query_file!(
         "src/store/sql/promote.sql",
         BATCH,
-        Reason::Backoff.code(),
+        &[Reason::Backoff.code(), Reason::Provider.code()],
         Reason::Paused.code(),
         Reason::Budget.code()
     )

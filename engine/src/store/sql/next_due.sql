@@ -9,7 +9,7 @@ select extract(epoch from least(
                     where p.tenant_id = t.tenant_id and p.session_id = t.session_id
                     limit 1) p
              where t.delayed
-               and (t.reason = 2 or (t.reason in (0, 1, 9, 10, 17) and p.state in (1, 2, 3, 4) and p.sweep = 0)
+               and (t.reason in (2, 19) or (t.reason in (0, 1, 9, 10, 17) and p.state in (1, 2, 3, 4) and p.sweep = 0)
                     or (t.reason = 11 and p.state in (1, 2, 4) and p.sweep = 0))
              order by t.wake_at
              limit 1),

@@ -1,6 +1,6 @@
--- Makes ready what waited to be tried again; what stands in a paused group is paused then, until the
+-- Makes ready what waited to be tried again, or for a provider; what stands in a paused group is paused then, until the
 -- group goes on. What belongs to a paused session the janitor pauses then. $1 rows at most, $2 the
--- reason for waiting, $3 that of tasks and groups that were paused, $4 that of those that wait for
+-- reasons for waiting, $3 that of tasks and groups that were paused, $4 that of those that wait for
 -- budgets: what stands under some (flag 4096) puts something aside first
 with due as materialized (
     select q.ctid,
@@ -11,7 +11,7 @@ with due as materialized (
                             and p.seq = q.parent
                           limit 1), false) as held
       from tasks q
-     where q.delayed and q.wake_at <= (select clock()) and q.reason = $2
+     where q.delayed and q.wake_at <= (select clock()) and q.reason = any ($2)
      order by q.wake_at
      limit $1
        for update skip locked
@@ -36,7 +36,7 @@ with due as materialized (
            ready_at = clock(),
            rank     = clock() + priority_offset(t.priority)
      where t.ctid = any ((select ctids from picked)::tid[])
-       and t.state = 4 and t.delayed and t.reason = $2
+       and t.state = 4 and t.delayed and t.reason = any ($2)
     returning t.tenant_id, t.session_id, t.state
 )
 select count(*) as "promoted!",

@@ -10,7 +10,7 @@ mod sse;
 mod supervise;
 mod transcript;
 
-use jobshop_engine::{checkpoint::Spend, outcome::Failure};
+use jobshop_engine::{checkpoint::Spend, duration::Span, outcome::Failure};
 use serde_json::Value;
 
 use super::{halt::Done, still::Still};
@@ -105,6 +105,16 @@ pub(super) enum AgentEvent {
     /// The model does not answer; the agent tries again.
     Retrying {
         why: String,
+    },
+    /// The same, because too much was asked of its provider; how long it waits, if that is known.
+    Throttled {
+        why: String,
+        wait: Option<Span>,
+    },
+    /// The turn is over because of that.
+    Refused {
+        why: String,
+        wait: Option<Span>,
     },
     /// Output that no event shows.
     Wrote {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jobshop_engine::{
     checkpoint::{Cause, NewCheckpoint, Snapshot, Spend},
+    duration::Span,
     outcome::ErrorClass,
     plan::AgentRuntime,
 };
@@ -20,7 +21,7 @@ use crate::execute::{
     agent::{Setting, Turn},
     converse::Snapshots,
     halt::{Done, Halt},
-    link::{Link, Message},
+    link::{Heard, Link, Message},
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -31,6 +32,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Checkpoints after steps take at most this share of the time, so that a large tree or a slow
 /// repository does not hold an agent up.
 const CHECKPOINT_SHARE: u32 = 10;
+/// An agent whose provider refuses for longer than this does not wait in its place.
+const PATIENCE: Span = Span::from_secs(10);
 
 /// One attempt's watch over its agent.
 #[derive(Debug)]
@@ -114,6 +117,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
         let why = match &halt {
             Halt::Failed(failure) => failure.message.as_str(),
             Halt::Released => "told to stop",
+            Halt::Refused { why, .. } => why.as_str(),
         };
         self.transcript.note(why);
         let _ = timeout(SOFT_STOP, session.cancel()).await;
@@ -219,7 +223,18 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             AgentEvent::ToolFinished { .. } | AgentEvent::Alive | AgentEvent::Retrying { .. } => {
                 Then::GoOn
             }
-            AgentEvent::Step { .. } => Then::Checkpoint,
+            AgentEvent::Throttled { why, wait } => {
+                self.link.hear(Heard::Refused(wait));
+                if wait.is_some_and(|wait| wait > PATIENCE) {
+                    return Err(Halt::Refused { wait, why });
+                }
+                Then::GoOn
+            }
+            AgentEvent::Refused { why, wait } => return Err(Halt::Refused { wait, why }),
+            AgentEvent::Step { .. } => {
+                self.link.hear(Heard::Answered);
+                Then::Checkpoint
+            }
             AgentEvent::Ask { id, .. } => Then::Refuse { ask: id },
             AgentEvent::TurnEnded { summary } => Then::End(Turn { summary, usage: None }),
             AgentEvent::Failed(failure) => return Err(Halt::Failed(failure)),
@@ -271,7 +286,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             Err(Halt::Failed(failure)) => {
                 self.setting.log.note(&format!("no checkpoint: {}", failure.message));
             }
-            Err(Halt::Released) => {}
+            Err(Halt::Released | Halt::Refused { .. }) => {}
         }
     }
 

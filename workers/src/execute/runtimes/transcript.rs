@@ -65,7 +65,11 @@ impl<'a> Transcript<'a> {
             AgentEvent::Ask { about, .. } => {
                 self.write(&json!({ "kind": "ask", "about": about, "answer": "refused" }));
             }
-            AgentEvent::Retrying { why } => self.write(&json!({ "kind": "retrying", "why": why })),
+            AgentEvent::Retrying { why }
+            | AgentEvent::Throttled { why, .. }
+            | AgentEvent::Refused { why, .. } => {
+                self.write(&json!({ "kind": "retrying", "why": why }));
+            }
             AgentEvent::TurnEnded { .. } => self.flush(),
         }
     }

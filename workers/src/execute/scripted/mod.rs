@@ -135,6 +135,10 @@ impl Player<'_> {
                 let class = fail.class.unwrap_or(ErrorClass::Error);
                 Err(Halt::failed(class, self.render(&fail.message)?))
             }
+            Step::Refuse(refuse) => {
+                let why = "429 Too Many Requests".to_owned();
+                Err(Halt::Refused { wait: refuse.retry_after, why })
+            }
             Step::Extract(extract) => self.extract(extract),
             Step::Write(_)
             | Step::Append(_)
@@ -160,7 +164,8 @@ impl Player<'_> {
             | Step::Outputs(_)
             | Step::Summary(_)
             | Step::Usage(_)
-            | Step::Fail(_) => Ok(()),
+            | Step::Fail(_)
+            | Step::Refuse(_) => Ok(()),
         }
     }
 
@@ -309,6 +314,6 @@ fn said_of(number: usize, step: &Step, halt: Halt) -> Halt {
             failure.message = format!("step {number} of the script: {}", failure.message);
             Halt::Failed(failure)
         }
-        other @ (Halt::Failed(_) | Halt::Released) => other,
+        other @ (Halt::Failed(_) | Halt::Released | Halt::Refused { .. }) => other,
     }
 }

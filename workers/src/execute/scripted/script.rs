@@ -54,6 +54,8 @@ pub enum Step {
     Usage(Value),
     /// Fails the attempt.
     Fail(Fail),
+    /// Ends the attempt as if the model's provider had refused it.
+    Refuse(Refuse),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -126,6 +128,13 @@ pub struct Fail {
     /// Default: `error`.
     pub class: Option<ErrorClass>,
     pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refuse {
+    /// When the provider says it may be asked again.
+    pub retry_after: Option<Span>,
 }
 
 impl Script {

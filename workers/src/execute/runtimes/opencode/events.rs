@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use jobshop_engine::{
     checkpoint::Spend,
+    duration::Span,
     outcome::{ErrorClass, Failure},
 };
 use serde_json::Value;
 
 use super::class_of;
-use crate::execute::runtimes::AgentEvent;
+use crate::execute::{converse::now_ms, runtimes::AgentEvent};
 
 /// How long a message of a failure may get.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -30,7 +31,7 @@ pub(super) struct Reader {
     users: HashSet<String>,
     is_idle: bool,
     /// What went wrong outside of any message.
-    error: Option<Failure>,
+    error: Option<AgentEvent>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -65,7 +66,7 @@ impl Reader {
     }
 
     /// What went wrong since the last call without being part of a message.
-    pub(super) fn take_error(&mut self) -> Option<Failure> {
+    pub(super) fn take_error(&mut self) -> Option<AgentEvent> {
         self.error.take()
     }
 
@@ -110,7 +111,11 @@ impl Reader {
             "permission.asked" => self.ask(content).into_iter().collect(),
             "session.status" if text(content, "/status/type") == "retry" => {
                 let why = cut(text(content, "/status/message"));
-                vec![AgentEvent::Retrying { why }]
+                vec![if is_refusal(&why) {
+                    AgentEvent::Throttled { why, wait: wait(content) }
+                } else {
+                    AgentEvent::Retrying { why }
+                }]
             }
             "session.idle" if session == self.id => {
                 self.is_idle = true;
@@ -118,7 +123,7 @@ impl Reader {
             }
             "session.error" if session == self.id => {
                 self.is_idle = true;
-                self.error = content.get("error").map(failure);
+                self.error = content.get("error").map(ending_in);
                 Vec::new()
             }
             "session.status" | "session.idle" | "session.error" => Vec::new(),
@@ -148,7 +153,7 @@ impl Reader {
         let last = messages.iter().rfind(is_answer)?;
         let belongs = text(last, "/info/parentID") == asked;
         if let Some(error) = last.pointer("/info/error").filter(|_| belongs) {
-            return Some(AgentEvent::Failed(failure(error)));
+            return Some(ending_in(error));
         }
         let is_complete = last.pointer("/info/time/completed").is_some();
         if !belongs || !is_complete || text(last, "/info/finish") == "tool-calls" {
@@ -252,6 +257,32 @@ fn spend(part: &Value) -> Spend {
         cost_usd: part.get("cost").and_then(Value::as_f64).unwrap_or_default(),
         ..Spend::default()
     }
+}
+
+/// How a turn ends with this error: refused by the provider, or failed.
+fn ending_in(error: &Value) -> AgentEvent {
+    let status = error.pointer("/data/statusCode").and_then(Value::as_u64);
+    let failure = failure(error);
+    if !matches!(status, Some(429 | 529)) {
+        return AgentEvent::Failed(failure);
+    }
+    let told = error.pointer("/data/responseHeaders/retry-after").and_then(Value::as_str);
+    let wait = told.and_then(|told| told.trim().parse().ok()).map(Span::from_secs);
+    AgentEvent::Refused { why: failure.message, wait }
+}
+
+/// Whether the provider is asked too much, by the words of its refusal.
+fn is_refusal(why: &str) -> bool {
+    let why = why.to_lowercase();
+    ["429", "529", "too many requests", "rate limit", "rate-limit", "overloaded", "quota"]
+        .iter()
+        .any(|word| why.contains(word))
+}
+
+/// How long opencode waits before it asks again.
+fn wait(content: &Value) -> Option<Span> {
+    let next = content.pointer("/status/next").and_then(Value::as_u64)?;
+    Some(Span { ms: next.saturating_sub(now_ms()) })
 }
 
 fn failure(error: &Value) -> Failure {

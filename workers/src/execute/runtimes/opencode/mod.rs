@@ -159,7 +159,7 @@ impl<'a> Opencode<'a> {
         match Reader::ending(&listed, asked) {
             Some(event) => self.told.push_back(event),
             None => match self.reader.take_error() {
-                Some(failure) => self.told.push_back(AgentEvent::Failed(failure)),
+                Some(event) => self.told.push_back(event),
                 // The prompt came while the server was about to rest.
                 None if self.said_again < SAID_AGAIN_MAX => {
                     self.said_again += 1;
