@@ -3,6 +3,7 @@
 use axum::Json;
 use jobshop_engine::{
     approval::{Decision, Status, Voter},
+    decompose,
     store::{
         approval_view::{ApprovalFilter, ApprovalObject},
         approvals,
@@ -10,6 +11,7 @@ use jobshop_engine::{
     },
 };
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -77,6 +79,9 @@ async fn show(caller: Caller, Path(id): Path<String>) -> Result<Json<ApprovalObj
 struct VoteBody {
     /// Goes into the task's outputs and the event.
     comment: Option<String>,
+    /// Only with a vote for a plan: another plan, which is followed instead. It stands for the comment.
+    #[schema(value_type = Option<Object>)]
+    plan: Option<Value>,
 }
 
 /// Votes for it. It is approved once as many keys as its quorum asks for have voted so; voting
@@ -90,6 +95,7 @@ async fn approve(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<VoteBody>,
 ) -> Result<Json<ApprovalObject>, ApiError> {
+    let body = with_plan(body)?;
     vote(&caller, &id, Decision::Approve, body).await
 }
 
@@ -103,7 +109,24 @@ async fn reject(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<VoteBody>,
 ) -> Result<Json<ApprovalObject>, ApiError> {
+    if body.plan.is_some() {
+        return Err(ApiError::InvalidBody(
+            "plan: nothing is followed when it is rejected".to_owned(),
+        ));
+    }
     vote(&caller, &id, Decision::Reject, body).await
+}
+
+/// A plan that is handed in, judged and put in place of the comment.
+fn with_plan(body: VoteBody) -> Result<VoteBody, ApiError> {
+    let Some(plan) = &body.plan else { return Ok(body) };
+    if body.comment.is_some() {
+        return Err(ApiError::InvalidBody("plan: stands for the comment, give one".to_owned()));
+    }
+    // What it is a plan for is known where it was asked about.
+    decompose::read(plan, "the goal", decompose::DEPTH_MAX)
+        .map_err(|faults| ApiError::InvalidBody(format!("plan: {faults}")))?;
+    Ok(VoteBody { comment: Some(plan.to_string()), plan: body.plan })
 }
 
 async fn vote(
@@ -114,7 +137,7 @@ async fn vote(
 ) -> Result<Json<ApprovalObject>, ApiError> {
     let id = caller.views.find_approval(id).await?;
     let comment = body.comment.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    if let Some(text) = comment
+    if let Some(text) = comment.filter(|_| body.plan.is_none())
         && (text.contains('\0') || text.chars().nth(COMMENT_CHARS_MAX).is_some())
     {
         let why = format!("comment: holds a NUL or more than {COMMENT_CHARS_MAX} characters");

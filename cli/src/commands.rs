@@ -21,6 +21,7 @@ mod schema;
 mod serve;
 mod session;
 mod simulate;
+mod template;
 mod tenant;
 mod up;
 mod validate;
@@ -106,7 +107,7 @@ enum Command {
     /// List what tasks ask of people
     Inbox,
     /// Vote for what a task asks
-    Approve(inbox::Vote),
+    Approve(inbox::Approve),
     /// Reject what a task asks
     Reject(inbox::Vote),
     /// Keys that people and programs come in with: create, list, revoke
@@ -136,6 +137,9 @@ enum Command {
     /// Providers of models, whose quota the whole fleet shares: list, set
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
+    /// Ways to break down goals: list, show
+    #[command(subcommand)]
+    Template(template::TemplateCommand),
 }
 
 impl CommandLine {
@@ -187,6 +191,7 @@ impl Command {
             | Self::Context(_)
             | Self::Budget(_)
             | Self::Provider(_)
+            | Self::Template(_)
             | Self::Inbox
             | Self::Approve(_)
             | Self::Reject(_)
@@ -209,6 +214,7 @@ impl Command {
             Self::Graph(command) => command.execute(app),
             Self::Simulate(command) => command.execute(app),
             Self::Schema => schema::execute(app),
+            Self::Template(command) => command.execute(app),
             Self::Completion(command) => command.execute(app),
             Self::Session(command) => run(command.execute(app)),
             Self::Submit(command) => run(command.execute(app)),
@@ -221,7 +227,7 @@ impl Command {
             Self::Budget(command) => run(command.execute(app)),
             Self::Provider(command) => run(command.execute(app)),
             Self::Inbox => run(inbox::list(app)),
-            Self::Approve(command) => run(command.execute(app, "approve")),
+            Self::Approve(command) => run(command.execute(app)),
             Self::Reject(command) => run(command.execute(app, "reject")),
             Self::Key(command) => run(command.execute(app)),
             Self::Tenant(command) => run(command.execute(app)),

@@ -6,7 +6,7 @@ mod prepare;
 
 use serde_json::Value;
 
-pub use self::prepare::{Identity, prepare, sleep};
+pub use self::prepare::{Identity, prepare, sleep, surroundings};
 use crate::{
     duration::Span,
     id::{Fence, TaskKey},

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod child;
 pub mod closing;
 pub mod context;
+pub mod decompose;
 pub mod diff;
 pub mod duration;
 pub mod event;

@@ -1,10 +1,14 @@
 //! `jobshop inbox`, `approve` and `reject`: what tasks ask of people.
 
+use std::path::{Path, PathBuf};
+
 use chrono::{DateTime, Utc};
 use clap::Args;
+use jobshop_engine::{decompose, workflow};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::request::read_text;
 use crate::app::App;
 use crate::client::objects::{self, tail};
 use crate::exit::{Exit, Failure};
@@ -18,6 +22,16 @@ pub(super) struct Vote {
     /// Why; goes into the task's outputs
     #[arg(short, long, alias = "comment", value_name = "TEXT")]
     message: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    #[command(flatten)]
+    vote: Vote,
+    /// Another plan to follow instead of the one that is asked about, in YAML or JSON; - is standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with = "message")]
+    plan: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,11 +91,38 @@ pub(super) async fn list(app: &App) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+impl Approve {
+    pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
+        let Some(file) = self.plan else { return self.vote.execute(app, "approve").await };
+        self.vote.cast(app, "approve", &json!({ "plan": plan(&file)? })).await
+    }
+}
+
+/// The plan in a file, judged before it is sent.
+fn plan(file: &Path) -> Result<Value, Failure> {
+    let name = file.display();
+    let plan = workflow::value(&read_text(file)?).map_err(|problems| {
+        let first = problems.first().map(|problem| {
+            format!("{name}:{}:{}: {}", problem.line, problem.column, problem.message)
+        });
+        Failure::usage(first.unwrap_or_else(|| format!("{name} is no plan")))
+    })?;
+    match decompose::read(&plan, "the goal", decompose::DEPTH_MAX) {
+        Ok(_) => Ok(plan),
+        Err(faults) => Err(Failure::usage(format!("{name} is no plan: {faults}"))),
+    }
+}
+
 impl Vote {
     /// `verb` is what the API calls it: approve or reject.
     pub(super) async fn execute(self, app: &App, verb: &'static str) -> Result<Exit, Failure> {
-        let body = self.message.map_or_else(|| json!({}), |text| json!({ "comment": text }));
-        let object = app.client()?.post(&["approvals", &self.id, verb], &body, None).await?;
+        let comment = self.message.as_ref();
+        let body = comment.map_or_else(|| json!({}), |text| json!({ "comment": text }));
+        self.cast(app, verb, &body).await
+    }
+
+    async fn cast(&self, app: &App, verb: &'static str, body: &Value) -> Result<Exit, Failure> {
+        let object = app.client()?.post(&["approvals", &self.id, verb], body, None).await?;
         if app.output.is_json() {
             app.output.json(&object)?;
             return Ok(Exit::Done);

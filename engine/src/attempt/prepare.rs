@@ -11,7 +11,7 @@ use crate::{
     id::{Fence, TaskKey},
     outcome::{ErrorClass, Failure},
     plan::{
-        AgentSpec, Builtin, Expected, HttpSpec, Kind, Node, NodeIndex, Plan, WorkspaceMode,
+        AgentSpec, Builtin, Child, Expected, HttpSpec, Kind, Node, NodeIndex, Plan, WorkspaceMode,
         WorkspaceSpec, is_relative_repo,
     },
 };
@@ -61,6 +61,17 @@ pub fn prepare(
     })
 }
 
+/// Where a task that is broken down works and with which environment: its subtasks inherit both.
+pub fn surroundings(
+    plan: &Plan,
+    node: NodeIndex,
+    values: &Values,
+    file_dir: Option<&str>,
+) -> Result<(Workspace, Vec<(String, String)>), Failure> {
+    let rendering = Rendering { plan, node, values, scope: OnceCell::new() };
+    Ok((rendering.workspace(file_dir)?, rendering.env()?))
+}
+
 /// How long a `sleep` task sleeps.
 pub fn sleep(plan: &Plan, node: NodeIndex, values: &Values) -> Result<Span, Failure> {
     let Kind::Sleep(source) = &plan.node(node).kind else { return Ok(Span { ms: 0 }) };
@@ -98,7 +109,10 @@ impl Rendering<'_> {
     fn env(&self) -> Result<Vec<(String, String)>, Failure> {
         match &self.plan.node(self.node).kind {
             Kind::Builtin(Builtin::Merge { check, .. }) if check.is_empty() => Ok(Vec::new()),
-            Kind::Run(_) | Kind::Agent(_) | Kind::Builtin(Builtin::Merge { .. }) => {
+            Kind::Run(_)
+            | Kind::Agent(_)
+            | Kind::Session(Child { decompose: Some(_), .. })
+            | Kind::Builtin(Builtin::Merge { .. }) => {
                 let env = self.plan.environment(self.node).into_iter();
                 env.map(|(name, value)| Ok((name.to_owned(), self.variable(value)?))).collect()
             }
@@ -205,7 +219,9 @@ impl Rendering<'_> {
         }
         let base = self.optional(spec.base.as_ref())?.filter(|base| !base.is_empty());
         let at = match kind {
-            Kind::Run(_) | Kind::Agent(_) => commits::start(self.plan, self.node, self.values)?,
+            Kind::Run(_) | Kind::Agent(_) | Kind::Session(Child { decompose: Some(_), .. }) => {
+                commits::start(self.plan, self.node, self.values)?
+            }
             Kind::Builtin(_)
             | Kind::Sleep(_)
             | Kind::Session(_)

@@ -109,7 +109,7 @@ pub fn json(plan: &Plan) -> String {
             "join": node.join,
             "when": node.when,
             "requires": node.requires,
-            "uses": node.child().map(Child::reference),
+            "uses": node.uses().map(Child::reference),
             "finally": node.finally,
             "compensate": compensation(plan, index).map(|own| kind(plan.node(own))),
             "for_each": each.map(|each| &each.items),
@@ -200,6 +200,7 @@ fn kind(node: &Node) -> &'static str {
         Kind::Sleep(_) => "sleep",
         Kind::Approval(_) => "approval",
         Kind::WaitFor(_) => "wait_for",
+        Kind::Session(Child { decompose: Some(_), .. }) => "decompose",
         Kind::Session(_) => "uses",
         Kind::Group(_) => "tasks",
     }
@@ -218,6 +219,9 @@ fn label(plan: &Plan, index: NodeIndex) -> String {
                 let (until, most) = (&rounds.until, rounds.max_rounds);
                 let _ = write!(label, "\nuntil {until}, at most {most} rounds");
             }
+        }
+        Kind::Session(Child { decompose: Some(how), .. }) => {
+            let _ = write!(label, "\ndecompose by {}", how.source.as_str());
         }
         Kind::Session(child) => {
             let _ = write!(label, "\nuses {}", child.reference());

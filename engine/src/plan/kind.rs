@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AgentSpec, Group};
+use super::{AgentSpec, Decompose, Group};
 use crate::duration::Span;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,11 +19,11 @@ pub enum Kind {
     /// The name of a signal, or a template that gives one.
     WaitFor(String),
     Group(Group),
-    /// Another workflow, as a session of its own.
+    /// Another workflow, or the subtasks of a goal, as a session of its own.
     Session(Child),
 }
 
-/// Another workflow as a task.
+/// Another workflow, or one that is made of a goal, as a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Child {
     pub name: String,
@@ -31,6 +31,9 @@ pub struct Child {
     pub version: Option<i32>,
     /// Its inputs; text may hold `${{ }}`.
     pub with: Vec<(String, Value)>,
+    /// How the workflow is made, where it is no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decompose: Option<Box<Decompose>>,
 }
 
 impl Child {

@@ -11,12 +11,14 @@ mod agent;
 mod budgets;
 pub mod compile;
 mod context;
+mod decompose;
 mod environment;
 mod estimate;
 pub mod graph;
 mod items;
 mod kind;
 mod limits;
+mod node;
 mod references;
 mod repository;
 mod verify;
@@ -29,6 +31,7 @@ use serde_json::Value;
 pub use self::{
     agent::{AgentLimits, AgentRuntime, AgentSpec, Permission, PermissionAction},
     context::ContextWrites,
+    decompose::{Decompose, PlanSource},
     estimate::Estimate,
     items::{ITEMS_MAX, expand},
     kind::{Approval, Builtin, Child, Command, HttpSpec, Kind, OnReject, OnTimeout},
@@ -471,26 +474,6 @@ impl Plan {
     /// How many tasks can be executed from the start, groups not counted.
     pub fn executable(&self, block: BlockIndex) -> usize {
         self.block(block).nodes.iter().filter(|node| self.group(**node).is_none()).count()
-    }
-}
-
-impl Node {
-    /// The workflow that the task uses, where it is a session of its own.
-    pub const fn child(&self) -> Option<&Child> {
-        if let Kind::Session(child) = &self.kind { Some(child) } else { None }
-    }
-
-    /// Needs that have not ended when the row is laid down. What stands in a plain group and needs
-    /// no sibling waits for the group's start; the roots of an item's block wait for nothing but
-    /// the item's locks.
-    pub fn blockers(&self, plan: &Plan) -> i32 {
-        let needs = i32::try_from(self.needs.len()).expect("a plan has at most 10 000 nodes");
-        let in_plain_group =
-            self.parent.and_then(|parent| plan.group(parent)).is_some_and(Group::is_plain);
-        // What stands under `finally` waits for the result of the session.
-        let in_finally = self.finally && self.parent.is_none();
-        let in_locked_item = self.parent.is_some_and(|parent| plan.locks_items(parent));
-        needs + i32::from(needs == 0 && (in_plain_group || in_finally || in_locked_item))
     }
 }
 

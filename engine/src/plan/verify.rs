@@ -15,6 +15,9 @@ pub struct Expected {
     /// Files of the workspace that are kept. Text may hold `${{ }}`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<String>,
+    /// Files that may be changed: a change elsewhere is a finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
 }
 
 impl Expected {

@@ -367,7 +367,7 @@ async fn check_uses(
         changes.iter().map(|change| (change.name.clone(), change.version)).collect();
     let mut faults = Vec::new();
     for definition in &set.all {
-        let uses = definition.plan.nodes.iter().filter_map(|node| Some((&node.id, node.child()?)));
+        let uses = definition.plan.nodes.iter().filter_map(|node| Some((&node.id, node.uses()?)));
         for (task, child) in uses {
             let reference = child.reference();
             let own = coming.get(&child.name).copied();

@@ -22,7 +22,7 @@ pub async fn check_pins(
 ) -> Result<(), ApplyError> {
     let mut faults = Vec::new();
     for node in &version.plan.nodes {
-        let Some(child) = node.child().filter(|child| child.version.is_some()) else { continue };
+        let Some(child) = node.uses().filter(|child| child.version.is_some()) else { continue };
         let mut db = store.pool.acquire().await?;
         let inputs = inputs_of(&mut db, version.tenant, &child.name, child.version).await?;
         let (messages, hint) = judged(child, inputs, false);

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     id::SessionKey,
     outcome::Failure,
-    plan::{Kind, Node, NodeIndex, Plan},
+    plan::{Child, Kind, Node, NodeIndex, Plan},
     priority::Priority,
     task::{Reason, TaskState},
 };
@@ -79,6 +79,7 @@ pub enum TaskKind {
     WaitFor,
     /// A group, or an item of one.
     Tasks,
+    Decompose,
 }
 
 impl TaskKind {
@@ -86,6 +87,7 @@ impl TaskKind {
         match node.kind {
             Kind::Run(_) => Self::Run,
             Kind::Agent(_) => Self::Agent,
+            Kind::Session(Child { decompose: Some(_), .. }) => Self::Decompose,
             Kind::Builtin(_) | Kind::Session(_) => Self::Uses,
             Kind::Sleep(_) => Self::Sleep,
             Kind::Approval(_) => Self::Approval,

@@ -5,6 +5,8 @@
 mod agent;
 mod artifacts;
 mod budget;
+mod compensate;
+mod decompose;
 mod limits;
 mod people;
 mod prefers;
@@ -19,6 +21,8 @@ pub use self::{
     agent::{Agent, Conversation},
     artifacts::Artifacts,
     budget::{Amounts, Budget, Reserve},
+    compensate::{Compensate, CompensateKeys},
+    decompose::{Approve, Decompose},
     limits::{Concurrency, Lock, Locks},
     people::Approval,
     prefers::Prefers,
@@ -209,7 +213,7 @@ pub struct Workspace {
     pub quota: Option<At<Size>>,
 }
 
-/// A task, or a group of tasks. It has exactly one kind: run, agent, uses, sleep, approval,
+/// A task, or a group of tasks. It has exactly one kind: run, agent, uses, decompose, sleep, approval,
 /// `wait_for` or tasks.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(rename = "Task", deny_unknown_fields)]
@@ -311,6 +315,13 @@ pub struct Task {
     /// What all attempts of the task, or all that is in the group, may take together.
     #[schemars(default)]
     pub budget: Option<At<Budget>>,
+    /// A goal that is broken down into subtasks, which are done as a session of their own.
+    #[schemars(default)]
+    pub decompose: Option<At<Decompose>>,
+    /// Files that it may change: paths, folders or patterns. A change elsewhere is a finding, told
+    /// with the task.
+    #[schemars(default)]
+    pub paths: Vec<At<String>>,
     /// The tasks of a group.
     #[schemars(default, extend("minProperties" = 1, "propertyNames" = { "pattern": TASK_ID }))]
     pub tasks: Option<At<Entries<Task>>>,
@@ -351,48 +362,6 @@ pub struct Estimate {
     pub likely: Span,
     /// When everything goes wrong.
     pub pessimistic: Span,
-}
-
-/// What undoes a task: a task of its own, with the keys of [`CompensateKeys`] alone.
-#[derive(Debug)]
-pub struct Compensate {
-    pub id: At<String>,
-    pub task: Box<Task>,
-}
-
-/// What undoes a task. It has exactly one kind: run or uses.
-#[derive(Debug, JsonSchema)]
-#[schemars(rename = "Compensate", deny_unknown_fields)]
-pub struct CompensateKeys {
-    /// A shell script (text) or a command with its arguments (a list).
-    #[schemars(default)]
-    pub run: Option<Run>,
-    /// A task that Jobshop brings along, builtin/NAME, or another workflow.
-    #[schemars(default)]
-    pub uses: Option<String>,
-    /// What the task under `uses` is given.
-    #[schemars(default)]
-    pub with: Option<Entries<Any>>,
-    /// Capabilities; one agent must offer all of them.
-    #[schemars(default)]
-    pub requires: Vec<String>,
-    /// Added to the environment of its command. Values may hold `${{ }}`.
-    #[schemars(default)]
-    pub env: Entries<Any>,
-    /// How long an attempt may take.
-    #[schemars(default)]
-    pub timeout: Option<Span>,
-    #[schemars(default)]
-    pub retry: Option<Retry>,
-}
-
-impl JsonSchema for Compensate {
-    fn schema_name() -> Cow<'static, str> {
-        CompensateKeys::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        CompensateKeys::json_schema(generator)
-    }
 }
 
 /// How long the tasks of a group are repeated.

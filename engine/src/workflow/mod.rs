@@ -53,6 +53,15 @@ impl Default for Limits {
     }
 }
 
+/// What any YAML says, within the limits of definitions; otherwise what is wrong with the text.
+pub fn value(yaml: &str) -> Result<serde_json::Value, Vec<Problem>> {
+    let mut problems = Problems::default();
+    match builder::parse(yaml, &Limits::default(), &mut problems) {
+        Some(tree) if problems.is_empty() => Ok(tree.json()),
+        _ => Err(problems.finish(yaml)),
+    }
+}
+
 /// Compiles a workflow; otherwise all its problems in the order of the text.
 pub fn compile(yaml: &str) -> Result<Plan, Vec<Problem>> {
     compile_within(yaml, &Limits::default())

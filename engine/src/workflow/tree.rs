@@ -40,6 +40,11 @@ pub struct Entry {
 }
 
 impl Tree {
+    /// A value that stands for itself, such as text that was read before.
+    pub(crate) const fn leaf(at: usize, node: Node) -> Self {
+        Self { at, node, nodes: 1, height: 0 }
+    }
+
     /// The value without its places.
     pub fn json(&self) -> Value {
         match &self.node {

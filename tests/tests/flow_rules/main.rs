@@ -5,6 +5,7 @@
 
 mod children;
 mod compensation;
+mod decompose;
 mod finally;
 mod groups;
 mod joins;

@@ -21,6 +21,7 @@ use super::{
     link::Link,
     log::LogWriter,
     output::Outputs,
+    outside,
     run::Checkout,
 };
 
@@ -96,8 +97,8 @@ impl Inner {
             }
             None => None,
         };
-        let captured = captured.unwrap_or(NOTHING_CAPTURED);
-        outputs.extend(captured.map(|(name, value)| (name.to_owned(), value)));
+        let captured = captured.unwrap_or_else(|| NOTHING_CAPTURED.to_vec());
+        outputs.extend(captured.into_iter().map(|(name, value)| (name.to_owned(), value)));
         ending.outcome(outputs, self.config.output_bytes_max)
     }
 
@@ -128,7 +129,7 @@ impl Inner {
 }
 
 /// Commits what the turn left, publishes it, and says so in outputs.
-async fn captured(checkout: &Checkout, setting: Setting<'_>) -> Done<[(&'static str, Value); 3]> {
+async fn captured(checkout: &Checkout, setting: Setting<'_>) -> Done<Vec<(&'static str, Value)>> {
     let Setting { attempt, directory, log, .. } = setting;
     let Checkout { repository, commit: base } = checkout;
     let (git_dir, work_tree) = (directory.scratch(), directory.workspace());
@@ -136,11 +137,15 @@ async fn captured(checkout: &Checkout, setting: Setting<'_>) -> Done<[(&'static 
     let captured =
         capture::capture(repository, (&git_dir, &work_tree), base, &message, log).await?;
     capture::publish(repository, &attempt.fence, &captured.commit).await?;
-    Ok([
+    let paths = &attempt.expected.paths;
+    let finding = outside::finding(repository, (base, &captured.commit), paths).await?;
+    let mut outputs = vec![
         ("commit", captured.commit.into()),
         ("base", base.clone().into()),
         ("diff_stat", json!(captured.diff_stat)),
-    ])
+    ];
+    outputs.extend(finding.map(|finding| ("findings", json!([finding]))));
+    Ok(outputs)
 }
 
 /// Splits the command line of an agent as a shell would, without expanding anything: spaces

@@ -24,6 +24,7 @@ pub mod log_storage;
 mod merge;
 mod merge_train;
 mod output;
+mod outside;
 mod proc;
 mod quota;
 mod repository;

@@ -1,6 +1,6 @@
 //! What a task does: from the keys it is written with to its kind.
 
-use super::{outline::Draft, people};
+use super::{decompose, outline::Draft, people};
 use crate::{
     duration::Span,
     expression::template,
@@ -28,15 +28,13 @@ pub(super) fn kind(
         return Some(Kind::Run(command(&run.value, source, problems)));
     }
     if let Some(agent) = &task.agent {
-        let has_command = agent.value.command.is_some() || limits.default_command;
-        if agent.value.runtime == AgentRuntime::Command && !has_command && !task.is_broken {
-            problems.hint(
-                agent.at,
-                "the runtime `command` needs `command`, the agent's command line",
-                "write the command and its arguments as a list: [my-agent, --print]",
-            );
+        if !task.is_broken {
+            check_command(agent, limits, problems);
         }
         return Some(Kind::Agent(agent_spec(&agent.value, source, problems)));
+    }
+    if let Some(goal) = &task.decompose {
+        return Some(Kind::Session(decompose::kind(goal, task, source, limits, problems)));
     }
     if let Some(uses) = &task.uses {
         if let Some((name, version)) = workflow_name(&uses.value) {
@@ -44,7 +42,8 @@ pub(super) fn kind(
             let with = task.with.iter().flat_map(|with| &with.0);
             let with = with.filter(|(key, _)| !key.value.starts_with("x-"));
             let with = with.map(|(key, value)| (key.value.clone(), value.0.json())).collect();
-            return Some(Kind::Session(Child { name: name.to_owned(), version, with }));
+            let name = name.to_owned();
+            return Some(Kind::Session(Child { name, version, with, decompose: None }));
         }
         return builtin(uses, task.with.as_ref(), problems).map(Kind::Builtin);
     }
@@ -87,6 +86,9 @@ pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
     }
     if task.approval.is_some() {
         return list(&["decision", "by", "comment"]);
+    }
+    if task.decompose.is_some() {
+        return list(&["plan", "tasks", "commit", "branch"]);
     }
     let schema = &task.outputs.as_ref()?.0;
     if (task.run.is_none() && task.wait_for.is_none())
@@ -132,7 +134,19 @@ fn refuse_expressions(text: &Text, what: &str, source: &str, problems: &mut Prob
     }
 }
 
-fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -> AgentSpec {
+/// Refuses an agent that is a command, without one.
+pub(super) fn check_command(agent: &At<Agent>, limits: &Limits, problems: &mut Problems) {
+    let has_command = agent.value.command.is_some() || limits.default_command;
+    if agent.value.runtime == AgentRuntime::Command && !has_command {
+        problems.hint(
+            agent.at,
+            "the runtime `command` needs `command`, the agent's command line",
+            "write the command and its arguments as a list: [my-agent, --print]",
+        );
+    }
+}
+
+pub(super) fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -> AgentSpec {
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.text.clone());
     AgentSpec {
         runtime: agent.runtime,

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod conversation;
+mod decompose;
 mod handed;
 mod http;
 mod kinds;

@@ -2,7 +2,7 @@
 //! references collected.
 
 use super::{
-    budgets, conversation,
+    budgets, conversation, decompose,
     handed::{self, Handed},
     kinds, limits,
     outline::Outline,
@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     plan::{
-        Builtin, ContextWrites, Estimate, Group, Join, Kind, Node, NodeIndex, References, context,
+        Builtin, Child, ContextWrites, Estimate, Group, Join, Kind, Node, NodeIndex, References,
+        context,
     },
     workflow::{
         Limits,
@@ -104,7 +105,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         }
         self.refer_handed(index, &kind, &mut found);
         self.refer_commits(index, &kind, from, &mut found);
-        if matches!(kind, Kind::Run(_) | Kind::Agent(_)) && from.is_none() {
+        if starts_somewhere(&kind) && from.is_none() {
             self.refuse_several_commits(index, problems);
         }
         let handed = &self.handed[index.index()];
@@ -204,6 +205,9 @@ impl<'a, 'w> Compiler<'a, 'w> {
         for text in texts.into_iter().flatten() {
             templates.text(text, problems);
         }
+        if let Some(goal) = &task.decompose {
+            decompose::check(&goal.value, templates, problems);
+        }
         for pattern in task.artifacts.iter().flat_map(|artifacts| &artifacts.0) {
             templates.text(pattern, problems);
         }
@@ -252,7 +256,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
     fn refer_handed(&self, index: NodeIndex, kind: &Kind, found: &mut Found) {
         let handed = &self.handed[index.index()];
         match kind {
-            Kind::Run(_) | Kind::Agent(_) => {
+            Kind::Run(_) | Kind::Agent(_) | Kind::Session(Child { decompose: Some(_), .. }) => {
                 found.add(&handed.env);
                 found.add(&handed.places);
             }
@@ -289,7 +293,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
                     workspaces::refer_commits(self.outline, need, found);
                 }
             }
-            Kind::Run(_) | Kind::Agent(_) if self.handed[index.index()].workspace.is_clone() => {
+            kind if starts_somewhere(kind) && self.handed[index.index()].workspace.is_clone() => {
                 workspaces::refer(self.outline, index, from, found);
             }
             Kind::Run(_)
@@ -310,7 +314,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
             matches!(uses.value.as_str(), "builtin/merge" | "builtin/merge-train")
         });
         // A command's changes are captured to be verified.
-        let is_agent = draft.task.agent.is_some() || draft.task.verify.is_some();
+        let task = draft.task;
+        let is_agent = task.agent.is_some() || task.decompose.is_some() || task.verify.is_some();
         is_merge
             || (is_agent && self.handed[index.index()].workspace.is_clone())
             || (!draft.has_items() && draft.children.iter().any(|child| self.captures(*child)))
@@ -344,6 +349,19 @@ impl<'a, 'w> Compiler<'a, 'w> {
                 return;
             }
         }
+    }
+}
+
+/// Whether its workspace starts at a commit.
+const fn starts_somewhere(kind: &Kind) -> bool {
+    match kind {
+        Kind::Run(_) | Kind::Agent(_) => true,
+        Kind::Session(child) => child.decompose.is_some(),
+        Kind::Builtin(_)
+        | Kind::Sleep(_)
+        | Kind::Approval(_)
+        | Kind::WaitFor(_)
+        | Kind::Group(_) => false,
     }
 }
 

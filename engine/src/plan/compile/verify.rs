@@ -2,6 +2,7 @@
 
 use super::kinds;
 use crate::{
+    artifact::Pattern,
     plan::{AgentRuntime, Expected, Verify},
     workflow::{definition::Task, problem::Problems},
 };
@@ -21,11 +22,17 @@ pub(super) fn expected(
             resume_session: fail.is_some_and(|fail| fail.resume_session.unwrap_or(true)),
         }
     });
+    for path in &task.paths {
+        if let Err(why) = path.value.parse::<Pattern>() {
+            problems.add(path.at, why.to_string());
+        }
+    }
     let artifacts = task.artifacts.iter().flat_map(|artifacts| &artifacts.0);
     Expected {
         diff: is_clone && is_diff_due(task),
         verify,
         artifacts: artifacts.map(|pattern| pattern.text.clone()).collect(),
+        paths: task.paths.iter().map(|path| path.value.clone()).collect(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::decompose::{self, Made};
 use crate::{
     child,
     event::EventKind,
@@ -97,7 +98,7 @@ async fn new_session(
     due: &Due,
     info: &SessionInfo,
     values: &Values,
-) -> sqlx::Result<Result<NewSession, Failure>> {
+) -> sqlx::Result<Result<Made, Failure>> {
     let plan = &info.version.plan;
     let Some(child) = plan.node(due.node).child() else {
         return Ok(Err(Failure::new(ErrorClass::Error, "the task uses no workflow")));
@@ -117,16 +118,29 @@ async fn new_session(
         Err(failure) => return Ok(Err(failure)),
     };
     let tenant = due.task.session.tenant;
+    if child.decompose.is_some() {
+        let node = (due.node, values);
+        let made = decompose::new_session(store, tenant, info, node, inputs).await?;
+        return Ok(made.map(|made| Made {
+            new: NewSession {
+                priority: Priority::from_code(due.priority),
+                created_by: due.created_by.clone(),
+                ..made.new
+            },
+            ..made
+        }));
+    }
     let Some(version) = workflows::named(store, tenant, &child.name, child.version).await? else {
         return Ok(Err(no_workflow(child)));
     };
-    Ok(Ok(NewSession {
+    let new = NewSession {
         inputs,
         priority: Priority::from_code(due.priority),
         created_by: due.created_by.clone(),
         file_dir: info.file_dir.clone(),
         ..NewSession::new(version)
-    }))
+    };
+    Ok(Ok(Made { new, plan: None }))
 }
 
 fn no_workflow(child: &Child) -> Failure {
@@ -144,22 +158,22 @@ async fn begin_one(
     store: &Store,
     due: &Due,
     info: &SessionInfo,
-    new: Result<NewSession, Failure>,
+    new: Result<Made, Failure>,
 ) -> sqlx::Result<bool> {
     let node = info.version.plan.node(due.node);
     let mut tx = store.pool.begin().await?;
     let Some(attempt) = take(&mut tx, due).await? else { return Ok(false) };
     let created = match new {
-        Ok(new) => match create(&mut tx, due, info, new).await {
-            Ok(created) => Ok(created),
+        Ok(Made { new, plan }) => match create(&mut tx, due, info, new).await {
+            Ok((key, place)) => Ok((key, place, plan)),
             Err(CreateError::Database(error)) => return Err(error),
             Err(refused) => Err(Failure::new(ErrorClass::Template, refused.to_string())),
         },
         Err(failure) => Err(failure),
     };
     match created {
-        Ok((key, place)) => {
-            adopt(&mut tx, due, attempt, node, key).await?;
+        Ok((key, place, plan)) => {
+            adopt(&mut tx, due, (attempt, node), key, plan).await?;
             if let Some(place) = place {
                 enter(&mut tx, place).await?;
             }
@@ -230,9 +244,9 @@ async fn take(tx: &mut PgConnection, due: &Due) -> sqlx::Result<Option<i32>> {
 async fn adopt(
     tx: &mut PgConnection,
     due: &Due,
-    attempt: i32,
-    node: &Node,
+    (attempt, node): (i32, &Node),
     child: SessionKey,
+    made: Option<Value>,
 ) -> sqlx::Result<()> {
     let parent = due.task.session;
     let timeout = node.timeout.map(|span| span.ms.cast_signed());
@@ -259,7 +273,10 @@ async fn adopt(
     .execute(&mut *tx)
     .await?;
     let uses = node.child().map(Child::reference);
-    let body = json!({ "session": child.id, "uses": uses });
+    let mut body = json!({ "session": child.id, "uses": uses });
+    if let Some(plan) = made {
+        body["plan"] = plan;
+    }
     let event = Entry {
         attempt: Some(attempt),
         ..Entry::of_task(EventKind::ChildCreated, due.task.seq, body)

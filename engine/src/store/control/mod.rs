@@ -6,6 +6,7 @@ mod ask;
 mod child;
 mod close;
 mod decide;
+mod decompose;
 mod degrade;
 mod delays;
 mod expand;

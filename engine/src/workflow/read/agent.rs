@@ -20,22 +20,35 @@ use crate::{
 
 impl Read for Agent {
     fn read(tree: &Rc<Tree>, name: &str, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(tree, name, &AGENT, problems)?;
-        let runtime: Option<At<AgentRuntime>> = fields.required("runtime");
-        let prompt = fields.optional("prompt");
-        let model = fields.optional("model");
-        let script = fields.optional("script");
-        let command = command(&mut fields);
-        let session = fields.optional("session");
-        let permissions = permissions(&mut fields);
-        let limits = fields.or_default("limits");
-        if let Some(runtime) = &runtime {
-            check(runtime.value, tree.at, &mut fields);
-        }
-        fields.finish();
-        let runtime = runtime?.value;
-        Some(Self { runtime, prompt, model, command, script, session, permissions, limits })
+        read(tree, name, true, problems)
     }
+}
+
+/// An agent that is told elsewhere what to do.
+pub(super) fn without_prompt(
+    tree: &Rc<Tree>,
+    name: &str,
+    problems: &mut Problems,
+) -> Option<Agent> {
+    read(tree, name, false, problems)
+}
+
+fn read(tree: &Rc<Tree>, name: &str, needs_prompt: bool, problems: &mut Problems) -> Option<Agent> {
+    let mut fields = Fields::of(tree, name, &AGENT, problems)?;
+    let runtime: Option<At<AgentRuntime>> = fields.required("runtime");
+    let prompt = fields.optional("prompt");
+    let model = fields.optional("model");
+    let script = fields.optional("script");
+    let command = command(&mut fields);
+    let session = fields.optional("session");
+    let permissions = permissions(&mut fields);
+    let limits = fields.or_default("limits");
+    if let Some(runtime) = &runtime {
+        check(runtime.value, needs_prompt, tree.at, &mut fields);
+    }
+    fields.finish();
+    let runtime = runtime?.value;
+    Some(Agent { runtime, prompt, model, command, script, session, permissions, limits })
 }
 
 fn command(fields: &mut Fields<'_, '_>) -> Option<Vec<Text>> {
@@ -54,13 +67,13 @@ fn command(fields: &mut Fields<'_, '_>) -> Option<Vec<Text>> {
 }
 
 /// What a runtime needs, and what means nothing to it.
-fn check(runtime: AgentRuntime, at: usize, fields: &mut Fields<'_, '_>) {
+fn check(runtime: AgentRuntime, needs_prompt: bool, at: usize, fields: &mut Fields<'_, '_>) {
     let word = runtime.as_str();
     if runtime == AgentRuntime::Scripted {
         if !fields.has("script") {
             fields.problems.add(at, "the runtime `scripted` needs `script`, the file it plays");
         }
-    } else if !fields.has("prompt") {
+    } else if needs_prompt && !fields.has("prompt") {
         fields.problems.add(at, format!("the runtime `{word}` needs `prompt`"));
     }
     let conversing = "the runtimes `opencode` and `acp`";

@@ -4,6 +4,7 @@
 mod agent;
 mod artifacts;
 mod budget;
+mod decompose;
 mod fields;
 mod limits;
 mod prefers;

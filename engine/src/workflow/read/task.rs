@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// The keys that make a task what it is, those of later parts included.
+/// The keys that make a task what it is.
 const KINDS: [&str; 8] =
     ["run", "agent", "uses", "sleep", "tasks", "approval", "wait_for", "decompose"];
 
@@ -62,6 +62,8 @@ impl Read for Task {
             locks: limits::locks(&mut fields),
             context: fields.optional("context"),
             budget: fields.optional("budget"),
+            decompose: fields.optional("decompose"),
+            paths: fields.or_default("paths"),
             tasks: fields.optional("tasks"),
             for_each: fields.optional("for_each"),
             rounds: fields.optional("loop"),
@@ -106,7 +108,7 @@ fn check_kind(tree: &Tree, name: &str, task: &mut Task, fields: &mut Fields<'_, 
             fields.problems.hint(
                 tree.at,
                 format!("{name} has no kind"),
-                "give it exactly one of run, agent, uses, sleep, approval, wait_for, tasks",
+                "give it exactly one of run, agent, uses, decompose, sleep, approval, wait_for, tasks",
             );
         }
         [_] => {}
@@ -115,7 +117,7 @@ fn check_kind(tree: &Tree, name: &str, task: &mut Task, fields: &mut Fields<'_, 
                 fields.problems.hint(
                     other.at,
                     format!("{name} has two kinds: `{}` and `{}`", first.value, other.value),
-                    "a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it",
+                    "a task has exactly one of run, agent, uses, decompose, sleep, approval, wait_for, tasks; split it",
                 );
             }
         }
@@ -171,6 +173,12 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             }
             ("sleep" | "approval" | "wait_for", "start_timeout") => {
                 "it waits for no worker: `timeout` limits how long it waits"
+            }
+            ("decompose", "start_timeout" | "heartbeat" | "idempotency_key") => {
+                "its subtasks are tasks of their own: `timeout` limits all of them"
+            }
+            (kind, "paths") if kind != "agent" => {
+                "only what an agent changes is compared with it: put it on a task with `agent`"
             }
             ("run" | "agent", "on_verify_fail") if !has("verify") => "it belongs to `verify`",
             ("run", "on_verify_fail") => "a command gets no further turn: use `retry`",

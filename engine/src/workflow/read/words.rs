@@ -91,7 +91,7 @@ pub(super) static SCHEDULE: Vocabulary = Vocabulary {
 pub(super) static TASK: Vocabulary = Vocabulary {
     noun: "a task",
     example: None,
-    later: &["decompose"],
+    later: &[],
     habits: &[
         (&["if", "condition", "only", "only_if", "run_if"], "when", "use `when`"),
         (
@@ -178,6 +178,12 @@ pub(super) static TASK: Vocabulary = Vocabulary {
             "use `loop: { until: …, max_rounds: 5 }` on a group",
         ),
         (&["delay", "wait"], "sleep", "use `sleep: 90s`"),
+        (
+            &["goal", "breakdown", "subtasks"],
+            "decompose",
+            "use `decompose: { goal: …, template: … }`",
+        ),
+        (&["files", "touches", "scope"], "paths", "use `paths` with a list"),
         (&["approve", "manual"], "approval", "use `approval`"),
         (&["signal", "wait_for_signal", "on_signal", "listen"], "wait_for", "use `wait_for: NAME`"),
         (&["finally"], "finally", "`finally` stands at the top of a workflow"),
@@ -211,6 +217,21 @@ pub(super) static ON_VERIFY_FAIL: Vocabulary = Vocabulary {
             "use `max_rounds`",
         ),
         (&["resume", "session", "continue"], "resume_session", "use `resume_session`"),
+    ],
+};
+
+pub(super) static DECOMPOSE: Vocabulary = Vocabulary {
+    noun: "`decompose`",
+    example: Some("{ goal: …, template: crud }"),
+    later: &[],
+    habits: &[
+        (&["prompt", "task", "text", "description", "objective"], "goal", "use `goal`"),
+        (&["strategy", "pattern", "by"], "template", "use `template`"),
+        (&["agent_planner", "plan_by", "architect"], "planner", "use `planner`"),
+        (&["subtasks", "tasks", "steps"], "plan", "use `plan: { subtasks: […] }`"),
+        (&["depth", "levels", "recursion"], "max_depth", "use `max_depth`"),
+        (&["approval", "review", "confirm"], "approve", "use `approve: true`"),
+        (&["runtime", "worker", "implementer", "agents"], "agent", "use `agent: { runtime: … }`"),
     ],
 };
 

@@ -155,13 +155,13 @@ tasks:
   nothing: { run: }
 "), @r"
     4:9 `none` has no kind
-         give it exactly one of run, agent, uses, sleep, approval, wait_for, tasks
+         give it exactly one of run, agent, uses, decompose, sleep, approval, wait_for, tasks
     5:19 `two` has two kinds: `run` and `uses`
-         a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it
+         a task has exactly one of run, agent, uses, decompose, sleep, approval, wait_for, tasks; split it
     6:23 `three` has two kinds: `sleep` and `agent`
-         a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it
+         a task has exactly one of run, agent, uses, decompose, sleep, approval, wait_for, tasks; split it
     6:69 `three` has two kinds: `sleep` and `tasks`
-         a task has exactly one of run, agent, uses, sleep, approval, wait_for, tasks; split it
+         a task has exactly one of run, agent, uses, decompose, sleep, approval, wait_for, tasks; split it
     7:11 `each` has `for_each` but no `tasks`
          put what runs per item under `tasks`
     8:9 `text` must be a map, not text
@@ -185,7 +185,7 @@ x-budget: brought
 tasks:
   x: { run: ls }
   y: { run: ls }
-  split: { decompose: goal }
+  split: { sleep: 1s, x-decompose: brought }
   child: { sleep: 1s }
   http: { sleep: 1s }
   train: { sleep: 1s }
@@ -203,7 +203,6 @@ tasks:
     x-prefers: brought
     x-budget: brought
 "), @r"
-    12:12 `decompose` is not supported yet
     16:36 `a` hides the task `a` outside of the group
          choose another id
     ");
