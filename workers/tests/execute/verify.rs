@@ -17,7 +17,7 @@ use crate::{
 fn verify(attempt: &mut Attempt, commands: &[&str], max_rounds: u32) {
     let commands = commands.iter().map(|text| Command::Script((*text).to_owned())).collect();
     let verify = Verify { commands, max_rounds, resume_session: true };
-    attempt.expected = Expected { verify: Some(verify), diff: true, artifacts: Vec::new() };
+    attempt.expected = Expected { verify: Some(verify), diff: true, ..Expected::default() };
 }
 
 #[tokio::test]
