@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Breakdown, NAME, Subtask, paths, read, words};
+use super::{Breakdown, Dependency, NAME, Subtask, gates, paths, read, words};
 use crate::{
     duration::Span,
     plan::{AgentSpec, Approval, Command, Decompose, Plan, PlanSource},
@@ -170,32 +170,37 @@ impl Follower<'_> {
         for (index, subtask) in subtasks.iter().enumerate() {
             let place = format!("{place}.subtasks[{index}]");
             let own = format!("{names}['{}']", subtask.id);
-            let mut task = json!({ "title": subtask.title });
             let needs = self.begun_by(subtask, tasks);
+            let (mut task, result) = if subtask.is_gated() {
+                let work = work_id(&subtask.id);
+                let (inner, result) = self.work(subtask, &place, &format!("{own}.tasks['{work}']"));
+                (gated(subtask, inner), result)
+            } else {
+                self.work(subtask, &place, &own)
+            };
             if !needs.is_empty() {
                 task["needs"] = json!(needs);
             }
-            if subtask.is_leaf() {
-                self.leaf(subtask, &place, &mut task);
-                shown.insert(subtask.id.clone(), json!(format!("${{{{ {own}.outputs }}}}")));
-            } else {
-                let (mut inner, mut inner_shown) = (Map::new(), Map::new());
-                self.level(
-                    &subtask.subtasks,
-                    &place,
-                    &format!("{own}.tasks"),
-                    &mut inner,
-                    &mut inner_shown,
-                );
-                if self.setting.has_repo {
-                    let sinks = self.sinks(&subtask.subtasks);
-                    Self::merge(&format!("{}-result", subtask.id), &sinks, &mut inner);
-                }
-                task["tasks"] = Value::Object(inner);
-                shown.insert(subtask.id.clone(), Value::Object(inner_shown));
-            }
+            shown.insert(subtask.id.clone(), result);
             tasks.insert(subtask.id.clone(), task);
         }
+    }
+
+    /// The task of a subtask, which expressions call `own`, and what is shown of it.
+    fn work(&self, subtask: &Subtask, place: &str, own: &str) -> (Value, Value) {
+        let mut task = json!({ "title": subtask.title });
+        if subtask.is_leaf() {
+            self.leaf(subtask, place, &mut task);
+            return (task, json!(format!("${{{{ {own}.outputs }}}}")));
+        }
+        let (mut inner, mut shown) = (Map::new(), Map::new());
+        self.level(&subtask.subtasks, place, &format!("{own}.tasks"), &mut inner, &mut shown);
+        if self.setting.has_repo {
+            let sinks = self.sinks(&subtask.subtasks);
+            Self::merge(&format!("{}-result", subtask.id), &sinks, &mut inner);
+        }
+        task["tasks"] = Value::Object(inner);
+        (task, Value::Object(shown))
     }
 
     /// What a subtask waits for. Of several that each bring a commit it starts in what they make
@@ -213,8 +218,9 @@ impl Follower<'_> {
     fn needs(&self, subtask: &Subtask) -> Vec<String> {
         let chained = self.chains.iter().filter(|(_, later)| *later == subtask.id);
         let chained = chained.map(|(first, _)| (*first).to_owned());
+        let finished = subtask.needs.iter().filter(|need| need.kind == Dependency::FinishToStart);
         let mut needs: Vec<String> =
-            subtask.needs.iter().map(|need| need.task.clone()).chain(chained).collect();
+            finished.map(|need| need.task.clone()).chain(chained).collect();
         needs.dedup();
         needs
     }
@@ -281,6 +287,40 @@ impl Follower<'_> {
             task["lock"] = json!(locks.iter().map(name).collect::<Vec<_>>());
         }
     }
+}
+
+/// The task that does the work of a subtask around which something is waited for.
+pub(super) fn work_id(id: &str) -> String {
+    format!("{id}-work")
+}
+
+/// A group around the work: it begins when others have started, and ends when others have come so far.
+fn gated(subtask: &Subtask, mut work: Value) -> Value {
+    let id = work_id(&subtask.id);
+    let (mut before, mut after) = (Map::new(), Map::new());
+    for (need, number) in subtask.needs.iter().zip(1..) {
+        let wait = match need.kind {
+            Dependency::FinishToStart => continue,
+            Dependency::StartToStart | Dependency::StartToFinish => gates::started(&need.task),
+            Dependency::FinishToFinish => gates::ended(&need.task),
+        };
+        let title = format!("{} {}", need.kind, need.task);
+        let gate = json!({ "title": title, "wait_for": wait });
+        if need.kind == Dependency::StartToStart {
+            before.insert(format!("{}-start-{number}", subtask.id), gate);
+        } else {
+            let mut gate = gate;
+            gate["needs"] = json!([id]);
+            after.insert(format!("{}-finish-{number}", subtask.id), gate);
+        }
+    }
+    if !before.is_empty() {
+        work["needs"] = before.keys().cloned().collect();
+    }
+    let mut tasks = before;
+    tasks.insert(id, work);
+    tasks.append(&mut after);
+    json!({ "title": subtask.title, "tasks": tasks })
 }
 
 fn span(hours: f64) -> String {

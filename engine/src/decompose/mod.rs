@@ -5,6 +5,7 @@ mod definition;
 mod estimate;
 mod expand;
 mod faults;
+mod gates;
 mod order;
 mod paths;
 mod read;
@@ -22,6 +23,7 @@ pub use self::{
     estimate::{Complexity, Hours},
     expand::{Goal, expand},
     faults::{Fault, Faults},
+    gates::{Gate, OWN, Stand, Verdict},
     read::{read, schema},
     shown::{Shown, shown},
     templates::{Template, template, templates},
@@ -106,6 +108,11 @@ impl fmt::Display for Dependency {
 }
 
 impl Subtask {
+    /// Whether it waits for more than the ends of others before it starts.
+    pub(super) fn is_gated(&self) -> bool {
+        self.needs.iter().any(|need| need.kind != Dependency::FinishToStart)
+    }
+
     /// Whether an agent does it, rather than its parts.
     pub const fn is_leaf(&self) -> bool {
         self.subtasks.is_empty()

@@ -180,3 +180,39 @@ fn subtasks_with_the_same_files_take_one_lock_and_nothing_else_does() {
     assert_eq!(plan.json()["locks"], json!({ "a": ["a+b"], "b": ["a+b"] }));
     assert_eq!(shown(&plan).critical_path, ["a", "b", "c"]);
 }
+
+#[test]
+fn a_gate_opens_when_the_other_has_come_so_far_and_not_before() {
+    use crate::task::TaskState as S;
+    let plan = json!({ "subtasks": [
+        { "id": "a", "prompt": "x" },
+        { "id": "b", "prompt": "x", "needs": [{ "task": "a", "type": "start_to_start" }] },
+        { "id": "c", "prompt": "x", "needs": [{ "task": "b", "type": "finish_to_finish" }] },
+    ] });
+    let how = how(1);
+    let (_, plan) = following(&read(&plan, "a goal", 1).unwrap(), &setting(&how, false)).unwrap();
+    let gate = |name: &str| Gate::of(&plan, name).unwrap();
+    let id = |gate: Gate| plan.node(gate.node).id.as_str();
+    // What waits itself starts with its work, and ends with all of it.
+    assert_eq!(id(gate("jobshop/started/b")), "b-work");
+    assert_eq!(id(gate("jobshop/ended/b")), "b");
+    assert_eq!(Gate::of(&plan, "jobshop/started/nobody"), None);
+    assert_eq!(Gate::of(&plan, "deployed"), None);
+    let start = gate("jobshop/started/a");
+    let end = gate("jobshop/ended/a");
+    for (state, is_started, at_start, at_end) in [
+        (S::Pending, false, Verdict::Waits, Verdict::Waits),
+        (S::Ready, false, Verdict::Waits, Verdict::Waits),
+        (S::InProgress, false, Verdict::Waits, Verdict::Waits),
+        (S::InProgress, true, Verdict::Passes, Verdict::Waits),
+        (S::Blocked, true, Verdict::Passes, Verdict::Waits),
+        (S::Completed, true, Verdict::Passes, Verdict::Passes),
+        (S::Failed, true, Verdict::Passes, Verdict::InVain),
+        (S::Skipped, false, Verdict::InVain, Verdict::InVain),
+        (S::Cancelled, false, Verdict::InVain, Verdict::InVain),
+    ] {
+        let stand = Stand { state, is_started, attempt: 0 };
+        assert_eq!(start.verdict(&plan, stand), at_start, "{state}");
+        assert_eq!(end.verdict(&plan, stand), at_end, "{state}");
+    }
+}

@@ -39,6 +39,7 @@ pub const STATEMENTS: &[Statement] = statements![
     "forget",
     "forget_ended",
     "fork",
+    "gates",
     "healed",
     "held_claims",
     "held_rows",

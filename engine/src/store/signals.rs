@@ -71,7 +71,7 @@ struct Waiting {
 
 /// Sends a signal to a session: the first task that waits for its name takes it, else it is kept.
 pub async fn send(store: &Store, key: SessionKey, new: NewSignal<'_>) -> Result<Sent, SignalError> {
-    if !signal::is_name(new.name) {
+    if !signal::is_name(new.name) || new.name.starts_with(crate::decompose::OWN) {
         return Err(SignalError::BadName(new.name.to_owned()));
     }
     if !new.data.is_object() || new.data.to_string().len() > signal::DATA_BYTES_MAX {

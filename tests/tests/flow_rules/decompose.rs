@@ -6,10 +6,12 @@ use chrono::Utc;
 use jobshop_engine::{
     decompose,
     id::{SessionId, SessionKey},
+    plan::NodeIndex,
     session::SessionState,
-    store::control,
+    store::{claim::Held, control},
+    task::TaskState,
 };
-use jobshop_tests::{Fleet, Stage, TestApp, truth, wait};
+use jobshop_tests::{Fleet, Stage, TestApp, stage, truth, wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -127,6 +129,15 @@ async fn a_planner_makes_the_plan_and_a_malformed_one_is_refused_with_its_place(
         json!({ "api": ["storage+api"], "storage": ["storage+api"] })
     );
     assert_eq!(build["tasks"]["api"]["by"], "api");
+    // What is too large is broken down again, so often and not more often.
+    let big = json!({ "subtasks": [{ "id": "big", "prompt": "Do all of it", "decompose": true }] });
+    let key = fleet.submit(&by_planner(&planner(folder.path(), &big), &script), Value::Null).await;
+    let observed = end_of(&fleet, key).await;
+    assert_eq!(observed.state, SessionState::Completed, "{}", told(&observed));
+    let big = &observed.outputs.as_ref().unwrap()["build"]["tasks"]["big"];
+    assert_eq!(big["tasks"].as_object().unwrap().len(), 1);
+    assert!(big["plan"]["goal"].as_str().unwrap().starts_with("Do all of it"), "{big}");
+    assert_eq!(big["tasks"]["big"]["by"], "big");
     for (plan, class, why) in [
         (
             subtasks(json!(["storag"])),
@@ -272,4 +283,74 @@ outputs: {{ build: '${{{{ tasks.build.outputs }}}}', lines: '${{{{ tasks.after.o
         git(&repo, &["show", &format!("{}:log", outputs["build"]["commit"].as_str().unwrap())]);
     assert_eq!(log, "begin\na\nb\nc\nd.e");
     fleet.stop().await;
+}
+
+/// Each dependency, with a worker that does everything in the wrong order where it is let.
+#[tokio::test]
+async fn every_type_of_dependency_is_kept() {
+    let stage = Stage::new().await;
+    let parent = stage
+        .submit(
+            "
+version: 1
+name: parent
+tasks:
+  build:
+    decompose:
+      goal: Try it
+      plan:
+        subtasks:
+        - { id: a, prompt: x }
+        - { id: fs, prompt: x, needs: [a] }
+        - { id: ss, prompt: x, needs: [{ task: a, type: start_to_start }] }
+        - { id: ff, prompt: x, needs: [{ task: a, type: finish_to_finish }] }
+        - { id: sf, prompt: x, needs: [{ task: a, type: start_to_finish }] }
+",
+        )
+        .await;
+    stage.settle().await;
+    let ids: Vec<Uuid> = sqlx::query_scalar("select id from sessions where parent_id = $1")
+        .bind(parent.id.0)
+        .fetch_all(stage.db.pool())
+        .await
+        .unwrap();
+    let child = SessionKey { tenant: parent.tenant, id: SessionId(ids[0]) };
+    let infos = stage.store.infos.load(&stage.store, &[child]).await.unwrap();
+    let plan = &infos[&child].version.plan;
+    let row = |key: &str| {
+        let found = (0..).zip(&plan.nodes).find(|(at, _)| plan.path(NodeIndex(*at), &[]) == key);
+        plan.root_row(NodeIndex(found.unwrap().0))
+    };
+    let state = async |key: &str| stage.task(child, row(key)).await.state();
+    let player = stage.player("one").await;
+    let held = player.claim(100).await;
+    let of = |held: &[Held], key: &str| {
+        held.iter().find(|held| held.fence.task.seq == row(key)).map(|held| held.fence)
+    };
+    // All of them are asked for at once: what has to wait for a start is not handed out.
+    assert_eq!(held.len(), 3);
+    assert!(of(&held, "fs").is_none() && of(&held, "ss.ss-work").is_none());
+    // Both are done before `a` has started, and have not ended for that.
+    let done = ["ff.ff-work", "sf.sf-work"].map(|key| stage::succeeded(of(&held, key).unwrap()));
+    player.finish(&done).await;
+    stage.settle().await;
+    assert_eq!(state("ff").await, TaskState::Blocked);
+    assert_eq!(state("sf").await, TaskState::Blocked);
+    assert!(player.claim(100).await.is_empty());
+    let a = of(&held, "a").unwrap();
+    player.note(&[(a, 60)]).await;
+    stage.settle().await;
+    assert_eq!(state("ff").await, TaskState::Blocked);
+    assert_eq!(state("sf").await, TaskState::Completed);
+    let held = player.claim(100).await;
+    let work = of(&held, "ss.ss-work").unwrap();
+    assert_eq!(held.len(), 1);
+    player.finish(&[stage::succeeded(a)]).await;
+    stage.settle().await;
+    assert_eq!(state("ff").await, TaskState::Completed);
+    let last = of(&player.claim(100).await, "fs").unwrap();
+    player.finish(&[stage::succeeded(work), stage::succeeded(last)]).await;
+    stage.settle().await;
+    assert_eq!(stage.state(parent).await, SessionState::Completed);
+    truth::check(stage.db.pool()).await;
 }

@@ -65,6 +65,8 @@ execute forget (worker(1), array[gen_random_uuid(), gen_random_uuid()]);
 
 execute forget_ended;
 
+execute gates (10);
+
 execute healed;
 
 execute held_claims (worker(1));
@@ -99,7 +101,7 @@ execute places_admit (tenants(10), sessions(9801, 9810), 38::smallint);
 
 execute places_grant (tenants(20), limit_names(1, 20));
 
-execute promote (1000, 2, 13, 18);
+execute promote (1000, '{2,19}', 13, 18);
 
 execute receipts (worker(1), 200);
 

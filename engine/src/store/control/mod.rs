@@ -12,6 +12,7 @@ mod delays;
 mod expand;
 mod fire;
 mod forget;
+mod gates;
 mod go_on;
 mod group_timeout;
 mod hold;
@@ -103,6 +104,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         delays::promote(store).await,
         delays::wake(store).await,
         child::tend(store).await,
+        gates::tend(store).await,
         hold::hold(store).await,
         limits::tend(store).await,
         budgets::tend(store).await,

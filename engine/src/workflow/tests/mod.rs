@@ -5,6 +5,7 @@ mod artifacts;
 mod budgets;
 mod compensate;
 mod context;
+mod decompose;
 mod finally;
 mod foresight;
 mod kinds;
