@@ -58,6 +58,8 @@ pub struct AgentWork {
     pub runtime: AgentRuntime,
     pub prompt: String,
     pub model: Option<String>,
+    /// Models that take its place, in this order, while its provider lets no turn begin.
+    pub fallback: Vec<String>,
     pub command: Option<Vec<String>>,
     pub script: Option<String>,
     /// The row of the task whose conversation goes on.
@@ -73,6 +75,7 @@ impl AgentWork {
             runtime,
             prompt: prompt.into(),
             model: None,
+            fallback: Vec::new(),
             command: None,
             script: None,
             continues: None,

@@ -31,11 +31,11 @@ impl ProviderKey {
         has_both.then(|| Self::new(provider, model, account))
     }
 
-    /// What an agent calls. Where the task names no provider, the runtime stands for it; a program
-    /// whose model is not named calls nothing that we know of.
-    pub fn of_work(work: &AgentWork, account: &str) -> Option<Self> {
+    /// What an agent calls with this model. Where that names no provider, the runtime stands for it;
+    /// a program whose model is not named calls nothing that we know of.
+    pub fn of_work(work: &AgentWork, model: Option<&str>, account: &str) -> Option<Self> {
         let runtime = work.runtime.as_str();
-        match &work.model {
+        match model {
             Some(model) => Some(
                 Self::of_model(model, account)
                     .unwrap_or_else(|| Self::new(runtime, model, account)),

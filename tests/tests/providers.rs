@@ -31,41 +31,48 @@ async fn a_refused_turn_waits_without_a_worker_and_nobody_else_calls_meanwhile()
     fleet.worker_with(|config| config.concurrency = 1);
     let script = fleet.folder().join("script.yaml");
     let steps =
-        "attempts: { '1': [{ refuse: { retry_after: 5s } }] }\nsteps: [{ summary: done }]\n";
+        "attempts: { '1': [{ refuse: { retry_after: 20s } }] }\nsteps: [{ summary: done }]\n";
     std::fs::write(&script, steps).unwrap();
+    let told = fleet.folder().join("told.yaml");
+    std::fs::write(&told, "steps: [{ summary: '{{ model }}' }]").unwrap();
     let session = fleet
         .submit(
             &format!(
                 "version: 1\nname: providers\ntasks:\n  first:\n    agent: {{ runtime: scripted, \
                  script: {0}, model: acme/large }}\n    allow_empty: true\n  second:\n    needs: \
                  [free]\n    agent: {{ runtime: scripted, script: {0}, model: acme/large }}\n    \
-                 allow_empty: true\n  free: {{ run: 'true' }}\n",
-                script.display()
+                 allow_empty: true\n  free: {{ run: 'true' }}\n  \
+                 third:\n    needs: [free]\n    agent: {{ runtime: scripted, script: {1}, model: \
+                 acme/large, fallback: [acme/large, other/small] }}\n    allow_empty: true\n",
+                script.display(),
+                told.display()
             ),
             Value::Null,
         )
         .await;
     let views = Views::new(&fleet.store, session.tenant);
-    let both_wait = async || {
+    let others_wait = async || {
         let rows = fleet.rows(session).await;
         let waits = |row: &jobshop_tests::fleet::Row| {
             (row.state, row.reason) == (TaskState::Blocked, Some(Reason::Provider))
         };
-        (waits(&rows[0]) && waits(&rows[1])).then_some(rows)
+        let is_done = rows[3].state == TaskState::Completed;
+        (waits(&rows[0]) && waits(&rows[1]) && is_done).then_some(rows)
     };
-    let rows = wait::until("both to wait", LIMIT, both_wait).await;
+    let rows = wait::until("all but two to be done", LIMIT, others_wait).await;
     assert_eq!(rows[2].state, TaskState::Completed, "the only worker was free for it");
+    assert_eq!(rows[3].output.as_ref().unwrap()["summary"], "other/small");
     let why = views.why(session, Some("first")).await.unwrap();
     let says = "`first` waits for acme/large (acme/large refused: 429 Too Many Requests)";
     assert!(why.summary.starts_with(says), "{}", why.summary);
     let why = views.why(session, Some("second")).await.unwrap();
     assert!(why.summary.contains("acme/large lets no turn begin"), "{}", why.summary);
-    let [shown] = providers::list(fleet.db.pool()).await.unwrap().try_into().unwrap();
+    let [shown, _] = providers::list(fleet.db.pool()).await.unwrap().try_into().unwrap();
     assert_eq!((shown.breaker, shown.begun, shown.refused), (Breaker::Open, 1, 1));
     assert_eq!(fleet.end_of(session).await, SessionState::Completed);
     let rows = fleet.rows(session).await;
     assert!(rows.iter().all(|row| row.failures == 0), "nothing is counted: {rows:?}");
-    let [shown] = providers::list(fleet.db.pool()).await.unwrap().try_into().unwrap();
+    let [shown, _] = providers::list(fleet.db.pool()).await.unwrap().try_into().unwrap();
     assert_eq!(shown.refused, 1, "the second never called in vain");
     fleet.stop().await;
 }

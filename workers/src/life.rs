@@ -293,7 +293,7 @@ impl Execute for Runner {
             self.life.free_place();
             return Outcome::Released;
         }
-        let gate = match providers::admit(&self.life, &attempt).await {
+        let gate = match providers::admit(&self.life, &mut attempt).await {
             Ok(gate) => gate,
             Err(outcome) => {
                 self.life.free_place();

@@ -43,32 +43,54 @@ struct Local {
     sent_away: u32,
 }
 
-/// Asks the gate of the provider that the attempt is about to call, if it names one. Where it may not
-/// begin, what it comes to instead.
-pub(crate) async fn admit(life: &Life, attempt: &Attempt) -> Result<Option<ProviderKey>, Outcome> {
-    let Work::Agent(work) = &attempt.work else { return Ok(None) };
-    let account = &life.config.provider_account;
-    let Some(key) = ProviderKey::of_work(work, account) else { return Ok(None) };
-    let known = life.gates.with(&key, Local::answer);
-    if let Some(Ok(())) = known {
-        return Ok(Some(key));
-    }
-    let wait = if let Some(Err(wait)) = known {
-        wait
-    } else {
-        let db = &life.store.pool;
-        let asked = life.insist(|| providers::ask(db, &key, SLICE_MAX)).await;
-        match asked {
-            None => return Err(Outcome::Released),
-            Some(Turn::Granted(turns)) => {
-                life.gates.with(&key, |local| local.granted(turns));
-                return Ok(Some(key));
-            }
-            Some(Turn::Wait(wait)) => wait,
+/// Asks the gate of the provider that the attempt is about to call, if it names one, and then those of
+/// its fallbacks: the model of the first that is open is the attempt's. Where it may not begin, what it
+/// comes to instead.
+pub(crate) async fn admit(
+    life: &Life,
+    attempt: &mut Attempt,
+) -> Result<Option<ProviderKey>, Outcome> {
+    let Work::Agent(work) = &mut attempt.work else { return Ok(None) };
+    let models: Vec<Option<String>> = std::iter::once(work.model.clone())
+        .chain(work.fallback.iter().cloned().map(Some))
+        .collect();
+    let mut soonest: Option<(ProviderKey, Wait)> = None;
+    for model in models {
+        let account = &life.config.provider_account;
+        let key = ProviderKey::of_work(work, model.as_deref(), account);
+        let wait = match &key {
+            None => None,
+            Some(key) => ask(life, key).await?,
+        };
+        let (Some(key), Some(wait)) = (&key, wait) else {
+            work.model = model;
+            return Ok(key);
+        };
+        if soonest.as_ref().is_none_or(|(_, other)| wait.span < other.span) {
+            soonest = Some((key.clone(), wait));
         }
-    };
+    }
+    let Some((key, wait)) = soonest else { return Ok(None) };
     let why = format!("{key} lets no turn begin for {}", wait.span);
     Err(Outcome::Deferred(life.gates.deferral(key, wait, why)))
+}
+
+/// How long a turn has to wait for a gate, if it has to.
+async fn ask(life: &Life, key: &ProviderKey) -> Result<Option<Wait>, Outcome> {
+    match life.gates.with(key, Local::answer) {
+        Some(Ok(())) => return Ok(None),
+        Some(Err(wait)) => return Ok(Some(wait)),
+        None => {}
+    }
+    let db = &life.store.pool;
+    match life.insist(|| providers::ask(db, key, SLICE_MAX)).await {
+        None => Err(Outcome::Released),
+        Some(Turn::Wait(wait)) => Ok(Some(wait)),
+        Some(Turn::Granted(turns)) => {
+            life.gates.with(key, |local| local.granted(turns));
+            Ok(None)
+        }
+    }
 }
 
 /// Tells the gate what a turn hears of its provider, until the turn is over. Returns whether the

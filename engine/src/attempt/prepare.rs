@@ -185,6 +185,7 @@ impl Rendering<'_> {
             runtime: agent.runtime,
             prompt: self.optional(agent.prompt.as_ref())?.unwrap_or_default(),
             model: self.optional(agent.model.as_ref())?.filter(|model| !model.is_empty()),
+            fallback: agent.fallback.iter().map(|it| self.text(it)).collect::<Result<_, _>>()?,
             command: agent.command.clone(),
             script: self.optional(agent.script.as_ref())?,
             continues: agent.continues.map(|node| self.row_of(node, own)),

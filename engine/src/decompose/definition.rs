@@ -338,6 +338,9 @@ fn agent(spec: &AgentSpec, prompt: &str, whose: &str) -> Value {
             agent[key] = json!(format!("${{{{ inputs.{whose}_{key} }}}}"));
         }
     }
+    if !spec.fallback.is_empty() {
+        agent["fallback"] = json!(spec.fallback);
+    }
     if let Some(command) = &spec.command {
         agent["command"] = json!(command);
     }

@@ -79,6 +79,7 @@ fn how(max_depth: u32) -> Decompose {
         runtime: AgentRuntime::Opencode,
         prompt: None,
         model: Some("${{ inputs.x }}".to_owned()),
+        fallback: Vec::new(),
         command: None,
         script: None,
         continues: None,

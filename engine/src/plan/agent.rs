@@ -12,6 +12,9 @@ pub struct AgentSpec {
     pub runtime: AgentRuntime,
     pub prompt: Option<String>,
     pub model: Option<String>,
+    /// Taken in its place, in this order, while its provider lets no turn begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
     pub command: Option<Vec<String>>,
     pub script: Option<String>,
     /// The task whose conversation goes on; `None` begins a new one.

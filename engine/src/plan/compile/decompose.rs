@@ -117,6 +117,9 @@ fn spec(agent: &At<Agent>, source: &str, limits: &Limits, problems: &mut Problem
             "an agent that plans or follows a plan begins a conversation of its own",
         );
     }
+    for model in agent.value.fallback.iter().filter(|model| model.text.contains("${{")) {
+        problems.add(model.raw.start, "an expression cannot stand in `fallback` here");
+    }
     kinds::check_command(agent, limits, problems);
     kinds::agent_spec(&agent.value, source, problems)
 }
@@ -135,6 +138,7 @@ fn usual() -> AgentSpec {
         runtime: AgentRuntime::Opencode,
         prompt: None,
         model: None,
+        fallback: Vec::new(),
         command: None,
         script: None,
         continues: None,

@@ -152,6 +152,7 @@ pub(super) fn agent_spec(agent: &Agent, source: &str, problems: &mut Problems) -
         runtime: agent.runtime,
         prompt: text(&agent.prompt),
         model: text(&agent.model),
+        fallback: agent.fallback.iter().map(|model| model.text.clone()).collect(),
         command: agent.command.as_ref().map(|argv| plain_argv(argv, source, problems)),
         script: text(&agent.script),
         continues: None,

@@ -202,7 +202,8 @@ impl<'a, 'w> Compiler<'a, 'w> {
             agent.and_then(|agent| agent.model.as_ref()),
             agent.and_then(|agent| agent.script.as_ref()),
         ];
-        for text in texts.into_iter().flatten() {
+        let fallback = agent.iter().flat_map(|agent| &agent.fallback);
+        for text in texts.into_iter().flatten().chain(fallback) {
             templates.text(text, problems);
         }
         if let Some(goal) = &task.decompose {

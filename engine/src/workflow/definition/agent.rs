@@ -16,6 +16,9 @@ pub struct Agent {
     /// With the runtime `opencode`: provider/model.
     #[schemars(default)]
     pub model: Option<Text>,
+    /// Models that are taken in its place, in this order, while its provider lets no turn begin.
+    #[schemars(default)]
+    pub fallback: Vec<Text>,
     /// With the runtimes `command` and `acp`: the command and its arguments.
     #[schemars(default)]
     pub command: Option<Vec<Text>>,

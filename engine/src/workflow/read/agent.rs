@@ -38,6 +38,7 @@ fn read(tree: &Rc<Tree>, name: &str, needs_prompt: bool, problems: &mut Problems
     let runtime: Option<At<AgentRuntime>> = fields.required("runtime");
     let prompt = fields.optional("prompt");
     let model = fields.optional("model");
+    let fallback: Vec<Text> = fields.or_default("fallback");
     let script = fields.optional("script");
     let command = command(&mut fields);
     let session = fields.optional("session");
@@ -48,7 +49,7 @@ fn read(tree: &Rc<Tree>, name: &str, needs_prompt: bool, problems: &mut Problems
     }
     fields.finish();
     let runtime = runtime?.value;
-    Some(Agent { runtime, prompt, model, command, script, session, permissions, limits })
+    Some(Agent { runtime, prompt, model, fallback, command, script, session, permissions, limits })
 }
 
 fn command(fields: &mut Fields<'_, '_>) -> Option<Vec<Text>> {
@@ -75,6 +76,10 @@ fn check(runtime: AgentRuntime, needs_prompt: bool, at: usize, fields: &mut Fiel
         }
     } else if needs_prompt && !fields.has("prompt") {
         fields.problems.add(at, format!("the runtime `{word}` needs `prompt`"));
+    }
+    if fields.has("fallback") && !fields.has("model") {
+        let at = fields.entry("fallback").map_or(at, |entry| entry.value.at);
+        fields.problems.add(at, "`fallback` needs `model`, the one that comes first");
     }
     let conversing = "the runtimes `opencode` and `acp`";
     let foreign: &[(&'static str, &str)] = match runtime {

@@ -458,6 +458,11 @@ pub(super) static AGENT: Vocabulary = Vocabulary {
         ),
         (&["cmd", "args", "run", "exec"], "command", "use `command` with a list"),
         (&["file"], "script", "use `script`"),
+        (
+            &["fallbacks", "fallback_models", "models"],
+            "fallback",
+            "use `model` and `fallback: […]`",
+        ),
         (&["message", "goal", "instructions", "task"], "prompt", "use `prompt`"),
         (&["continue", "resume", "conversation"], "session", "use `session: continue:TASK`"),
         (&["permission", "tools", "allowed_tools"], "permissions", "use `permissions`"),

@@ -171,6 +171,7 @@ tasks:
   d: { agent: { runtime: command, command: my-agent --print, prompt: x } }
   e: { agent: { runtime: claude, prompt: x } }
   f: { agent: say hello }
+  g: { agent: { runtime: opencode, prompt: x, fallback: [a/b] } }
 "), @r"
     4:15 `agent` needs `runtime`
     5:15 the runtime `scripted` needs `script`, the file it plays
@@ -182,6 +183,7 @@ tasks:
     8:26 `runtime` must be one of scripted, command, opencode, acp, not `claude`
     9:15 `agent` must be a map, not text
          write { runtime: opencode, prompt: … }
+    10:57 `fallback` needs `model`, the one that comes first
     ");
 }
 
