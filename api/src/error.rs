@@ -7,13 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jobshop_engine::{
-    approval::Refusal,
     context::{Conflict, Path, Refused},
     id::SessionId,
     role::Role,
     store::{
         self,
         agents::AgentError,
+        answers::AnswerError,
         applying::{ApplyError, Fault},
         approvals::VoteError,
         archived_view::ArchivedObject,
@@ -22,6 +22,7 @@ use jobshop_engine::{
         keys::KeyError,
         objects::ObjectsError,
         places::Full,
+        policies::PolicyError,
         schedules::ScheduleError,
         sessions::{CreateError, SteerError},
         signals::SignalError,
@@ -34,6 +35,8 @@ use jobshop_engine::{
 use serde::Serialize;
 use thiserror::Error;
 use utoipa::ToSchema;
+
+use crate::refusals;
 
 /// What a client reads when a request was refused.
 #[derive(Debug, Serialize, ToSchema)]
@@ -126,6 +129,10 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Vote(#[from] VoteError),
     #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
     Signal(#[from] SignalError),
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -199,7 +206,9 @@ impl ApiError {
             Self::NoObjects => (S::SERVICE_UNAVAILABLE, "no_objects"),
             Self::Objects(error) => of_objects(error),
             Self::Apply(error) | Self::ApplySet { error, .. } => of_apply(error),
-            Self::Vote(error) => of_vote(error),
+            Self::Vote(error) => refusals::of_vote(error),
+            Self::Answer(error) => refusals::of_answer(error),
+            Self::Policy(error) => refusals::of_policy(error),
             Self::Signal(error) => of_signal(error),
             Self::Key(error) => of_key(error),
             Self::Tenant(error) => of_tenant(error),
@@ -316,6 +325,7 @@ fn of_read(error: &ReadError) -> (StatusCode, &'static str) {
         R::NoTask { .. } => (S::NOT_FOUND, "task_not_found"),
         R::NoVersion { .. } => (S::NOT_FOUND, "version_not_found"),
         R::NoApproval(_) => (S::NOT_FOUND, "approval_not_found"),
+        R::NoQuestion(_) => (S::NOT_FOUND, "inbox_entry_not_found"),
         R::AmbiguousSession { .. } => (S::CONFLICT, "ambiguous_id"),
         R::NotASession(_) => (S::BAD_REQUEST, "invalid_id"),
         R::BadCursor => (S::BAD_REQUEST, "invalid_cursor"),
@@ -386,16 +396,6 @@ fn of_tenant(error: &TenantError) -> (StatusCode, &'static str) {
     }
 }
 
-fn of_vote(error: &VoteError) -> (StatusCode, &'static str) {
-    match error {
-        VoteError::NotFound(_) => (StatusCode::NOT_FOUND, "approval_not_found"),
-        VoteError::Ended { .. } => (StatusCode::CONFLICT, "approval_ended"),
-        VoteError::Refused(Refusal::NotAsked(..)) => (StatusCode::FORBIDDEN, "not_a_decider"),
-        VoteError::Refused(Refusal::OwnSession(_)) => (StatusCode::FORBIDDEN, "self_approval"),
-        VoteError::Database(error) => database(error),
-    }
-}
-
 fn of_signal(error: &SignalError) -> (StatusCode, &'static str) {
     match error {
         SignalError::NotFound(_) => (StatusCode::NOT_FOUND, "session_not_found"),
@@ -438,7 +438,7 @@ const NOT_STORABLE: &str = "not_storable";
 
 /// What the database refused because of what it was given is the client's to mend; everything else
 /// is the server's.
-fn database(error: &store::Error) -> (StatusCode, &'static str) {
+pub(crate) fn database(error: &store::Error) -> (StatusCode, &'static str) {
     let is_clients = store::is_about_content(error);
     tracing::error!(%error, is_clients, "a request failed in the database");
     if is_clients {

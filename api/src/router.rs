@@ -28,8 +28,8 @@ use crate::{
     description::{self, Description},
     diff,
     error::ApiError,
-    events, evidence, health, keys, live, logs, metrics, providers, retry, schedules, sessions,
-    signals, steer, tasks, tenants, why, workflows,
+    events, evidence, health, inbox, keys, live, logs, metrics, policies, providers, retry,
+    schedules, sessions, signals, steer, tasks, tenants, why, workflows,
 };
 
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -54,6 +54,8 @@ fn resources() -> OpenApiRouter<Shared> {
         .merge(agents::routes())
         .merge(archives::routes())
         .merge(approvals::routes())
+        .merge(inbox::routes())
+        .merge(policies::routes())
         .merge(signals::routes())
         .merge(conversations::routes())
         .merge(contexts::routes())

@@ -109,8 +109,8 @@ impl Client {
         self.send(self.request(Method::PUT, path)?.json(body)).await
     }
 
-    pub async fn delete(&self, path: &[&str]) -> Result<(), Failure> {
-        self.send(self.request(Method::DELETE, path)?).await.map(drop)
+    pub async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.send(self.request(Method::DELETE, path)?).await
     }
 
     /// Every item of a list, or the first `limit`. Long lists are read with [`Self::pages`].

@@ -12,6 +12,7 @@ mod graph;
 mod host;
 mod inbox;
 mod key;
+mod policy;
 mod prompt;
 mod provider;
 mod request;
@@ -104,8 +105,8 @@ enum Command {
     /// The agents that work for this installation
     #[command(subcommand)]
     Agent(agent::AgentCommand),
-    /// List what tasks ask of people
-    Inbox,
+    /// What tasks and agents ask of people: list (without a word), show, answer
+    Inbox(inbox::Inbox),
     /// Vote for what a task asks
     Approve(inbox::Approve),
     /// Reject what a task asks
@@ -140,6 +141,9 @@ enum Command {
     /// Ways to break down goals: list, show
     #[command(subcommand)]
     Template(template::TemplateCommand),
+    /// Rules about what agents may do: list, add, remove, test, suggest
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 impl CommandLine {
@@ -192,7 +196,8 @@ impl Command {
             | Self::Budget(_)
             | Self::Provider(_)
             | Self::Template(_)
-            | Self::Inbox
+            | Self::Policy(_)
+            | Self::Inbox(_)
             | Self::Approve(_)
             | Self::Reject(_)
             | Self::Key(_)
@@ -226,7 +231,8 @@ impl Command {
             Self::Context(command) => run(command.execute(app)),
             Self::Budget(command) => run(command.execute(app)),
             Self::Provider(command) => run(command.execute(app)),
-            Self::Inbox => run(inbox::list(app)),
+            Self::Inbox(command) => run(command.execute(app)),
+            Self::Policy(command) => run(command.execute(app)),
             Self::Approve(command) => run(command.execute(app)),
             Self::Reject(command) => run(command.execute(app, "reject")),
             Self::Key(command) => run(command.execute(app)),

@@ -59,6 +59,7 @@ pub struct Values {
     pub sandbox_hide: Vec<PathBuf>,
     pub lease: Span,
     pub grace: Span,
+    pub question_hold: Span,
     pub retention: Option<Span>,
     pub archive: Option<String>,
     pub artifacts: Option<String>,

@@ -251,6 +251,7 @@ pub fn worker_config(
         capabilities,
         concurrency: values.concurrency.map_or(usual.concurrency, |it| it.max(1) as usize),
         grace: values.grace.to_std(),
+        question_hold: values.question_hold.to_std(),
         lease: values.lease.to_std(),
         data_dir: Some(folder.display().to_string()),
         profile: profile(values),

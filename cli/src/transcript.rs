@@ -79,7 +79,8 @@ impl Pending {
                 let usd = entry["spend"]["cost_usd"].as_f64().unwrap_or_default();
                 writeln!(told, "= {} steps, {tokens} tokens, {usd:.4} USD", count("steps"))
             }
-            "ask" => writeln!(told, "? {}: {}", plain(word("about")), plain(word("answer"))),
+            "ask" => writeln!(told, "? {}", plain(word("about"))),
+            "answer" => writeln!(told, "! answered: {}", printable(word("answer"))),
             "retrying" => writeln!(told, "! the model does not answer: {}", plain(word("why"))),
             "note" => writeln!(told, "! {}", printable(word("text"))),
             _ => Ok(()),

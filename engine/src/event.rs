@@ -140,12 +140,30 @@ pub enum EventKind {
     /// Somebody gave a budget higher limits.
     #[serde(rename = "budget.raised")]
     BudgetRaised,
+    /// An agent asks people something: whether it may, or what they want.
+    #[serde(rename = "question.asked")]
+    QuestionAsked,
+    /// Somebody answered it.
+    #[serde(rename = "question.answered")]
+    QuestionAnswered,
+    /// Nobody answered in time.
+    #[serde(rename = "question.expired")]
+    QuestionExpired,
+    /// Nobody answered in time: it stays open, and any admin may answer.
+    #[serde(rename = "question.escalated")]
+    QuestionEscalated,
+    /// The agent was told the answer.
+    #[serde(rename = "question.told")]
+    QuestionTold,
+    /// A rule answered an agent; nobody was asked.
+    #[serde(rename = "policy.decided")]
+    PolicyDecided,
 }
 
 use EventKind as E;
 
 impl EventKind {
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 52] = [
         E::SessionPending,
         E::SessionQueued,
         E::SessionRunning,
@@ -192,6 +210,12 @@ impl EventKind {
         E::ConflictDetected,
         E::ConflictResolved,
         E::BudgetRaised,
+        E::QuestionAsked,
+        E::QuestionAnswered,
+        E::QuestionExpired,
+        E::QuestionEscalated,
+        E::QuestionTold,
+        E::PolicyDecided,
     ];
 
     /// The event that a session entered `state`.
@@ -267,6 +291,12 @@ impl EventKind {
             E::ConflictDetected => "conflict.detected",
             E::ConflictResolved => "conflict.resolved",
             E::BudgetRaised => "budget.raised",
+            E::QuestionAsked => "question.asked",
+            E::QuestionAnswered => "question.answered",
+            E::QuestionExpired => "question.expired",
+            E::QuestionEscalated => "question.escalated",
+            E::QuestionTold => "question.told",
+            E::PolicyDecided => "policy.decided",
         }
     }
 }

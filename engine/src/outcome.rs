@@ -113,6 +113,9 @@ pub enum Outcome {
     Released,
     /// Nothing is counted: another attempt follows once the provider of the agent's model lets it.
     Deferred(Deferral),
+    /// The attempt ended, without counting anything, to wait for people: another one goes on once they
+    /// have answered.
+    Parked,
 }
 
 /// Why an attempt has to wait for a provider, and for how long.

@@ -191,10 +191,12 @@ pub enum Reason {
     Budget,
     /// Blocked: the provider of its agent's model lets no turn begin.
     Provider,
+    /// Blocked: its agent asked people something.
+    Question,
 }
 
 impl Reason {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Children,
         Self::Sleep,
         Self::Backoff,
@@ -215,6 +217,7 @@ impl Reason {
         Self::Lock,
         Self::Budget,
         Self::Provider,
+        Self::Question,
     ];
 
     pub const fn code(self) -> i16 {
@@ -248,6 +251,7 @@ impl Reason {
             Self::Lock => "lock",
             Self::Budget => "budget",
             Self::Provider => "provider",
+            Self::Question => "question",
         }
     }
 }

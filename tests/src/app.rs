@@ -73,11 +73,18 @@ impl TestApp {
 
     /// Lets sessions move: the control loop, and a worker for what needs no command.
     pub fn start(&mut self) {
+        self.start_with(|_| {});
+    }
+
+    /// The same with a worker that is set up otherwise.
+    pub fn start_with(&mut self, change: impl FnOnce(&mut WorkerConfig)) {
         let (store, stop) = (self.store.clone(), self.stop.clone());
         self.tasks.spawn(control::run(store.clone(), stop.clone()));
         let config = ExecutorConfig::new(self.folder.path(), "/bin/false");
         let executor = Executor::new(config).expect("an executor");
-        let worker = Worker::new(store, WorkerConfig::new("worker-1"), executor);
+        let mut config = WorkerConfig::new("worker-1");
+        change(&mut config);
+        let worker = Worker::new(store, config, executor);
         self.tasks.spawn(async move {
             worker.run(stop).await.expect("the worker works");
         });

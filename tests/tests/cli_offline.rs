@@ -19,7 +19,7 @@ fn help_lists_every_command() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
         .collect();
-    insta::assert_snapshot!(commands.join(" "), @"up run prompt serve worker validate graph simulate schema session submit workflow schedule agent inbox approve reject key tenant doctor bench completion artifact workspace context budget provider template help");
+    insta::assert_snapshot!(commands.join(" "), @"up run prompt serve worker validate graph simulate schema session submit workflow schedule agent inbox approve reject key tenant doctor bench completion artifact workspace context budget provider template policy help");
 }
 
 #[test]

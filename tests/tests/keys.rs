@@ -114,7 +114,8 @@ fn filled(path: &str, session: &str, approval: &str) -> String {
         path if path.contains("/contexts/") => session,
         _ => "secret-b",
     };
-    let id = if path.contains("/approvals/") { approval } else { session };
+    let is_asked = path.contains("/approvals/") || path.contains("/inbox/");
+    let id = if is_asked { approval } else { session };
     path.replace("{id}", id)
         .replace("{workflow}", "secret-b")
         .replace("{scope}", "session")

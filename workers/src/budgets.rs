@@ -113,6 +113,8 @@ fn told(attempt: &Attempt, outcome: &Outcome) -> Option<Spend> {
             }
             outputs
         }
+        // What it took the next one takes again, and tells.
+        Outcome::Parked => return Some(Spend::default()),
         Outcome::Released | Outcome::Deferred(_) => return None,
     };
     let usage = outputs.get("usage").filter(|usage| usage.is_object());

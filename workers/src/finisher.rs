@@ -213,7 +213,7 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
             done.ended = Some(Ended::Succeeded);
             done
         }
-        Outcome::Released | Outcome::Deferred(_)
+        Outcome::Released | Outcome::Deferred(_) | Outcome::Parked
             if life.held.stop_reason(&fence) == Some(StopReason::Session) =>
         {
             let mut cancelled = to(TaskState::Cancelled);
@@ -239,6 +239,13 @@ fn to_move(life: &Life, end: &End, outcome: &Outcome) -> Move {
             waits.funded = is_funded(end);
             waits.started = life.held.started(&fence);
             return waits;
+        }
+        Outcome::Parked => {
+            let mut waits = to(TaskState::Blocked);
+            waits.ended = Some(Ended::Released);
+            waits.reason = Some(Reason::Question);
+            waits.body = Some(json!({ "reason": Reason::Question }));
+            waits
         }
         Outcome::Failed { failure, outputs } => {
             let plan = &end.info.version.plan;

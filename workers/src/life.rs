@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agents,
+    agents::{self, Begun},
     budgets::{self, Share},
     execute::{Executor, log_storage},
     held::{HeldAttempts, StopReason},
@@ -290,8 +290,7 @@ impl Execute for Runner {
         };
         let Held { fence, .. } = job.held;
         if self.life.stopping.is_cancelled() {
-            self.life.free_place();
-            return Outcome::Released;
+            return self.leave(Outcome::Released);
         }
         let gate = match providers::admit(&self.life, &mut attempt).await {
             Ok(gate) => gate,
@@ -302,15 +301,14 @@ impl Execute for Runner {
         };
         let stop = self.life.held.start(&fence);
         self.life.begun.notify_one();
-        let Some((mut link, ends)) = agents::link(&self.life, &attempt).await else {
-            self.life.free_place();
-            return Outcome::Released;
+        let (mut link, ends) = match agents::link(&self.life, &attempt).await {
+            Begun::Linked(link, ends) => (link, ends),
+            ended @ (Begun::Lost | Begun::Waits) => return self.leave(ended.outcome()),
         };
         let node = (&*job.info, job.held.node);
         let share = budgets::begin(&self.life, node, &mut attempt, &mut link).await;
         if share == Share::Lost {
-            self.life.free_place();
-            return Outcome::Released;
+            return self.leave(Outcome::Released);
         }
         let (hears, heard) = mpsc::unbounded_channel();
         link.provider = Some(hears);
@@ -352,6 +350,14 @@ impl Execute for Runner {
         if let Err(error) = closed {
             tracing::warn!(%error, "another attempt may go on where this one ended");
         }
+        let outcome = agents::parked(&self.life, fence.task, outcome).await;
+        self.leave(outcome)
+    }
+}
+
+impl Runner {
+    /// The place of an attempt is free again, whatever it came to.
+    fn leave(&self, outcome: Outcome) -> Outcome {
         self.life.free_place();
         outcome
     }

@@ -151,7 +151,10 @@ pub(crate) async fn settle(
             Outcome::Deferred(deferral) => {
                 Outcome::failed(Failure::new(ErrorClass::Error, deferral.why))
             }
-            Outcome::Succeeded(_) | Outcome::Failed { .. } | Outcome::Released => outcome,
+            Outcome::Succeeded(_)
+            | Outcome::Failed { .. }
+            | Outcome::Released
+            | Outcome::Parked => outcome,
         };
     };
     let tokens = spent.map_or(0, |spend| spend.tokens());
@@ -175,7 +178,9 @@ pub(crate) async fn settle(
             }
             outcome
         }
-        Outcome::Succeeded(_) | Outcome::Failed { .. } | Outcome::Released => outcome,
+        Outcome::Succeeded(_) | Outcome::Failed { .. } | Outcome::Released | Outcome::Parked => {
+            outcome
+        }
     }
 }
 

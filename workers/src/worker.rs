@@ -39,6 +39,8 @@ pub struct WorkerConfig {
     /// How long an attempt may go on when its session is being stopped.
     pub stop_grace: Duration,
     pub lease: Duration,
+    /// How long an attempt that waits for people keeps its place.
+    pub question_hold: Duration,
     /// The one session it serves, where it serves only one.
     pub session: Option<jobshop_engine::id::SessionId>,
     pub data_dir: Option<String>,
@@ -57,6 +59,7 @@ impl WorkerConfig {
             grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(30),
             lease: Duration::from_secs(30),
+            question_hold: Duration::from_mins(2),
             session: None,
             data_dir: None,
             profile: Profile::default(),

@@ -54,8 +54,11 @@ pub(super) fn refusal(server: &Server, status: u16, body: &[u8]) -> Failure {
         (Exit::NotFound, Some("session_archived")) => {
             failure.hint("`jobshop session list --archived` shows what was archived")
         }
-        (Exit::NotFound, Some(code)) if code.contains("approval") => {
+        (Exit::NotFound, Some(code)) if code.contains("approval") || code.contains("inbox") => {
             failure.hint("`jobshop inbox` shows what is open")
+        }
+        (Exit::NotFound, Some(code)) if code.contains("policy") => {
+            failure.hint("`jobshop policy list` shows the rules")
         }
         (Exit::NotFound, Some(code)) if code.contains("session") => {
             failure.hint("`jobshop session list` shows the sessions")

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 38] = [
+pub const SETTINGS: [Setting; 39] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -205,6 +205,14 @@ pub const SETTINGS: [Setting; 38] = [
     Setting {
         default: Some("30s"),
         ..setting("grace", "JOBSHOP_GRACE", "how long running tasks may go on at a stop")
+    },
+    Setting {
+        default: Some("2m"),
+        ..setting(
+            "question_hold",
+            "JOBSHOP_QUESTION_HOLD",
+            "how long a task keeps its worker while its agent waits for people",
+        )
     },
     setting(
         "retention",

@@ -68,16 +68,30 @@ pub struct Permission {
     pub action: PermissionAction,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PermissionAction {
     Allow,
     Deny,
-    /// Somebody would have to be asked; nobody is there, so it is refused, with a word to the agent.
+    /// People are asked.
     Ask,
 }
 
 impl PermissionAction {
+    pub const ALL: [Self; 3] = [Self::Allow, Self::Deny, Self::Ask];
+
+    /// The number under which the database keeps it.
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The action kept under `code`, if there is one.
+    pub fn from_code(code: i16) -> Option<Self> {
+        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",

@@ -54,7 +54,7 @@ pub const fn counted(outcome: &Outcome) -> Option<End> {
             | ErrorClass::Budget
             | ErrorClass::NoAgent => None,
         },
-        Outcome::Released | Outcome::Deferred(_) => None,
+        Outcome::Released | Outcome::Deferred(_) | Outcome::Parked => None,
     }
 }
 

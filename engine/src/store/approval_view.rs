@@ -206,7 +206,10 @@ impl Views {
     }
 
     /// Oldest first; unknown ones are left out.
-    async fn approvals_by_id(&self, ids: &[Uuid]) -> Result<Vec<ApprovalObject>, ReadError> {
+    pub(super) async fn approvals_by_id(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<Vec<ApprovalObject>, ReadError> {
         let rows = sqlx::query_as!(
             ApprovalRow,
             r#"select a.id, a.session_id, a.seq, a.message, a.deciders, a.quorum,

@@ -10,6 +10,7 @@ use super::{
     archive::{Archive, ArchiveError, Retention, content},
     artifacts, budgets, checkpoints, conflicts, contexts, evidence,
     pauses::{self, Point},
+    questions,
 };
 use crate::id::{SessionId, SessionKey, TenantId};
 
@@ -127,6 +128,7 @@ pub async fn clear(db: &PgPool) -> sqlx::Result<u64> {
         let removed = clear_rows(db, mark.tenant_id, mark.id).await?
             + clear_streams(db, mark.tenant_id, mark.id).await?
             + clear_people(db, mark.tenant_id, mark.id).await?
+            + questions::forget(db, (mark.tenant_id, mark.id), ROWS).await?
             + checkpoints::forget(db, (mark.tenant_id, mark.id), CHUNKS).await?
             + budgets::forget(db, (mark.tenant_id, mark.id), ROWS).await?
             + evidence::forget(db, (mark.tenant_id, mark.id), ROWS).await?

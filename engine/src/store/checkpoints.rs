@@ -56,7 +56,8 @@ pub async fn keep(
     Ok(Some(number))
 }
 
-async fn holds(tx: &mut PgConnection, fence: Fence) -> sqlx::Result<bool> {
+/// Whether the attempt runs under this fence.
+pub(super) async fn holds(tx: &mut PgConnection, fence: Fence) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (
                select from tasks

@@ -5,6 +5,7 @@
 //! name (`tickets`), or accounts of budgets by session and row (`budgets`).
 
 pub mod agents;
+pub mod answers;
 pub mod applying;
 mod approval_rows;
 pub mod approval_view;
@@ -38,6 +39,7 @@ mod held;
 pub mod hints;
 mod hosts;
 pub mod hot;
+pub mod inbox_view;
 mod item_values;
 mod kept;
 pub mod keys;
@@ -52,10 +54,12 @@ pub mod offers;
 pub mod pauses;
 pub mod pins;
 pub mod places;
+pub mod policies;
 mod pooler;
 pub mod prices;
 pub mod prompts;
 pub mod providers;
+pub mod questions;
 pub mod receipts;
 pub mod removal;
 pub mod schedule_rows;

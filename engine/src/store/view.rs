@@ -59,6 +59,8 @@ pub enum ReadError {
     NoTask { session: SessionId, key: String },
     #[error("there is no approval `{0}`")]
     NoApproval(String),
+    #[error("nothing in the inbox has the id `{0}`")]
+    NoQuestion(String),
     #[error("there is no agent `{0}`")]
     NoAgent(String),
     #[error("there is no workflow `{0}`")]

@@ -60,6 +60,7 @@ impl Ledger<'_> {
             T::Ready => self.ready(row, &key).await.map(|()| None),
             T::Assigned => self.assigned(row, &key).await.map(|()| None),
             T::InProgress => {
+                self.questions(row.seq, &key).await?;
                 self.running(row, &key);
                 Ok(None)
             }
@@ -224,6 +225,7 @@ impl Ledger<'_> {
             }
             Some(Reason::Approval) => self.approval(row, key).await?,
             Some(Reason::Signal) => self.signal(row, key).await?,
+            Some(Reason::Question) => self.questions(row.seq, key).await?,
             Some(Reason::Lock) if row.undecided => {
                 let message = format!("`{key}` has its locks; the control loop decides it");
                 self.add(WhyCode::Undecided, Some(key), message, json!({}));

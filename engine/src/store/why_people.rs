@@ -1,5 +1,5 @@
 //! Why a task waits that waits for people: who may decide, how many have, until when; which signal
-//! it waits for. Each reason names the command that ends the wait.
+//! it waits for; what its agent asks. Each reason names the command that ends the wait.
 
 use serde_json::json;
 
@@ -32,6 +32,28 @@ impl Ledger<'_> {
             "until": open.expires_at,
         });
         self.add(WhyCode::Approval, Some(key), message, data);
+        Ok(())
+    }
+
+    /// What an agent asks, whether its attempt waits for it or the task does without one.
+    pub(super) async fn questions(&mut self, seq: i32, key: &str) -> Result<(), ReadError> {
+        let open = self.views.open_questions(self.session, seq).await?;
+        for question in open {
+            let id = question.id.to_string();
+            let message = format!(
+                "`{key}` waits for an answer by {}, until {}: {}; `jobshop inbox answer {}` answers",
+                question.asked.deciders(),
+                super::why_ledger::time(question.expires_at),
+                question.message,
+                tail(&id),
+            );
+            let data = json!({
+                "question": id, "kind": question.kind, "from": question.asked.from,
+                "quorum": question.asked.quorum, "escalated": question.asked.is_escalated,
+                "until": question.expires_at,
+            });
+            self.add(WhyCode::Question, Some(key), message, data);
+        }
         Ok(())
     }
 

@@ -137,8 +137,10 @@ impl Views {
     /// Whether some row waits for people, and nothing else can move by itself.
     pub(super) async fn waits_for_people(&self, session: SessionKey) -> sqlx::Result<bool> {
         sqlx::query_scalar!(
-            r#"select coalesce(bool_or(t.state = 4 and t.reason = any($3)), false)
-                      and not coalesce(bool_or(t.state between 1 and 3 or t.undecided
+            r#"select coalesce(bool_or(q.asks or (t.state = 4 and t.reason = any($3))), false)
+                      -- An agent that asked runs, and does nothing until it is answered.
+                      and not coalesce(bool_or(t.state in (1, 2) or (t.state = 3 and not q.asks)
+                                               or t.undecided
                                                or (t.state = 4 and t.reason <> 0
                                                    and t.reason <> all($3)
                                                    and t.reason <> $4)), false)
@@ -157,10 +159,17 @@ impl Views {
                                          and e.unfinished and e.max_parallel is null)
                       as "waits!"
                  from tasks t
+                cross join lateral (
+                      select t.state = 3
+                             and exists (select from questions a
+                                          where a.tenant_id = $1 and a.session_id = $2
+                                            and a.seq = t.seq and a.attempt = t.attempt
+                                            and a.worker = t.worker and a.status = 0)
+                             as asks) q
                 where t.tenant_id = $1 and t.session_id = $2 and t.state < 6"#,
             session.tenant.0,
             session.id.0,
-            &[Reason::Approval.code(), Reason::Signal.code()],
+            &[Reason::Approval.code(), Reason::Signal.code(), Reason::Question.code()],
             Reason::Lock.code(),
         )
         .fetch_one(&self.db)

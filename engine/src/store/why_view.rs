@@ -104,6 +104,8 @@ pub enum WhyCode {
     Assigned,
     /// The provider of its agent's model lets no turn begin.
     Provider,
+    /// Its agent asked people something.
+    Question,
 }
 
 /// What `session_progress.sweep` says of a session that waits for its place.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use crate::stand::{LIMIT, opencode};
 
 /// Operations with what we send.
-const OPERATIONS: [(&str, &str, &[&str]); 11] = [
+const OPERATIONS: [(&str, &str, &[&str]); 14] = [
     ("get", "/global/health", &[]),
     ("get", "/event", &[]),
     ("post", "/session", &["title", "permission", "model"]),
@@ -20,6 +20,9 @@ const OPERATIONS: [(&str, &str, &[&str]); 11] = [
     ("post", "/session/{sessionID}/abort", &[]),
     ("get", "/permission", &[]),
     ("post", "/permission/{requestID}/reply", &["reply", "message"]),
+    ("get", "/question", &[]),
+    ("post", "/question/{requestID}/reply", &["answers"]),
+    ("post", "/question/{requestID}/reject", &[]),
     ("post", "/sync/history", &[]),
     ("post", "/sync/replay", &["directory", "events"]),
 ];

@@ -6,12 +6,23 @@ use std::{
     time::Duration,
 };
 
-use jobshop_engine::{id::SessionKey, session::SessionState, store::sessions};
+use jobshop_engine::{
+    approval::Voter,
+    id::{SessionKey, TenantId},
+    question::Answer,
+    role::Role,
+    session::SessionState,
+    store::{Views, answers, inbox_view::Listed, sessions},
+};
 use jobshop_tests::{CommandLine, Fleet, model_server::ModelServer, wait};
-use jobshop_workers::execute::{ExecutorConfig, Mode, Opencode};
+use jobshop_workers::{
+    WorkerConfig,
+    execute::{ExecutorConfig, Mode, Opencode},
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_jobshop-cli");
 
@@ -81,13 +92,25 @@ impl Stand {
 
     /// A worker that runs so many agents at once, in sandboxes as every worker of a user does.
     pub(crate) fn workers(&mut self, concurrency: usize) {
+        self.workers_with(concurrency, |_| {});
+    }
+
+    /// The same with a worker that is set up otherwise.
+    pub(crate) fn workers_with(
+        &mut self,
+        concurrency: usize,
+        change: impl FnOnce(&mut WorkerConfig),
+    ) {
         let opencode =
             Opencode { program: self.program.clone(), config: Some(self.config()), auth: None };
         let executing = |config: &mut ExecutorConfig| {
             config.opencode = Some(opencode);
             config.sandbox.mode = Mode::Auto;
         };
-        self.fleet.worker_executing(executing, |config| config.concurrency = concurrency);
+        self.fleet.worker_executing(executing, |config| {
+            config.concurrency = concurrency;
+            change(config);
+        });
     }
 
     /// A user of the real program who has opencode with this model.
@@ -110,6 +133,20 @@ impl Stand {
     pub(crate) async fn run(&self, tasks: &str) -> (SessionKey, SessionState) {
         let key = self.fleet.submit(&self.workflow(tasks), Value::Null).await;
         (key, self.end_of(key).await)
+    }
+
+    /// Answers what an agent asks, once it does; returns the id of the entry.
+    pub(crate) async fn answer(&self, message: &str, answer: Answer) -> Uuid {
+        let views = Views::new(&self.fleet.store, TenantId::DEFAULT);
+        let id = wait::until(&format!("`{message}` in the inbox"), LIMIT, async || {
+            let open = views.inbox(Listed::Open, None, None, None).await.ok()?;
+            open.items.iter().find(|it| it.message == message).map(|it| it.id)
+        })
+        .await;
+        let anna = Voter { name: "anna", role: Role::Operator };
+        let which = (TenantId::DEFAULT, id);
+        answers::answer(&self.fleet.store, which, anna, &answer, None).await.unwrap();
+        id
     }
 
     /// Kills what has this word among its arguments and belongs to this test's fleet.

@@ -1,6 +1,6 @@
 //! A turn from its prompt to its outputs.
 
-use jobshop_engine::session::SessionState;
+use jobshop_engine::{question::Answer, session::SessionState};
 use jobshop_tests::model_server::Step;
 use serde_json::{Value, json};
 
@@ -78,7 +78,10 @@ async fn rules_bind_the_agent_its_helpers_are_paid_and_another_task_goes_on_with
     let tasks = task("first", &steps, rules)
         + &task("second", &[Step::Say("second".into())], more)
             .replace("    agent:", "    needs: [first]\n    allow_empty: true\n    agent:");
-    let (key, state) = stand.run(&tasks).await;
+    let key = stand.fleet.submit(&stand.workflow(&tasks), Value::Null).await;
+    // People are asked, and say no.
+    stand.answer("bash: echo asked", Answer::Deny).await;
+    let state = stand.end_of(key).await;
     let rows = stand.fleet.rows(key).await;
     assert_eq!(state, SessionState::Completed, "{rows:?}\n{}", stand.log(key, 2).await);
     let outputs = rows[0].output.as_ref().unwrap();

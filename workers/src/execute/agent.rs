@@ -79,7 +79,7 @@ impl Inner {
             AgentRuntime::Command => {
                 self.command_turn(setting).await.map(|it| (it, Outputs::new()))
             }
-            AgentRuntime::Scripted => self.scripted_turn(setting).await,
+            AgentRuntime::Scripted => self.scripted_turn(setting, link).await,
             AgentRuntime::Opencode | AgentRuntime::Acp => {
                 self.converse(setting, link).await.map(|it| (it, Outputs::new()))
             }

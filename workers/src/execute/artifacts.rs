@@ -69,7 +69,7 @@ impl Inner {
         let has_failed = match &outcome {
             Outcome::Succeeded(_) => false,
             Outcome::Failed { .. } => true,
-            Outcome::Released | Outcome::Deferred(_) => return outcome,
+            Outcome::Released | Outcome::Deferred(_) | Outcome::Parked => return outcome,
         };
         let limits: &Limits =
             if has_failed { &judging.limits.extended(SALVAGE) } else { judging.limits };
@@ -84,7 +84,7 @@ impl Inner {
                 judging.log.note(&failure.message);
                 outcome
             }
-            (Err(halt @ (Halt::Released | Halt::Refused { .. })), _) => halt.into(),
+            (Err(halt @ (Halt::Released | Halt::Refused { .. } | Halt::Parked)), _) => halt.into(),
         }
     }
 

@@ -238,12 +238,12 @@ async fn watch(
     };
     match &halt {
         Halt::Failed(failure) => output.log.note(&failure.message),
-        Halt::Released | Halt::Refused { .. } => output.log.note("told to stop"),
+        Halt::Released | Halt::Refused { .. } | Halt::Parked => output.log.note("told to stop"),
     }
     group.signal(Signal::SIGTERM);
     let grace = match &halt {
         Halt::Failed(_) => limits.grace,
-        Halt::Released | Halt::Refused { .. } => limits.grace.min(STOP_GRACE_MAX),
+        Halt::Released | Halt::Refused { .. } | Halt::Parked => limits.grace.min(STOP_GRACE_MAX),
     };
     if timeout(grace, child.wait()).await.is_err() {
         group.signal(Signal::SIGKILL);

@@ -40,6 +40,8 @@ const INTERRUPTED: &str = "The work was interrupted and goes on in a copy of the
 /// How often an agent that dies is started in one attempt.
 const STARTS_MAX: u32 = 3;
 
+const ANSWERED: &str = "People have answered what was asked before:";
+
 const MEANWHILE: &str = "People said this meanwhile, and you may have heard it or not:";
 
 const BEGUN: &str = "This was begun before, and the workspace is as it was left. Look at it first. \
@@ -88,7 +90,8 @@ impl Inner {
                 Some(resume) => Origin::Kept(resume),
                 None => Origin::None,
             };
-            let opening = Opencode::open(setting, &self.programs, installed, origin);
+            let governed = link.governed.clone();
+            let opening = Opencode::open((setting, governed), &self.programs, installed, origin);
             let session = setting.limits.hold(opening).await?;
             let going = Going { resume, number, unheard: std::mem::take(&mut unheard) };
             let (taken, left) = accompany(setting, link, session, going).await;
@@ -165,6 +168,10 @@ async fn accompany<S: AgentSession>(
     };
     if !unheard.is_empty() {
         text = format!("{text}\n\n{MEANWHILE}\n{}", unheard.join("\n"));
+    }
+    let untold = std::mem::take(&mut link.untold);
+    if !untold.is_empty() {
+        text = format!("{text}\n\n{ANSWERED}\n{}", untold.join("\n"));
     }
     let key = format!("{}/{number}", setting.attempt.fence);
     let prompt = Prompt { key, at_ms: now_ms(), text };

@@ -43,7 +43,8 @@ impl Inner {
             Outcome::Succeeded(_)
             | Outcome::Failed { .. }
             | Outcome::Released
-            | Outcome::Deferred(_) => return outcome,
+            | Outcome::Deferred(_)
+            | Outcome::Parked => return outcome,
         };
         let (Some(keeper), true) = (judging.keeper, captures(attempt)) else { return outcome };
         let Some(step) = Step::of(outputs) else { return outcome };
@@ -62,7 +63,7 @@ impl Inner {
                 judging.log.note(&format!("the diff is not kept: {}", failure.message));
                 outcome
             }
-            Err(halt @ (Halt::Released | Halt::Refused { .. })) => halt.into(),
+            Err(halt @ (Halt::Released | Halt::Refused { .. } | Halt::Parked)) => halt.into(),
         }
     }
 

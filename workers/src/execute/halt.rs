@@ -16,6 +16,8 @@ pub(crate) enum Halt {
         wait: Option<Span>,
         why: String,
     },
+    /// People have to answer first, and that takes longer than a place is held.
+    Parked,
 }
 
 pub(crate) type Done<T> = Result<T, Halt>;
@@ -46,6 +48,7 @@ impl From<Halt> for Outcome {
             Halt::Refused { wait, why } => {
                 Self::Deferred(Deferral { wait, why, ..Deferral::default() })
             }
+            Halt::Parked => Self::Parked,
         }
     }
 }

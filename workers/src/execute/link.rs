@@ -1,10 +1,14 @@
 //! What joins an agent's attempt to the rest of Jobshop while it runs: where it goes on, where its
-//! checkpoints go, and what people say to it. It does not know that these come from a database.
+//! checkpoints go, what it asks of people and what they say to it. It does not know that these come from a database.
+
+use std::time::Duration;
 
 use jobshop_engine::{
     budget,
     checkpoint::{NewCheckpoint, Resume, Snapshot, Spend},
     duration::Span,
+    policy::Action,
+    question::{NewQuestion, Reply},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +30,18 @@ pub struct Link {
     pub provider: Option<mpsc::UnboundedSender<Heard>>,
     /// Tokens and micro-dollars that the attempt may take, where budgets say so.
     pub allowance: (Option<i64>, Option<i64>),
+    /// Takes what the agent asks; without it nobody is there to be asked.
+    pub asks: Option<mpsc::Sender<Ask>>,
+    /// Brings what is answered to that.
+    pub answers: Option<mpsc::UnboundedReceiver<Told>>,
+    /// What was answered to earlier attempts and no agent may know of, in words.
+    pub untold: Vec<String>,
+    /// Rules speak of these tools, `*` standing for anything.
+    pub governed: Vec<String>,
+    /// How long the attempt keeps its place while nothing happens but waiting for people.
+    pub hold: Duration,
+    /// Agents that ran in the attempt.
+    agents: u32,
     /// What agents of the attempt have taken that are gone; `None` before the first.
     taken: Option<Spend>,
     /// What the conversation had taken when the agent began that is there.
@@ -57,6 +73,28 @@ pub struct Message {
     pub(super) prompt: Prompt,
 }
 
+/// What an agent asks.
+#[derive(Debug)]
+pub struct Ask {
+    /// The same for the same question of the same agent.
+    pub request: String,
+    pub question: NewQuestion,
+}
+
+/// What is answered to it.
+#[derive(Debug)]
+pub struct Told {
+    pub request: String,
+    pub reply: Reply,
+}
+
+/// What comes from outside while an agent works.
+#[derive(Debug)]
+pub(super) enum Word {
+    Message(Message),
+    Answer(Told),
+}
+
 impl Message {
     /// `key` is the same whenever the same message is delivered.
     pub fn new(from: String, key: String, at_ms: u64, text: String) -> Self {
@@ -74,6 +112,7 @@ impl Link {
     pub(super) fn begins_at(&mut self, base: Spend) {
         self.taken.get_or_insert_default();
         self.base = base;
+        self.agents += 1;
     }
 
     /// It is gone, and its conversation has taken that by now.
@@ -127,11 +166,46 @@ impl Link {
         is_kept
     }
 
-    /// The next message; never, once nobody can send one. Cancel-safe.
-    pub(super) async fn message(&mut self) -> Option<Message> {
-        match &mut self.messages {
-            Some(messages) => messages.recv().await,
-            None => None,
+    /// What this agent calls a question, told apart from those of other agents of the attempt.
+    pub(super) fn request(&self, id: &str) -> String {
+        format!("{}/{id}", self.agents)
+    }
+
+    /// Asks. `None` where the answer comes later, as a [`Word`].
+    pub(super) async fn ask(&self, request: String, question: NewQuestion) -> Option<Reply> {
+        let own = question.own;
+        let nobody = || "nobody is here to be asked; go on without it".to_owned();
+        let Some(asks) = &self.asks else {
+            return Some(match own {
+                Action::Allow => Reply::Allow,
+                Action::Deny | Action::Ask => Reply::Deny { why: nobody() },
+            });
+        };
+        match asks.send(Ask { request, question }).await {
+            Ok(()) => None,
+            Err(_) => Some(Reply::Deny { why: nobody() }),
+        }
+    }
+
+    /// What is said next; never, once nobody can say anything. Cancel-safe.
+    pub(super) async fn word(&mut self) -> Word {
+        let Self { messages, answers, .. } = self;
+        let message = async {
+            match messages {
+                Some(messages) => messages.recv().await,
+                None => None,
+            }
+        };
+        let answer = async {
+            match answers {
+                Some(answers) => answers.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            Some(message) = message => Word::Message(message),
+            Some(answer) = answer => Word::Answer(answer),
+            else => std::future::pending().await,
         }
     }
 }

@@ -79,7 +79,7 @@ pub(crate) use self::{directory::remove_tree, quota::on_disk, shared::Shared};
 pub use self::{
     agent::split_command,
     keeper::Keeper,
-    link::{Heard, Keep, Link, Message},
+    link::{Ask, Heard, Keep, Link, Message, Told},
     runtimes::opencode::Installed as Opencode,
     sandbox::{Mode, SandboxConfig},
 };
@@ -375,7 +375,7 @@ impl Inner {
         let is_kept = match outcome {
             Outcome::Succeeded(_) => is_pinned,
             Outcome::Failed { .. } => is_pinned || self.config.keep_failed,
-            Outcome::Released | Outcome::Deferred(_) => false,
+            Outcome::Released | Outcome::Deferred(_) | Outcome::Parked => false,
         };
         let tidied = tokio::task::spawn_blocking(move || {
             if is_kept {

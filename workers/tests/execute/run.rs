@@ -63,7 +63,10 @@ async fn what_a_failed_command_put_out_is_kept_where_its_failure_is_allowed() {
     let bench = Bench::new();
     let put_out = |ended: &Ended| match &ended.outcome {
         Outcome::Failed { outputs, .. } => outputs.clone(),
-        other @ (Outcome::Succeeded(_) | Outcome::Released | Outcome::Deferred(_)) => {
+        other @ (Outcome::Succeeded(_)
+        | Outcome::Released
+        | Outcome::Deferred(_)
+        | Outcome::Parked) => {
             panic!("{other:?}")
         }
     };

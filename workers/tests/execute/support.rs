@@ -101,7 +101,8 @@ impl Ended {
             Outcome::Succeeded(_)
             | Outcome::Failed { .. }
             | Outcome::Released
-            | Outcome::Deferred(_) => {
+            | Outcome::Deferred(_)
+            | Outcome::Parked => {
                 panic!("{:?}\n{}", self.outcome, self.text())
             }
         }

@@ -36,7 +36,7 @@ pub use reap::{Patrol, Step};
 pub use retain::retain;
 
 use super::{
-    Hint, Store, agents, approvals, budgets, contexts, offers,
+    Hint, Store, agents, answers, approvals, budgets, contexts, offers,
     transition::{Move, Moved},
     workers,
 };
@@ -108,6 +108,7 @@ pub async fn tick(store: &Store) -> sqlx::Result<usize> {
         hold::hold(store).await,
         limits::tend(store).await,
         budgets::tend(store).await,
+        answers::tend(store).await,
         sweep::sweep(store).await,
         fire::fire(store).await,
     ];
@@ -163,6 +164,7 @@ async fn round_of(
         workers::forget_ended(&store.pool).await?;
         agents::forget(&store.pool).await?;
         approvals::close_left(&store.pool).await?;
+        answers::close_left(&store.pool).await?;
         find_left_tickets(store).await?;
         walk.step(store).await?;
         contexts::forget_expired(store).await?;

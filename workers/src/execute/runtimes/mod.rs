@@ -10,7 +10,12 @@ mod sse;
 mod supervise;
 mod transcript;
 
-use jobshop_engine::{checkpoint::Spend, duration::Span, outcome::Failure};
+use jobshop_engine::{
+    checkpoint::Spend,
+    duration::Span,
+    outcome::Failure,
+    question::{NewQuestion, Reply},
+};
 use serde_json::Value;
 
 use super::{halt::Done, still::Still};
@@ -37,8 +42,8 @@ pub(super) trait AgentSession: Send {
     /// Its processes, held still while its workspace is read.
     fn hold_still(&self) -> impl Future<Output = Done<Still>> + Send;
 
-    /// Refuses what the agent asks for.
-    fn refuse(&mut self, ask: &str, why: &str) -> impl Future<Output = Done<()>> + Send;
+    /// Answers what the agent asks.
+    fn reply(&mut self, ask: &str, reply: &Reply) -> impl Future<Output = Done<()>> + Send;
 
     /// Stops the turn, within moments.
     fn cancel(&mut self) -> impl Future<Output = Done<()>> + Send;
@@ -97,10 +102,10 @@ pub(super) enum AgentEvent {
     Step {
         spend: Spend,
     },
-    /// It wants to be allowed something.
+    /// It wants to be allowed something, or to be told.
     Ask {
         id: String,
-        about: String,
+        question: NewQuestion,
     },
     /// The model does not answer; the agent tries again.
     Retrying {

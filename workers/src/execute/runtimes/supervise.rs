@@ -1,14 +1,15 @@
 //! The supervisor of a conversation: it owns what an agent cannot be trusted with. It counts what
-//! the agent takes, stops it at its limits and on orders from outside, answers what it asks, hands
-//! it what people say, and makes checkpoints. It does not know any agent's protocol.
+//! the agent takes, stops it at its limits and on orders from outside, passes on what it asks,
+//! hands it what people say, and makes checkpoints. It does not know any agent's protocol.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jobshop_engine::{
     checkpoint::{Cause, NewCheckpoint, Snapshot, Spend},
     duration::Span,
     outcome::ErrorClass,
     plan::AgentRuntime,
+    question::{NewQuestion, Reply},
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -21,7 +22,7 @@ use crate::execute::{
     agent::{Setting, Turn},
     converse::Snapshots,
     halt::{Done, Halt},
-    link::{Heard, Link, Message},
+    link::{Heard, Link, Message, Told, Word},
 };
 
 const TICK: Duration = Duration::from_millis(250);
@@ -58,13 +59,15 @@ pub(in crate::execute) struct Supervisor<'a, 'l> {
     rest: Option<Vec<u8>>,
     /// What people said since the last checkpoint, and who: it may be lost with the agent.
     said: Vec<String>,
+    /// What the agent waits for people to answer, by what others call it.
+    asked: HashMap<String, String>,
 }
 
 /// What to do after an event.
 enum Then {
     GoOn,
     Checkpoint,
-    Refuse { ask: String },
+    Ask { id: String, question: NewQuestion },
     End(Turn),
 }
 
@@ -91,6 +94,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             snapshots,
             rest: None,
             said: Vec::new(),
+            asked: HashMap::new(),
         }
     }
 
@@ -118,6 +122,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             Halt::Failed(failure) => failure.message.as_str(),
             Halt::Released => "told to stop",
             Halt::Refused { why, .. } => why.as_str(),
+            Halt::Parked => "it waits for people, and goes on once they have answered",
         };
         self.transcript.note(why);
         let _ = timeout(SOFT_STOP, session.cancel()).await;
@@ -141,7 +146,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                     self.after_step(session).await?;
                     continue;
                 }
-                Next::Message(message) => {
+                Next::Word(Word::Message(message)) => {
                     let Message { from, prompt } = &message;
                     self.transcript.prompt(from, &prompt.text);
                     self.said.push(format!("{from}: {}", prompt.text));
@@ -152,13 +157,22 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                     }
                     continue;
                 }
+                Next::Word(Word::Answer(Told { request, reply })) => {
+                    if let Some(id) = self.asked.remove(&request) {
+                        self.reply(session, &id, &reply).await?;
+                    }
+                    continue;
+                }
             };
             match self.see(event)? {
                 Then::GoOn => {}
                 Then::Checkpoint => self.after_step(session).await?,
-                Then::Refuse { ask } => {
-                    let why = "nobody is here to be asked; go on without it";
-                    session.refuse(&ask, why).await?;
+                Then::Ask { id, question } => {
+                    let request = self.link.request(&id);
+                    match self.link.ask(request.clone(), question).await {
+                        Some(reply) => self.reply(session, &id, &reply).await?,
+                        None => drop(self.asked.insert(request, id)),
+                    }
                 }
                 Then::End(turn) if waiting.is_empty() => return Ok(turn),
                 Then::End(_) => session.prompt(&waiting.remove(0)).await?,
@@ -166,10 +180,23 @@ impl<'a, 'l> Supervisor<'a, 'l> {
         }
     }
 
+    async fn reply<S: AgentSession>(
+        &mut self,
+        session: &mut S,
+        id: &str,
+        reply: &Reply,
+    ) -> Done<()> {
+        self.transcript.answer(id, &reply.in_words());
+        self.heard = Instant::now();
+        session.reply(id, reply).await
+    }
+
     /// The next thing that happens, or an order to stop.
     async fn next<S: AgentSession>(&mut self, session: &mut S) -> Done<Next> {
         let limits = self.setting.limits;
         let silent_at = self.heard + self.bounds.idle.to_std();
+        // Who waits for people is not silent, and not late.
+        let (waits, parks_at) = (!self.asked.is_empty(), self.heard + self.link.hold);
         let event = session.next();
         tokio::pin!(event);
         loop {
@@ -180,12 +207,15 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                     self.is_asked_to_stop = true;
                     self.setting.log.note("told to stop: after the step that is being taken");
                 }
-                () = limits.passed() => return Err(limits.timed_out()),
-                () = sleep_until(silent_at) => {
+                () = limits.passed() => {
+                    return Err(if waits { Halt::Parked } else { limits.timed_out() });
+                }
+                () = sleep_until(parks_at), if waits => return Err(Halt::Parked),
+                () = sleep_until(silent_at), if !waits => {
                     let why = format!("nothing was heard of the agent for {}", self.bounds.idle);
                     return Err(Halt::failed(ErrorClass::Timeout, format!("{why} (`idle`)")));
                 }
-                Some(message) = self.link.message() => return Ok(Next::Message(message)),
+                word = self.link.word() => return Ok(Next::Word(word)),
                 () = sleep_until(self.next_checkpoint), if self.owes_checkpoint => {
                     return Ok(Next::Checkpoint);
                 }
@@ -235,7 +265,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
                 self.link.hear(Heard::Answered);
                 Then::Checkpoint
             }
-            AgentEvent::Ask { id, .. } => Then::Refuse { ask: id },
+            AgentEvent::Ask { id, question } => Then::Ask { id, question },
             AgentEvent::TurnEnded { summary } => Then::End(Turn { summary, usage: None }),
             AgentEvent::Failed(failure) => return Err(Halt::Failed(failure)),
         };
@@ -286,7 +316,7 @@ impl<'a, 'l> Supervisor<'a, 'l> {
             Err(Halt::Failed(failure)) => {
                 self.setting.log.note(&format!("no checkpoint: {}", failure.message));
             }
-            Err(Halt::Released | Halt::Refused { .. }) => {}
+            Err(Halt::Released | Halt::Refused { .. } | Halt::Parked) => {}
         }
     }
 
@@ -312,5 +342,5 @@ enum Next {
     Event(AgentEvent),
     /// One that had to wait may be made.
     Checkpoint,
-    Message(Message),
+    Word(Word),
 }

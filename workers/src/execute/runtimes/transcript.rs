@@ -46,6 +46,11 @@ impl<'a> Transcript<'a> {
         self.write(&json!({ "kind": "note", "text": text }));
     }
 
+    /// What is answered to what the agent asks.
+    pub(super) fn answer(&mut self, ask: &str, text: &str) {
+        self.write(&json!({ "kind": "answer", "ask": ask, "answer": text }));
+    }
+
     pub(super) fn event(&mut self, event: &AgentEvent) {
         match event {
             AgentEvent::Alive | AgentEvent::Wrote { .. } | AgentEvent::Failed(_) => {}
@@ -62,8 +67,8 @@ impl<'a> Transcript<'a> {
             AgentEvent::Step { spend } => {
                 self.write(&json!({ "kind": "step", "spend": spend }));
             }
-            AgentEvent::Ask { about, .. } => {
-                self.write(&json!({ "kind": "ask", "about": about, "answer": "refused" }));
+            AgentEvent::Ask { id, question } => {
+                self.write(&json!({ "kind": "ask", "ask": id, "about": question.message() }));
             }
             AgentEvent::Retrying { why }
             | AgentEvent::Throttled { why, .. }

@@ -1,6 +1,7 @@
 //! The `scripted` runtime: an agent that does what a file says. For demos and tests, and the one
 //! runtime that needs nothing installed: the same script, prompt and tree give the same edits.
 
+mod asking;
 pub mod script;
 mod tree;
 
@@ -22,6 +23,7 @@ use super::{
     agent::{Setting, Turn},
     command::Program,
     halt::{Done, Halt},
+    link::Link,
     log::Stream,
     output::Outputs,
 };
@@ -39,10 +41,17 @@ struct Player<'a> {
     found: Map<String, Value>,
     outputs: Outputs,
     turn: Turn,
+    link: &'a mut Link,
+    /// Questions that were asked.
+    asked: u32,
 }
 
 impl Inner {
-    pub(super) async fn scripted_turn(&self, setting: Setting<'_>) -> Done<(Turn, Outputs)> {
+    pub(super) async fn scripted_turn(
+        &self,
+        setting: Setting<'_>,
+        link: &mut Link,
+    ) -> Done<(Turn, Outputs)> {
         let script = read(setting)?;
         let mut templates = Templates::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -57,6 +66,8 @@ impl Inner {
             found: Map::new(),
             outputs: Outputs::new(),
             turn: Turn::default(),
+            link,
+            asked: 0,
         };
         player.play(script.of_attempt(setting.attempt.fence.attempt)).await?;
         Ok((player.turn, player.outputs))
@@ -140,6 +151,7 @@ impl Player<'_> {
                 Err(Halt::Refused { wait: refuse.retry_after, why })
             }
             Step::Extract(extract) => self.extract(extract),
+            Step::Ask(ask) => self.ask(ask).await,
             Step::Write(_)
             | Step::Append(_)
             | Step::Replace(_)
@@ -157,6 +169,7 @@ impl Player<'_> {
             Step::Replace(it) => self.replace(it),
             Step::Print(_)
             | Step::Extract(_)
+            | Step::Ask(_)
             | Step::Run(_)
             | Step::WaitFor(_)
             | Step::Sleep(_)
@@ -314,6 +327,6 @@ fn said_of(number: usize, step: &Step, halt: Halt) -> Halt {
             failure.message = format!("step {number} of the script: {}", failure.message);
             Halt::Failed(failure)
         }
-        other @ (Halt::Failed(_) | Halt::Released | Halt::Refused { .. }) => other,
+        other @ (Halt::Failed(_) | Halt::Released | Halt::Refused { .. } | Halt::Parked) => other,
     }
 }

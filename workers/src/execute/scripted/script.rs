@@ -46,6 +46,8 @@ pub enum Step {
     Sleep(Span),
     /// Plays steps if a condition holds.
     When(When),
+    /// Asks people to be allowed something, or to be told something.
+    Ask(Ask),
     /// Sets outputs, besides those that commands write to `$JOBSHOP_OUTPUT`.
     Outputs(Map<String, Value>),
     /// Says what was done.
@@ -120,6 +122,24 @@ pub struct When {
     /// A minijinja expression, without braces.
     pub test: String,
     pub steps: Vec<Step>,
+}
+
+/// Exactly one of `tool` and `question`. What is denied fails the attempt, unless `as` keeps the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// A permission to use this: `bash`, `edit`, `webfetch`, …
+    pub tool: Option<String>,
+    /// The command, path or address that it is to be used on.
+    pub what: Option<String>,
+    pub question: Option<String>,
+    /// Answers to choose from.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// The name under which later templates find the answer: `found.NAME`, with `allowed` and
+    /// `text`.
+    #[serde(rename = "as")]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

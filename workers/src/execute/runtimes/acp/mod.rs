@@ -9,7 +9,7 @@ mod wire;
 
 use std::{collections::VecDeque, time::Duration};
 
-use jobshop_engine::{checkpoint::Resume, outcome::ErrorClass};
+use jobshop_engine::{checkpoint::Resume, outcome::ErrorClass, question::Reply};
 use serde_json::{Value, json};
 
 use self::{
@@ -88,14 +88,10 @@ impl<'a> Acp<'a> {
             Heard::Told { .. } => self.told.push_back(AgentEvent::Alive),
             Heard::Asked { id, method, content } if method == "session/request_permission" => {
                 let ask = policy::Ask::of(&content);
-                if policy::allows(&self.setting.work.permissions, &ask) {
-                    self.wire.answer(&id, &ask.answer(true)).await?;
-                    self.told.push_back(AgentEvent::Alive);
-                } else {
-                    let event = AgentEvent::Ask { id: id.to_string(), about: ask.about() };
-                    self.updates.asks.insert(id.to_string(), (id, ask));
-                    self.told.push_back(event);
-                }
+                let question = ask.question(&self.setting.work.permissions);
+                let event = AgentEvent::Ask { id: id.to_string(), question };
+                self.updates.asks.insert(id.to_string(), (id, ask));
+                self.told.push_back(event);
             }
             Heard::Asked { id, method, .. } => self.wire.refuse(&id, &method).await?,
             Heard::Answered { id, answer } if Some(id) == self.turn => {
@@ -146,9 +142,9 @@ impl AgentSession for Acp<'_> {
         self.wire.hold_still().await
     }
 
-    async fn refuse(&mut self, ask: &str, _: &str) -> Done<()> {
+    async fn reply(&mut self, ask: &str, reply: &Reply) -> Done<()> {
         let Some((id, ask)) = self.updates.asks.remove(ask) else { return Ok(()) };
-        self.wire.answer(&id, &ask.answer(false)).await
+        self.wire.answer(&id, &ask.answer(*reply == Reply::Allow)).await
     }
 
     async fn cancel(&mut self) -> Done<()> {

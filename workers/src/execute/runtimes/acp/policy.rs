@@ -1,7 +1,11 @@
-//! What an agent that asks may do: the task's permissions, the last rule that matches deciding. It
-//! knows the kinds of tools as the protocol names them.
+//! What an agent asks for, in the words of rules, and the answer in the protocol's. It knows the kinds of
+//! tools as the protocol names them.
 
-use jobshop_engine::plan::{Permission, PermissionAction};
+use jobshop_engine::{
+    plan::Permission,
+    policy,
+    question::{Kind, NewQuestion},
+};
 use serde_json::{Value, json};
 
 /// Something an agent wants to be allowed.
@@ -44,8 +48,16 @@ impl Ask {
         }
     }
 
-    pub(super) fn about(&self) -> String {
-        format!("{}: {}", self.tool, self.what)
+    /// The same in the words of rules, with what the task itself says of it.
+    pub(super) fn question(&self, permissions: &[Permission]) -> NewQuestion {
+        let what = vec![self.what.clone()];
+        NewQuestion {
+            kind: Kind::Permission,
+            tool: self.tool.to_owned(),
+            own: policy::own(permissions, self.tool, &what),
+            what,
+            texts: Vec::new(),
+        }
     }
 
     /// The answer in the protocol's words.
@@ -58,80 +70,44 @@ impl Ask {
     }
 }
 
-/// Whether the rules let it happen without anybody being asked; without a rule they do.
-pub(super) fn allows(permissions: &[Permission], ask: &Ask) -> bool {
-    let rule = permissions
-        .iter()
-        .rev()
-        .find(|rule| matches(&rule.tool, ask.tool) && matches(&rule.pattern, &ask.what));
-    rule.is_none_or(|rule| rule.action == PermissionAction::Allow)
-}
-
-/// `*` stands for anything.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut pieces = pieces.peekable();
-    if pieces.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(piece) = pieces.next() {
-        if pieces.peek().is_none() {
-            return rest.ends_with(piece);
-        }
-        match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
+    use jobshop_engine::policy::Action;
+
     use super::*;
 
     #[test]
-    fn patterns_match_as_in_a_shell() {
-        for (pattern, text, is_match) in [
-            ("*", "anything", true),
-            ("git push *", "git push origin", true),
-            ("git push *", "git status", false),
-            ("*.rs", "a/b.rs", true),
-            ("a*c*e", "abcde", true),
-            ("a*c*e", "abde", false),
-            ("bash", "bash", true),
-            ("bash", "bashful", false),
-        ] {
-            assert_eq!(matches(pattern, text), is_match, "{pattern} {text}");
-        }
-    }
-
-    #[test]
-    fn the_last_rule_that_matches_decides_and_nobody_can_be_asked() {
-        let rule = |tool: &str, pattern: &str, action| Permission {
-            tool: tool.to_owned(),
-            pattern: pattern.to_owned(),
-            action,
-        };
-        let rules = [
-            rule("bash", "*", PermissionAction::Deny),
-            rule("bash", "git *", PermissionAction::Allow),
-            rule("edit", "*", PermissionAction::Ask),
-        ];
-        let ask = |kind: &str, command: &str| {
+    fn what_is_asked_for_is_understood_and_answered_in_the_protocols_words() {
+        let ask = |kind: &str, input: Value| {
             Ask::of(&json!({
-                "toolCall": { "kind": kind, "rawInput": { "command": command } },
+                "toolCall": { "kind": kind, "title": "a title", "rawInput": input },
                 "options": [{ "kind": "allow_once", "optionId": "y" }],
             }))
         };
-        assert!(allows(&rules, &ask("execute", "git status")));
-        assert!(!allows(&rules, &ask("execute", "rm -rf x")));
-        assert!(!allows(&rules, &ask("edit", "x")));
-        assert!(allows(&rules, &ask("read", "x")));
-        let answer = ask("read", "x").answer(true);
+        let push = Permission {
+            tool: "bash".to_owned(),
+            pattern: "git push *".to_owned(),
+            action: Action::Ask,
+        };
+        for (kind, input, tool, what, own) in [
+            (
+                "execute",
+                json!({ "command": "git push origin" }),
+                "bash",
+                "git push origin",
+                Action::Ask,
+            ),
+            ("execute", json!({ "command": "git status" }), "bash", "git status", Action::Allow),
+            ("edit", json!({ "file_path": "a.rs" }), "edit", "a.rs", Action::Allow),
+            ("fetch", json!({ "url": "https://a/b" }), "webfetch", "https://a/b", Action::Allow),
+            ("think", json!({}), "other", "a title", Action::Allow),
+        ] {
+            let question = ask(kind, input).question(std::slice::from_ref(&push));
+            assert_eq!((question.tool.as_str(), question.what[0].as_str()), (tool, what));
+            assert_eq!(question.own, own, "{kind}");
+        }
+        let answer = ask("read", json!({})).answer(true);
         assert_eq!(answer, json!({ "outcome": { "outcome": "selected", "optionId": "y" } }));
-        assert_eq!(ask("read", "x").answer(false)["outcome"]["outcome"], "cancelled");
+        assert_eq!(ask("read", json!({})).answer(false)["outcome"]["outcome"], "cancelled");
     }
 }

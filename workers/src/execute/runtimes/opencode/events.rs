@@ -7,6 +7,8 @@ use jobshop_engine::{
     checkpoint::Spend,
     duration::Span,
     outcome::{ErrorClass, Failure},
+    policy::{Action, QUESTION},
+    question::{Kind, NewQuestion, Text},
 };
 use serde_json::Value;
 
@@ -27,6 +29,7 @@ pub(super) struct Reader {
     texts: HashMap<String, usize>,
     tools: HashMap<String, Tool>,
     asked: HashSet<String>,
+    questions: HashSet<String>,
     /// Who says what: the user's words are not told again.
     users: HashSet<String>,
     is_idle: bool,
@@ -50,6 +53,7 @@ impl Reader {
             texts: HashMap::new(),
             tools: HashMap::new(),
             asked: HashSet::new(),
+            questions: HashSet::new(),
             users: HashSet::new(),
             is_idle: false,
             error: None,
@@ -109,6 +113,7 @@ impl Reader {
             "message.part.updated" => self.part(content.get("part").unwrap_or(&Value::Null)),
             "message.part.delta" => self.delta(content),
             "permission.asked" => self.ask(content).into_iter().collect(),
+            "question.asked" => self.question(content).into_iter().collect(),
             "session.status" if text(content, "/status/type") == "retry" => {
                 let why = cut(text(content, "/status/message"));
                 vec![if is_refusal(&why) {
@@ -139,10 +144,45 @@ impl Reader {
             return None;
         }
         let patterns = ask.get("patterns").and_then(Value::as_array);
-        let patterns: Vec<&str> =
-            patterns.into_iter().flatten().filter_map(Value::as_str).collect();
-        let about = format!("{}: {}", text(ask, "/permission"), patterns.join(", "));
-        Some(AgentEvent::Ask { id: id.to_owned(), about: cut(&about) })
+        let what = patterns.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let question = NewQuestion {
+            kind: Kind::Permission,
+            tool: text(ask, "/permission").to_owned(),
+            what: what.collect(),
+            texts: Vec::new(),
+            own: Action::Ask,
+        };
+        Some(AgentEvent::Ask { id: id.to_owned(), question })
+    }
+
+    /// What the agent wants to be told; once.
+    pub(super) fn question(&mut self, ask: &Value) -> Option<AgentEvent> {
+        let id = text(ask, "/id");
+        let is_ours = self.sessions.contains(text(ask, "/sessionID"));
+        if !is_ours || !self.asked.insert(id.to_owned()) {
+            return None;
+        }
+        self.questions.insert(id.to_owned());
+        let listed = |value: &Value, name: &str| {
+            value.get(name).and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let texts = listed(ask, "questions").into_iter().map(|it| Text {
+            text: cut(text(&it, "/question")),
+            options: listed(&it, "options").iter().map(|it| cut(text(it, "/label"))).collect(),
+        });
+        let question = NewQuestion {
+            kind: Kind::Question,
+            tool: QUESTION.to_owned(),
+            what: Vec::new(),
+            texts: texts.collect(),
+            own: Action::Ask,
+        };
+        Some(AgentEvent::Ask { id: id.to_owned(), question })
+    }
+
+    /// Whether that is what something was that it asked, and no permission.
+    pub(super) fn is_question(&self, id: &str) -> bool {
+        self.questions.contains(id)
     }
 
     /// How the conversation stands after the prompt with this id, by its messages: `None` when the

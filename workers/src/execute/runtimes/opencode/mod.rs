@@ -14,6 +14,8 @@ use jobshop_engine::{
     checkpoint::Resume,
     outcome::ErrorClass,
     plan::{Permission, PermissionAction},
+    policy::{self, QUESTION},
+    question::{Kind, NewQuestion, Reply},
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -45,6 +47,8 @@ const END_GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(in crate::execute) struct Opencode<'a> {
     setting: Setting<'a>,
+    /// What it does with these tools it asks us about first.
+    governed: Vec<String>,
     server: Server,
     id: String,
     /// There was a conversation, and nothing of it was kept.
@@ -75,7 +79,7 @@ pub(in crate::execute) enum Origin<'r> {
 impl<'a> Opencode<'a> {
     /// Starts a server, and a conversation in it: a new one, or the one that goes on.
     pub(in crate::execute) async fn open(
-        setting: Setting<'a>,
+        (setting, governed): (Setting<'a>, Vec<String>),
         programs: &Programs,
         installed: &Installed,
         origin: Origin<'_>,
@@ -94,15 +98,16 @@ impl<'a> Opencode<'a> {
             }
             Origin::Kept(_) => {
                 has_lost = true;
-                create(&mut server, setting).await?
+                create(&mut server, setting, &governed).await?
             }
-            Origin::None => create(&mut server, setting).await?,
+            Origin::None => create(&mut server, setting, &governed).await?,
         };
         let mut reader = Reader::new(id.clone());
         reader.skip(history.known());
         let (told, look_at) = (VecDeque::new(), Instant::now() + LOOK_AFTER);
         Ok(Self {
             setting,
+            governed,
             server,
             id,
             has_lost,
@@ -140,10 +145,28 @@ impl<'a> Opencode<'a> {
         for ask in self.server.get("/permission").await?.as_array().into_iter().flatten() {
             self.told.extend(self.reader.ask(ask));
         }
+        for ask in self.server.get("/question").await?.as_array().into_iter().flatten() {
+            self.told.extend(self.reader.question(ask));
+        }
         if self.told.is_empty() && !self.is_busy().await? {
             self.finish().await?;
         }
         Ok(())
+    }
+
+    /// What the task itself says of what is asked. What it allows, and we are asked about nevertheless,
+    /// is for the rules to say, or else for people.
+    fn judged(&self, mut question: NewQuestion) -> NewQuestion {
+        let NewQuestion { tool, what, .. } = &question;
+        let own = policy::own(&self.setting.work.permissions, tool, what);
+        let is_governed = self.governed.iter().any(|it| policy::fits(it, tool));
+        question.own = match own {
+            PermissionAction::Allow if !is_governed || question.kind == Kind::Question => {
+                PermissionAction::Ask
+            }
+            own @ (PermissionAction::Allow | PermissionAction::Deny | PermissionAction::Ask) => own,
+        };
+        question
     }
 
     async fn is_busy(&mut self) -> Done<bool> {
@@ -196,8 +219,13 @@ impl AgentSession for Opencode<'_> {
 
     async fn next(&mut self) -> Done<AgentEvent> {
         loop {
-            if let Some(event) = self.told.pop_front() {
-                return Ok(event);
+            match self.told.pop_front() {
+                Some(AgentEvent::Ask { id, question }) => {
+                    let question = self.judged(question);
+                    return Ok(AgentEvent::Ask { id, question });
+                }
+                Some(event) => return Ok(event),
+                None => {}
             }
             if self.reader.is_idle() {
                 // What the last step wrote may be a moment behind.
@@ -230,9 +258,19 @@ impl AgentSession for Opencode<'_> {
         self.server.hold_still().await
     }
 
-    async fn refuse(&mut self, ask: &str, why: &str) -> Done<()> {
-        let body = json!({ "reply": "reject", "message": why });
-        self.server.post(&format!("/permission/{ask}/reply"), &body).await.map(drop)
+    async fn reply(&mut self, ask: &str, reply: &Reply) -> Done<()> {
+        let (path, body) = match (reply, self.reader.is_question(ask)) {
+            (Reply::Say(answers), _) => {
+                let answers: Vec<[&String; 1]> = answers.iter().map(|it| [it]).collect();
+                (format!("/question/{ask}/reply"), json!({ "answers": answers }))
+            }
+            (_, true) => (format!("/question/{ask}/reject"), json!({})),
+            (Reply::Allow, _) => (format!("/permission/{ask}/reply"), json!({ "reply": "once" })),
+            (Reply::Deny { why }, _) => {
+                (format!("/permission/{ask}/reply"), json!({ "reply": "reject", "message": why }))
+            }
+        };
+        self.server.post(&path, &body).await.map(drop)
     }
 
     async fn cancel(&mut self) -> Done<()> {
@@ -249,9 +287,9 @@ impl AgentSession for Opencode<'_> {
 }
 
 /// A new conversation with the task's permissions.
-async fn create(server: &mut Server, setting: Setting<'_>) -> Done<String> {
+async fn create(server: &mut Server, setting: Setting<'_>, governed: &[String]) -> Done<String> {
     let beside = setting.directory.output().with_file_name("*").display().to_string();
-    let rules = rules(&setting.work.permissions, &beside);
+    let rules = rules(&setting.work.permissions, governed, &beside);
     let mut body = json!({ "title": setting.attempt.task, "permission": rules });
     if let Some((provider, model)) = model(setting.work) {
         body["model"] = json!({ "providerID": provider, "id": model });
@@ -267,22 +305,29 @@ fn model(work: &AgentWork) -> Option<(&str, &str)> {
 }
 
 /// The rules as opencode takes them: ours for everybody, then the task's, the last match deciding.
-/// What lies beside the workspace is for it: the file of its outputs.
-fn rules(permissions: &[Permission], beside: &str) -> Value {
-    let general = [
-        ("*", "*", PermissionAction::Allow),
-        ("external_directory", "*", PermissionAction::Deny),
-        ("external_directory", beside, PermissionAction::Allow),
-        ("question", "*", PermissionAction::Deny),
-    ];
-    let general = general.into_iter();
-    let own = permissions.iter().map(|it| (it.tool.as_str(), it.pattern.as_str(), it.action));
-    general
-        .chain(own)
-        .map(|(tool, pattern, action)| {
-            json!({ "permission": tool, "pattern": pattern, "action": action.as_str() })
-        })
-        .collect()
+/// What lies beside the workspace is for it: the file of its outputs. Of tools that rules of the tenant
+/// speak of it asks us, unless the task forbids them itself; a question that may be asked is.
+fn rules(permissions: &[Permission], governed: &[String], beside: &str) -> Value {
+    use PermissionAction::{Allow, Ask, Deny};
+    let is_governed =
+        |tool: &str| governed.iter().any(|it| policy::fits(it, tool) || policy::fits(tool, it));
+    let mut rules = vec![("*", "*", Allow)];
+    rules.extend(governed.iter().map(|tool| (tool.as_str(), "*", Ask)));
+    rules.push(("external_directory", "*", Deny));
+    rules.push(("external_directory", beside, Allow));
+    rules.push((QUESTION, "*", Deny));
+    for Permission { tool, pattern, action } in permissions {
+        let action = match action {
+            Ask if tool == QUESTION => Allow,
+            Allow if tool != QUESTION && is_governed(tool) => Ask,
+            Allow | Deny | Ask => *action,
+        };
+        rules.push((tool, pattern, action));
+    }
+    let rules = rules.into_iter().map(|(tool, pattern, action)| {
+        json!({ "permission": tool, "pattern": pattern, "action": action.as_str() })
+    });
+    rules.collect()
 }
 
 /// What a refusal of the model's provider means for the task.
@@ -321,9 +366,34 @@ mod tests {
             pattern: "git push *".to_owned(),
             action: PermissionAction::Deny,
         };
-        let rules = rules(&[own], "/x/*");
+        let rules = rules(&[own], &[], "/x/*");
         let last = json!({ "permission": "bash", "pattern": "git push *", "action": "deny" });
         assert_eq!(rules.as_array().unwrap().last(), Some(&last));
         assert_eq!(rules[0], json!({ "permission": "*", "pattern": "*", "action": "allow" }));
+    }
+
+    #[test]
+    fn tools_that_rules_speak_of_are_asked_about_and_a_forbidden_one_is_forbidden() {
+        let own = |tool: &str, action| Permission {
+            tool: tool.to_owned(),
+            pattern: "*".to_owned(),
+            action,
+        };
+        let own = [
+            own("bash", PermissionAction::Allow),
+            own("edit", PermissionAction::Deny),
+            own("question", PermissionAction::Ask),
+        ];
+        let governed = ["bash".to_owned(), "edit".to_owned()];
+        let rules = rules(&own, &governed, "/x/*");
+        let last = |tool: &str| {
+            let of_tool = rules.as_array().unwrap().iter().rfind(|it| it["permission"] == tool);
+            of_tool.unwrap()["action"].clone()
+        };
+        assert_eq!((last("bash"), last("edit")), (json!("ask"), json!("deny")));
+        assert_eq!(
+            (last("question"), last("external_directory")),
+            (json!("allow"), json!("allow"))
+        );
     }
 }

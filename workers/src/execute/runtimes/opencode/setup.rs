@@ -23,8 +23,8 @@ pub struct Installed {
 const CONFIG: &str = "OPENCODE_CONFIG_CONTENT";
 pub(super) const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
 
-/// Switches off what an unattended agent has no use for, or must not do.
-const SWITCHES: [&str; 9] = [
+/// Switches off what an unattended agent has no use for, or must not do, and on what it may need.
+const SWITCHES: [&str; 10] = [
     "OPENCODE_DISABLE_AUTOUPDATE",
     "OPENCODE_DISABLE_MODELS_FETCH",
     "OPENCODE_DISABLE_SHARE",
@@ -35,6 +35,8 @@ const SWITCHES: [&str; 9] = [
     // Else a repository brings its own permissions and plugins.
     "OPENCODE_DISABLE_PROJECT_CONFIG",
     "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
+    // Without it nobody can be asked; whether anybody may is for the permissions to say.
+    "OPENCODE_ENABLE_QUESTION_TOOL",
 ];
 
 /// The environment of a server, which only whoever knows the password may talk to.
