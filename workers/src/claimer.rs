@@ -11,7 +11,7 @@ use jobshop_engine::{
     store::{
         self, Hint, agents,
         claim::{self, Ask, Claimed, Held},
-        offers, workers,
+        family, offers, workers,
     },
     turns::{Lane, Turns, Visit},
 };
@@ -123,7 +123,10 @@ async fn claim_once(
     }
     let (routes, shares): (Vec<i32>, Vec<i32>) =
         visits.iter().map(|visit| (visit.route, visit.share)).unzip();
-    let session = life.config.session;
+    let session = match life.config.session {
+        Some(head) => Some(family::with_ready(&life.claims, head).await?),
+        None => None,
+    };
     let ask = Ask { worker: life.id, routes: &routes, shares: &shares, limit, session };
     let claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
     life.handed_in_row.store(0, Ordering::Relaxed);
@@ -140,7 +143,8 @@ async fn claim_once(
     life.claim_was(was_full);
     take_in(life, claimed, held);
     // A part of the room was kept for tenants that had less.
-    Ok(was_full || lanes.len() > 1)
+    // Another session of the same family may have tasks as well.
+    Ok(was_full || lanes.len() > 1 || session.is_some())
 }
 
 /// What was claimed goes on its way.

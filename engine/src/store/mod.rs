@@ -33,6 +33,7 @@ pub mod event_view;
 mod events;
 pub mod evidence;
 pub mod evidence_view;
+pub mod family;
 pub mod flags;
 pub mod fork;
 mod held;
