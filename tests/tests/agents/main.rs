@@ -8,6 +8,7 @@
     reason = "what cannot be set up is a failed test, and what is skipped is said"
 )]
 
+mod asking;
 mod command_line;
 mod contract;
 mod crowd;
