@@ -12,8 +12,13 @@ impl Table<'_> {
                 && row.state == TaskState::Completed
                 && !self.children.contains_key(&row.seq)
         };
+        // In a group that runs again there is nothing to keep.
+        let is_in_it =
+            |row: &EndedRow| self.around(row).iter().any(|group| spread.again.contains(&group.seq));
         let is_fan_out = |row: &&EndedRow| {
-            spread.again.contains(&row.seq) && (row.kind == RowKind::ForEachGroup || is_empty(row))
+            spread.again.contains(&row.seq)
+                && (row.kind == RowKind::ForEachGroup || is_empty(row))
+                && !is_in_it(row)
         };
         let fan_outs: Vec<&EndedRow> = self.rows.iter().filter(is_fan_out).collect();
         for group in fan_outs {

@@ -308,3 +308,22 @@ fn a_loop_of_which_an_earlier_round_was_undone_begins_anew() {
     assert_eq!((anew.opened.len(), anew.dropped.len()), (2, 4));
     assert_eq!(anew.opened[0].seq, 1);
 }
+
+#[test]
+fn a_fan_out_in_a_group_that_runs_again_is_laid_down_anew() {
+    let mut rows = fan_out();
+    let mut group = row(8, TaskState::Completed, &[]);
+    (group.kind, group.begun, group.plain) = (RowKind::PlainGroup, true, false);
+    let mut empty = row(9, TaskState::Completed, &[]);
+    (empty.kind, empty.plain, empty.parent) = (RowKind::PlainGroup, false, Some(8));
+    let mut beside = row(10, TaskState::Completed, &[]);
+    beside.parent = Some(8);
+    rows[1].dependents.push(8);
+    rows.extend([group, empty, beside]);
+    let asked = Asked { from: vec![2], only_failed_items: true, ..Asked::default() };
+    let reopening = reopen(&rows, &asked).unwrap();
+    let (blocked, pending) = (TaskState::Blocked, TaskState::Pending);
+    let open: Vec<_> =
+        standing(&reopening).into_iter().filter(|it| [2, 8, 9, 10].contains(&it.0)).collect();
+    assert_eq!(open, [(2, blocked, 1), (8, pending, 1), (9, pending, 1), (10, pending, 1)]);
+}
