@@ -183,10 +183,10 @@ impl fmt::Display for SessionState {
 impl FromStr for SessionState {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a state of a session"))
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+            let all = Self::ALL.map(Self::as_str).join(", ");
+            format!("`{text}` is not a state of a session; the states are {all}")
+        })
     }
 }
 

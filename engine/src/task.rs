@@ -127,10 +127,10 @@ impl fmt::Display for TaskState {
 impl FromStr for TaskState {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a state of a task"))
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+            let all = Self::ALL.map(Self::as_str).join(", ");
+            format!("`{text}` is not a state of a task; the states are {all}")
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up is a failed test")]
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use jobshop_engine::{
     event::EventKind,
@@ -15,20 +15,8 @@ use jobshop_engine::{
         view::Views,
     },
 };
-use jobshop_tests::{Fleet, truth};
+use jobshop_tests::{Fleet, git, truth};
 use serde_json::json;
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let done = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args(["-c", "user.name=T", "-c", "user.email=t@example.org"])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
 
 fn repository(dir: &Path) {
     git(dir, &["init", "-q", "-b", "main"]);

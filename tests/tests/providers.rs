@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jobshop_engine::{
-    provider::{Breaker, ProviderKey, Quota},
+    provider::{Breaker, ProviderKey},
     session::SessionState,
     store::{
         providers::{self, Turn},
@@ -127,9 +127,6 @@ async fn a_quota_is_set_shown_and_kept_to() {
     let wrong = jobshop_tests::Answer::of(put(json!({ "model": "large" }))).await;
     assert!(wrong.problem(400, "invalid_body").contains("provider/model"), "{}", wrong.text);
     let pool = app.db.pool();
-    providers::limit(pool, &key(), Quota { turns: Some(6), tokens: Some(600) }, Some("ann"))
-        .await
-        .unwrap();
     assert_eq!(providers::ask(pool, &key(), 16).await.unwrap(), Turn::Granted(1));
     assert!(matches!(providers::ask(pool, &key(), 16).await.unwrap(), Turn::Wait(_)));
     app.db.advance(Duration::from_secs(10)).await;
@@ -138,6 +135,6 @@ async fn a_quota_is_set_shown_and_kept_to() {
     let it = &shown.json["items"][0];
     assert_eq!(
         (&it["provider"], &it["model"], &it["quota"]["turns"], &it["breaker"], &it["updated_by"]),
-        (&json!("acme"), &json!("large"), &json!(6), &json!("closed"), &json!("ann"))
+        (&json!("acme"), &json!("large"), &json!(6), &json!("closed"), &json!("admin"))
     );
 }

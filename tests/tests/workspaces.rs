@@ -3,11 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up is a failed test")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use jobshop_engine::{
     diff::{FileStatus, Stat},
@@ -21,23 +17,11 @@ use jobshop_engine::{
         view::Views,
     },
 };
-use jobshop_tests::{Fleet, truth, wait};
+use jobshop_tests::{Fleet, git, truth, wait};
 use jobshop_workers::workspaces::{self, State};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let done = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args(["-c", "user.name=T", "-c", "user.email=t@example.org"])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
 
 struct Shop {
     fleet: Fleet,

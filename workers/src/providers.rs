@@ -93,8 +93,8 @@ async fn ask(life: &Life, key: &ProviderKey) -> Result<Option<Wait>, Outcome> {
     }
 }
 
-/// Tells the gate what a turn hears of its provider, until the turn is over. Returns whether the
-/// provider's last word was a refusal.
+/// Tells the gate what a turn hears of its provider, until the turn is over. Returns what that was;
+/// `None` where no provider is asked.
 pub(crate) async fn listen(
     life: &Life,
     key: Option<ProviderKey>,
@@ -187,10 +187,7 @@ pub(crate) async fn settle(
 impl Gates {
     fn with<T>(&self, key: &ProviderKey, act: impl FnOnce(&mut Local) -> T) -> T {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !gates.contains_key(key) {
-            gates.insert(key.clone(), Local::default());
-        }
-        act(gates.get_mut(key).expect("it was just put there"))
+        act(gates.entry(key.clone()).or_default())
     }
 
     /// The tasks that wait come back one after another, and not on the same beat as those of others.

@@ -256,7 +256,9 @@ impl Answer {
             json!({ "answers": self.answers })
         } else {
             let [decision] = self.answers.as_slice() else {
-                return Err(Failure::usage("one word is the answer to this: allow or deny"));
+                let words =
+                    if asked.kind == "approval" { "approve or reject" } else { "allow or deny" };
+                return Err(Failure::usage(format!("one word is the answer to this: {words}")));
             };
             json!({ "decision": decision })
         };

@@ -46,6 +46,12 @@ pub enum Verdict {
     InVain,
 }
 
+/// What is waited for, in words, where a signal is Jobshop's own.
+pub fn awaited(name: &str) -> Option<String> {
+    let started = name.strip_prefix(STARTED).map(|task| format!("`{task}` has started"));
+    started.or_else(|| name.strip_prefix(ENDED).map(|task| format!("`{task}` has ended")))
+}
+
 impl Gate {
     /// The gate that a name stands for; `None` when it is none, or its task is not there once.
     pub fn of(plan: &Plan, name: &str) -> Option<Self> {
@@ -96,5 +102,17 @@ impl Gate {
                 | S::Completed,
             ) => Verdict::Waits,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_of_our_own_are_told_in_words() {
+        assert_eq!(awaited(&started("api")).unwrap(), "`api` has started");
+        assert_eq!(awaited(&ended("api")).unwrap(), "`api` has ended");
+        assert_eq!(awaited("deploy"), None);
     }
 }

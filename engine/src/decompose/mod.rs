@@ -23,7 +23,7 @@ pub use self::{
     estimate::{Complexity, Hours},
     expand::{Goal, expand},
     faults::{Fault, Faults},
-    gates::{Gate, OWN, Stand, Verdict},
+    gates::{Gate, OWN, Stand, Verdict, awaited},
     read::{read, schema},
     shown::{Shown, shown},
     templates::{Template, template, templates},

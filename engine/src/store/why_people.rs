@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::{task_view::TaskRow, view::ReadError, why_ledger::Ledger, why_view::WhyCode};
+use crate::decompose;
 
 impl Ledger<'_> {
     pub(super) async fn approval(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
@@ -59,6 +60,11 @@ impl Ledger<'_> {
 
     pub(super) async fn signal(&mut self, row: &TaskRow, key: &str) -> Result<(), ReadError> {
         let name = self.views.awaited(self.session, row.seq).await?.unwrap_or_default();
+        if let Some(what) = decompose::awaited(&name) {
+            let message = format!("`{key}` waits until {what}");
+            self.add(WhyCode::Signal, Some(key), message, json!({ "signal": name }));
+            return Ok(());
+        }
         let session = self.session.id.to_string();
         let message = format!(
             "`{key}` waits for the signal `{name}`{}; \

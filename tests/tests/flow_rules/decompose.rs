@@ -1,6 +1,6 @@
 //! Goals broken down: templates, planners, plans that people change, and plans that are refused.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
 use chrono::Utc;
 use jobshop_engine::{
@@ -11,7 +11,7 @@ use jobshop_engine::{
     store::{claim::Held, control},
     task::TaskState,
 };
-use jobshop_tests::{Fleet, Stage, TestApp, stage, truth, wait};
+use jobshop_tests::{Fleet, Stage, TestApp, git, stage, truth, wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -219,18 +219,6 @@ async fn a_worker_that_dies_in_the_middle_leaves_one_plan() {
     assert_eq!(plans.len(), 1);
     assert_eq!(plans[0]["template"], "security@1");
     truth::check(stage.db.pool()).await;
-}
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let done = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args(["-c", "user.name=T", "-c", "user.email=t@example.org"])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ pub(in crate::commands) struct Tasks {
     #[command(flatten)]
     name: SessionName,
     /// Only those with one of these statuses, separated by commas
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = state)]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = |text: &str| text.parse::<TaskState>())]
     status: Vec<TaskState>,
     /// At most so many; without it all
     #[arg(long)]
@@ -48,13 +48,6 @@ impl Tasks {
         }
         Ok(Exit::Done)
     }
-}
-
-fn state(text: &str) -> Result<TaskState, String> {
-    text.parse().map_err(|why| {
-        let all = TaskState::ALL.map(TaskState::as_str).join(", ");
-        format!("{why}; the states are {all}")
-    })
 }
 
 fn table(app: &App, tasks: &[Value], is_first: bool) -> Result<String, Failure> {
