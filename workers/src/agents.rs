@@ -167,7 +167,7 @@ impl Ends {
                             budgets::note(life, self.fence, &taken).await;
                         }
                         // Not everybody waits for it.
-                        let _ = kept.send(());
+                        kept.send_replace(true);
                     }
                     None => return,
                 },

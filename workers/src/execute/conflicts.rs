@@ -10,7 +10,7 @@ use jobshop_engine::{
     store::conflicts::{Look, Other},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -58,7 +58,7 @@ impl Inner {
         let Some(Passing { mut checkpoints, onward }) = passing else { return };
         let mut look: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
         // What is looked at next, and when.
-        let mut waiting: Option<Snapshot> = None;
+        let mut waiting: Option<(Snapshot, watch::Receiver<bool>)> = None;
         let mut due = Instant::now();
         loop {
             let is_due = look.is_none() && waiting.is_some();
@@ -71,7 +71,9 @@ impl Inner {
             tokio::select! {
                 checkpoint = checkpoints.recv() => {
                     let Some(checkpoint) = checkpoint else { return };
-                    waiting = checkpoint.checkpoint.workspace.clone().or(waiting);
+                    if let Some(snapshot) = checkpoint.checkpoint.workspace.clone() {
+                        waiting = Some((snapshot, checkpoint.kept.subscribe()));
+                    }
                     // Who keeps them is gone only when the attempt is lost.
                     let _ = onward.send(checkpoint).await;
                 }
@@ -80,8 +82,12 @@ impl Inner {
                     due = Instant::now() + PAUSE;
                 }
                 () = sleep_until(due), if is_due => {
-                    look = waiting.take().zip(keeper).map(|(snapshot, keeper)| {
+                    look = waiting.take().zip(keeper).map(|((snapshot, mut kept), keeper)| {
                         Box::pin(async move {
+                            // Of two that look at once, the later sees what the other made.
+                            if kept.wait_for(|is_kept| *is_kept).await.is_err() {
+                                return;
+                            }
                             self.show_so_far(attempt, &snapshot, (keeper, log)).await;
                             self.compare(attempt, &snapshot.commit, keeper, log).await;
                         }) as Pin<Box<dyn Future<Output = ()> + Send + '_>>

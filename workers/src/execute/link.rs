@@ -10,7 +10,7 @@ use jobshop_engine::{
     policy::Action,
     question::{NewQuestion, Reply},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 
 use super::runtimes::Prompt;
 
@@ -62,8 +62,8 @@ pub struct Keep {
     pub checkpoint: NewCheckpoint,
     /// What the attempt has taken so far.
     pub taken: Spend,
-    /// Whoever waits until it is kept.
-    pub kept: oneshot::Sender<()>,
+    /// Tells whoever waits for it that it is kept.
+    pub kept: watch::Sender<bool>,
 }
 
 /// Something that somebody says to a running agent.
@@ -155,9 +155,9 @@ impl Link {
         self.checkpoints.is_some()
     }
 
-    /// Hands a checkpoint over. What is returned ends once it is kept.
-    pub(super) async fn keep(&self, checkpoint: NewCheckpoint) -> oneshot::Receiver<()> {
-        let (kept, is_kept) = oneshot::channel();
+    /// Hands a checkpoint over. What is returned becomes true once it is kept.
+    pub(super) async fn keep(&self, checkpoint: NewCheckpoint) -> watch::Receiver<bool> {
+        let (kept, is_kept) = watch::channel(false);
         if let Some(checkpoints) = &self.checkpoints {
             // Whoever kept them is gone only when the attempt is lost.
             let taken = self.taken_with(&checkpoint.spend);

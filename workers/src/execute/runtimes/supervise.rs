@@ -306,11 +306,12 @@ impl<'a, 'l> Supervisor<'a, 'l> {
         match limits.hold(made).await {
             Ok(made) => {
                 let checkpoint = self.describe(session.id(), cause, made);
-                let kept = self.link.keep(checkpoint).await;
+                let mut kept = self.link.keep(checkpoint).await;
                 self.said.clear();
                 if cause == Cause::Turn {
                     // Another turn begins with what is kept of this one.
-                    let _ = limits.hold(async { Ok(kept.await.ok()) }).await;
+                    let kept = async { Ok(kept.wait_for(|is_kept| *is_kept).await.is_ok()) };
+                    let _ = limits.hold(kept).await;
                 }
             }
             Err(Halt::Failed(failure)) => {
