@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     flow::{
-        Child, Class, Each, Ending, Flow, INPUTS, Items, Join, Kind, Rounds, Task, Work, input,
+        By, Child, Class, Each, Ending, Flow, INPUTS, Items, Join, Kind, Rounds, Task, Work, input,
     },
     generate::{
         EachGenes, FlowGenes, KindGenes, RoundsGenes, TaskGenes, TermGenes, WhenGenes, WorkGenes,
@@ -118,7 +118,11 @@ impl Builder {
                 place.ended.push(id.clone());
                 let place =
                     Place { needs: vec![], before: vec![], after_the_result: true, ..place };
-                task.compensate = Some(self.work(genes, &place));
+                let mut undoing = self.work(genes, &place);
+                if undoing.by == By::Agent {
+                    undoing.by = By::Command;
+                }
+                task.compensate = Some(undoing);
             }
             if let Some(around) = looped {
                 outer.before.push((around.to_owned(), id.clone()));
@@ -149,11 +153,15 @@ impl Builder {
 
     fn work(&self, genes: &WorkGenes, place: &Place) -> Work {
         let mut work = Work {
+            by: genes.by,
             retry: genes.retry.clone(),
             env: genes.env.map(|term| self.term(term, place)),
             endings: genes.endings.clone(),
             again: genes.again.clone(),
         };
+        if work.by == By::Request && (work.env.is_some() || work.writes()) {
+            work.by = By::Command;
+        }
         if work.env.is_some() {
             // A template that cannot be rendered fails before anything could crash.
             let endings = work.endings.iter_mut().flatten().chain(&mut work.again);
@@ -202,7 +210,7 @@ impl Builder {
         }
         for (around, id) in &place.before {
             let way = vec![Way::Task(id.clone())];
-            let puts_out = self.built[id].work().is_some_and(|it| !it.is_noop() && !it.is_fail());
+            let puts_out = self.built[id].work().is_some_and(Work::names_outputs);
             for what in [What::Status, What::Output("n")] {
                 if !puts_out && what != What::Status {
                     continue;
@@ -271,7 +279,7 @@ fn looks_at(task: &Task, way: &mut Vec<Way>, id: &str, looks: &mut Vec<Look>) {
     match &task.kind {
         Kind::Work(work) => {
             add(What::ErrorClass);
-            if !work.is_noop() && !work.is_fail() {
+            if work.names_outputs() {
                 add(What::Output("n"));
             }
             if work.writes() {

@@ -83,7 +83,7 @@ pub enum Join {
 
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// A command, or `builtin/noop` or `builtin/fail` where its endings allow that.
+    /// Whatever a worker attempts: [`By`] tells what it is.
     Work(Work),
     /// So many milliseconds; 3 is an hour.
     Sleep(u8),
@@ -166,8 +166,19 @@ pub enum KeyRule {
     Prefixed,
 }
 
+/// What an attempt is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A command, or `builtin/noop` or `builtin/fail` where the endings allow that.
+    Command,
+    Agent,
+    /// `builtin/http`, whose outputs nobody looks at.
+    Request,
+}
+
 #[derive(Debug, Clone)]
 pub struct Work {
+    pub by: By,
     pub retry: Option<Retry>,
     /// What the variable `SEEN` of its environment holds.
     pub env: Option<Term>,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     build,
     flow::{
-        Again, Class, Coming, End, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Uses,
+        Again, By, Class, Coming, End, Ending, Flow, Join, KeyRule, Output, Retry, Steering, Uses,
         Verdict,
     },
     lock::Lock,
@@ -55,6 +55,7 @@ pub(super) enum KindGenes {
 
 #[derive(Debug, Clone)]
 pub(super) struct WorkGenes {
+    pub(super) by: By,
     pub(super) retry: Option<Retry>,
     pub(super) env: Option<TermGenes>,
     pub(super) endings: Vec<Vec<Ending>>,
@@ -203,9 +204,10 @@ fn item() -> impl Strategy<Value = Value> {
 }
 
 fn work() -> impl Strategy<Value = WorkGenes> {
+    let by = prop_oneof![6 => Just(By::Command), 2 => Just(By::Agent), 2 => Just(By::Request)];
     let endings = vec(vec(ending(), 1..=3), 1..=3);
-    (endings, vec(ending(), 1..=2), weighted(0.4, retry()), weighted(0.15, term()))
-        .prop_map(|(endings, again, retry, env)| WorkGenes { retry, env, endings, again })
+    (by, endings, vec(ending(), 1..=2), weighted(0.4, retry()), weighted(0.15, term()))
+        .prop_map(|(by, endings, again, retry, env)| WorkGenes { by, retry, env, endings, again })
 }
 
 fn ending() -> BoxedStrategy<Ending> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     flow::{
-        Child, Class, Coming, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output,
+        By, Child, Class, Coming, Each, Ending, Flow, INPUTS, Items, Join, KeyRule, Kind, Output,
         Retry, Rounds, Task, Uses, Verdict, Work, input,
     },
     lock::{Lock, REALM},
@@ -197,8 +197,19 @@ fn write_work(work: &Work, pad: &str, out: &mut String) -> fmt::Result {
     } else if work.is_fail() {
         writeln!(out, "{pad}uses: builtin/fail")?;
     } else {
-        writeln!(out, "{pad}run: |")?;
-        write_script(&work.endings[0], pad, out)?;
+        match work.by {
+            By::Command => {
+                writeln!(out, "{pad}run: |")?;
+                write_script(&work.endings[0], pad, out)?;
+            }
+            By::Agent => writeln!(out, "{pad}agent: {{ runtime: opencode, prompt: go on }}")?,
+            By::Request => {
+                writeln!(
+                    out,
+                    "{pad}uses: builtin/http\n{pad}with: {{ url: 'http://example.org' }}"
+                )?;
+            }
+        }
         let endings: Vec<String> = work.endings.iter().map(|endings| words(endings)).collect();
         writeln!(out, "{pad}x-endings: [{}]", endings.join(", "))?;
         writeln!(out, "{pad}x-again: {}", words(&work.again))?;
@@ -242,11 +253,20 @@ fn write_script(endings: &[Ending], pad: &str, out: &mut String) -> fmt::Result 
 
 impl Work {
     pub(super) fn is_noop(&self) -> bool {
-        self.env.is_none() && self.always(&Ending::Succeeds(Output::default()))
+        self.is_plain() && self.always(&Ending::Succeeds(Output::default()))
     }
 
     pub(super) fn is_fail(&self) -> bool {
-        self.env.is_none() && self.always(&Ending::Fails(Class::Error))
+        self.is_plain() && self.always(&Ending::Fails(Class::Error))
+    }
+
+    fn is_plain(&self) -> bool {
+        self.by == By::Command && self.env.is_none()
+    }
+
+    /// Whether its outputs may be called anything.
+    pub(super) fn names_outputs(&self) -> bool {
+        self.by != By::Request && !self.is_noop() && !self.is_fail()
     }
 }
 
