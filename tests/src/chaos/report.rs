@@ -56,11 +56,6 @@ impl Report {
         }
     }
 
-    /// Whether everything was done and nothing was found.
-    pub fn is_good(&self) -> bool {
-        self.violations.is_empty() && self.short.is_empty()
-    }
-
     pub(super) fn write(&self, path: &Path) -> std::io::Result<()> {
         std::fs::write(path, serde_json::to_vec_pretty(self)?)
     }
