@@ -76,6 +76,16 @@ pub(super) struct Nemesis {
     running: Mutex<Running>,
 }
 
+/// What a kill is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Server,
+    /// A worker, whatever it does.
+    Worker,
+    /// A worker in the middle of something.
+    Running,
+}
+
 /// The commands that have begun and not ended, by their worker.
 #[derive(Debug, Default)]
 struct Running {
@@ -122,13 +132,17 @@ impl Nemesis {
                 let Ok(worker) = fence.rsplit('/').next().unwrap_or_default().parse() else {
                     continue;
                 };
-                *running.open.entry(worker).or_default() += if kind == "b" { 1 } else { -1 };
+                *running.open.entry(worker).or_default() += match kind {
+                    "b" => 1,
+                    "e" => -1,
+                    _ => 0,
+                };
             }
         }
         running.open.get(&worker).copied().unwrap_or(0)
     }
 
-    /// Kills processes: nearly always a worker in the middle of something.
+    /// Kills processes: mostly a worker in the middle of something.
     pub(super) async fn kill(&self, stop: &CancellationToken) {
         let mut random = self.random(1);
         let skews = hosts::can_skew();
@@ -136,14 +150,15 @@ impl Nemesis {
             if !pause(&mut random, 500..3_000, stop).await {
                 return;
             }
-            let wants_server = random.random_bool(0.1);
-            let Some((at, _hold)) = self.choose(&mut random, wants_server) else { continue };
-            let host = &self.run.hosts[at];
-            let worker = host.worker_id(&self.db).await;
-            let runs = worker.map_or(0, |worker| self.running(worker));
-            if !wants_server && runs == 0 && random.random_bool(0.95) {
-                continue;
-            }
+            let victim = match random.random_range(0..20) {
+                0 => Victim::Server,
+                1 => Victim::Worker,
+                _ => Victim::Running,
+            };
+            let Some((host, worker, runs, _hold)) = self.victim(&mut random, victim, stop).await
+            else {
+                return;
+            };
             host.kill();
             let at = super::now();
             self.record(|faults| {
@@ -157,6 +172,29 @@ impl Nemesis {
                 self.record(|faults| faults.clock_jumps += 1);
             }
             host.start_again(random.random_bool(0.4), skew);
+        }
+    }
+
+    /// Waits until there is such a process that nobody strikes at the moment: itself, the worker that
+    /// it is, and how many commands it runs. `None` when the run is over.
+    async fn victim(
+        &self,
+        random: &mut StdRng,
+        victim: Victim,
+        stop: &CancellationToken,
+    ) -> Option<(&Host, Option<Uuid>, i64, tokio::sync::MutexGuard<'_, ()>)> {
+        loop {
+            if let Some((at, hold)) = self.choose(random, victim == Victim::Server) {
+                let host = &self.run.hosts[at];
+                let worker = host.worker_id(&self.db).await;
+                let runs = worker.map_or(0, |worker| self.running(worker));
+                if runs > 0 || victim != Victim::Running {
+                    return Some((host, worker, runs, hold));
+                }
+            }
+            if !pause(random, 10..50, stop).await {
+                return None;
+            }
         }
     }
 
