@@ -142,7 +142,7 @@ impl Service {
         self.worker.end().await;
         self.api.end().await;
         self.upkeep.end().await;
-        self.store.pool.close().await;
+        self.store.close().await;
         self.database.stop().await
     }
 }

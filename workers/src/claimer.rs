@@ -11,7 +11,9 @@ use jobshop_engine::{
     store::{
         self, Hint, agents,
         claim::{self, Ask, Claimed, Held},
-        family, offers, workers,
+        family, offers,
+        wire::Wire,
+        workers,
     },
     turns::{Lane, Turns, Visit},
 };
@@ -34,12 +36,13 @@ pub(crate) async fn claim(life: Arc<Life>, held: UnboundedSender<Vec<Held>>) {
     let mut hints = life.store.hints.subscribe();
     refresh_routes(&life).await;
     let mut line = Line::default();
+    let mut wire = Wire::new(life.claims.clone());
     while !life.stopping.is_cancelled() {
         if drain(&mut hints) {
             line.is_offered = true;
             refresh_routes(&life).await;
         }
-        match claim_once(&life, &mut line, &held).await {
+        match claim_once(&life, &mut wire, &mut line, &held).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => {
@@ -96,6 +99,7 @@ impl Line {
 /// One claim; true when another should follow at once.
 async fn claim_once(
     life: &Life,
+    wire: &mut Wire,
     line: &mut Line,
     held: &UnboundedSender<Vec<Held>>,
 ) -> store::Result<bool> {
@@ -128,7 +132,9 @@ async fn claim_once(
         None => None,
     };
     let ask = Ask { worker: life.id, routes: &routes, shares: &shares, limit, session };
-    let claimed = claim::claim(&life.claims, ask).await.inspect_err(|_| life.doubt(&[]))?;
+    let mut connection = wire.connection().await?;
+    let claimed = claim::claim_over(&mut connection, ask).await.inspect_err(|_| life.doubt(&[]))?;
+    connection.keep();
     life.handed_in_row.store(0, Ordering::Relaxed);
     let mut taken: HashMap<TenantId, usize> = HashMap::new();
     for task in &claimed.tasks {

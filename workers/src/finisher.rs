@@ -14,7 +14,8 @@ use jobshop_engine::{
     store::{
         self, Hint, claim,
         claim::Held,
-        transition::{Ended, Move, Moved, Mover, Takes, transition},
+        transition::{Ended, Move, Moved, Mover, Takes, transition_over},
+        wire::Wire,
     },
     task::{Reason, TaskState},
 };
@@ -38,6 +39,7 @@ pub(crate) async fn finish(
     held: UnboundedSender<Vec<Held>>,
 ) {
     let mut batch = Vec::new();
+    let mut wire = Wire::new(life.finishes.clone());
     let mut forget = tokio::time::interval(FORGET_EVERY);
     loop {
         tokio::select! {
@@ -48,7 +50,7 @@ pub(crate) async fn finish(
                 let ended = std::mem::take(&mut batch);
                 let handed_before = life.handed_in_row.load(Ordering::Relaxed);
                 let most = HANDED_MAX.saturating_sub(handed_before);
-                let handed = record(&life, ended, most).await;
+                let handed = record(&life, &mut wire, ended, most).await;
                 life.handed_in_row.fetch_add(handed.len(), Ordering::Relaxed);
                 if handed.len() >= most {
                     // Nothing more is handed over until an ordinary claim has had its turn.
@@ -85,7 +87,7 @@ async fn forget_receipts(life: &Life) {
 }
 
 /// Records one batch and returns what was handed over in exchange.
-async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
+async fn record(life: &Life, wire: &mut Wire, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     let mut recorded = Vec::with_capacity(ends.len());
     let mut moves = Vec::with_capacity(ends.len());
     for end in ends {
@@ -105,7 +107,8 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
     let room =
         if life.stopping.is_cancelled() { 0 } else { (life.room() + moves.len()).min(handed_max) };
     let _taking = life.taking.read().await;
-    let Some(moved) = insist_on(life, (&recorded, &mut moves), &routes, room).await else {
+    let takes = (&*routes, room);
+    let Some(moved) = insist_on(life, wire, (&recorded, &mut moves), takes).await else {
         for end in &recorded {
             life.left(&end.held.fence);
         }
@@ -131,13 +134,13 @@ async fn record(life: &Life, ends: Vec<End>, handed_max: usize) -> Vec<Held> {
 /// database refuses for its content is taken apart to find the row.
 async fn insist_on(
     life: &Life,
+    wire: &mut Wire,
     (ends, moves): (&[End], &mut [Move]),
-    routes: &[i32],
-    room: usize,
+    takes: (&[i32], usize),
 ) -> Option<Moved> {
     let mut is_refused = false;
     loop {
-        match send(life, moves, routes, room).await {
+        match send(life, wire, moves, takes).await {
             Ok(moved) => {
                 if !moved.leased {
                     life.lost.cancel();
@@ -147,7 +150,7 @@ async fn insist_on(
             Err(error) if store::is_about_content(&error) && !is_refused => {
                 tracing::error!(%error, "an outcome could not be stored");
                 let ([only], [said]) = (ends, &mut *moves) else {
-                    return Some(one_by_one(life, ends, moves).await);
+                    return Some(one_by_one(life, wire, ends, moves).await);
                 };
                 // The retry policy decides about this failure as about any other.
                 let failure = Failure::new(ErrorClass::Error, "the outcome could not be stored");
@@ -167,16 +170,21 @@ async fn insist_on(
     }
 }
 
-async fn one_by_one(life: &Life, ends: &[End], moves: &mut [Move]) -> Moved {
+async fn one_by_one(life: &Life, wire: &mut Wire, ends: &[End], moves: &mut [Move]) -> Moved {
     let mut all = Moved { leased: true, ..Moved::default() };
     for single in ends.chunks(1).zip(moves.chunks_mut(1)) {
-        let moved = Box::pin(insist_on(life, single, &[], 0)).await;
+        let moved = Box::pin(insist_on(life, wire, single, (&[], 0))).await;
         all.accepted.push(moved.is_some_and(|moved| moved.accepted == [true]));
     }
     all
 }
 
-async fn send(life: &Life, moves: &[Move], routes: &[i32], room: usize) -> store::Result<Moved> {
+async fn send(
+    life: &Life,
+    wire: &mut Wire,
+    moves: &[Move],
+    (routes, room): (&[i32], usize),
+) -> store::Result<Moved> {
     let mut sessions: Vec<SessionKey> = moves.iter().map(|m| m.task.session).collect();
     sessions.sort_unstable();
     sessions.dedup();
@@ -187,7 +195,9 @@ async fn send(life: &Life, moves: &[Move], routes: &[i32], room: usize) -> store
         receipted: &covered,
     };
     let mover = Mover::Worker { id: life.id, takes };
-    let moved = transition(&life.finishes, mover, moves, &[], None).await?;
+    let mut connection = wire.connection().await?;
+    let moved = transition_over(&mut connection, mover, moves, &[], None).await?;
+    connection.keep();
     let hints = &life.store.hints;
     if moved.ready > 0 || moves.iter().any(|m| m.to == TaskState::Ready) {
         hints.send(Hint::Ready);

@@ -1,7 +1,7 @@
 //! Claims: a worker takes ready tasks of its routes. What a claim takes is covered by a receipt
 //! until the worker says that all of it has left.
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
@@ -46,8 +46,13 @@ pub struct Ask<'a> {
 /// Takes ready tasks in the order of their rank within each route. Nothing is taken by a worker
 /// whose lease has run out.
 pub async fn claim(db: &PgPool, ask: Ask<'_>) -> sqlx::Result<Claimed> {
+    claim_over(&mut *db.acquire().await?, ask).await
+}
+
+/// The same over a connection that is in no transaction.
+pub async fn claim_over(conn: &mut PgConnection, ask: Ask<'_>) -> sqlx::Result<Claimed> {
     for _ in 0..REPEATS_MAX {
-        let (claimed, candidates) = claim_once(db, ask).await?;
+        let (claimed, candidates) = claim_once(&mut *conn, ask).await?;
         if candidates == 0 || !claimed.tasks.is_empty() {
             return Ok(claimed);
         }

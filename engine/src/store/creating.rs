@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::session_rows::Rows;
+use super::{session_rows::Rows, wire::Wire};
 
 /// Sessions written in one statement.
 const AT_ONCE: usize = 100;
@@ -28,7 +28,7 @@ pub(super) struct Creations {
 struct Inner {
     waiting: Mutex<Vec<Waiting>>,
     /// Whoever has it writes for all who wait.
-    turn: Turn<()>,
+    turn: Turn<Option<Wire>>,
     /// A writing goes on when the client that began it leaves: others wait for it too.
     writers: Mutex<JoinSet<()>>,
 }
@@ -51,20 +51,25 @@ impl Creations {
         answer.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
+    /// Gives its connection back; the next session that is written takes one again.
+    pub(super) async fn rest(&self) {
+        *self.inner.turn.lock().await = None;
+    }
+
     /// Has those who wait written once it is their turn.
     fn take_turn(&self, db: &PgPool) {
         let (inner, db) = (Arc::clone(&self.inner), db.clone());
         let mut writers = self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner);
         while writers.try_join_next().is_some() {}
         writers.spawn(async move {
-            let _turn = inner.turn.lock().await;
-            inner.write_some(&db).await;
+            let mut turn = inner.turn.lock().await;
+            inner.write_some(turn.get_or_insert_with(|| Wire::new(db))).await;
         });
     }
 }
 
 impl Inner {
-    async fn write_some(&self, db: &PgPool) {
+    async fn write_some(&self, wire: &mut Wire) {
         let mut some = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let at = waiting.len().min(AT_ONCE);
@@ -76,7 +81,7 @@ impl Inner {
             for one in &some {
                 all.append(&one.rows);
             }
-            match all.insert(db).await {
+            match insert(wire, &all).await {
                 Ok(()) => {
                     return some.into_iter().for_each(|one| one.tell(Ok(())));
                 }
@@ -94,10 +99,17 @@ impl Inner {
             }
         }
         for one in some.drain(..) {
-            let written = one.rows.insert(db).await;
+            let written = insert(wire, &one.rows).await;
             one.tell(written);
         }
     }
+}
+
+async fn insert(wire: &mut Wire, rows: &Rows) -> sqlx::Result<()> {
+    let mut connection = wire.connection().await?;
+    rows.insert(&mut *connection).await?;
+    connection.keep();
+    Ok(())
 }
 
 impl Waiting {

@@ -50,8 +50,10 @@ pub async fn progress(db: &PgPool, sessions: &[SessionKey]) -> sqlx::Result<Prog
                   extract(epoch from min(p.started_at) - min(s.created_at))::float8 as first_start,
                   extract(epoch from max(p.finished_at) - min(s.created_at))::float8 as last_end
              from unnest($2::uuid[]) as k (id)
-             join session_progress p on p.tenant_id = $1 and p.session_id = k.id
-             join sessions s on s.tenant_id = $1 and s.id = k.id"#,
+            cross join lateral (select p.* from session_progress p
+                                 where p.tenant_id = $1 and p.session_id = k.id offset 0) p
+            cross join lateral (select s.created_at from sessions s
+                                 where s.tenant_id = $1 and s.id = k.id offset 0) s"#,
         tenant,
         &ids
     )

@@ -94,6 +94,7 @@ mod why_people;
 mod why_provider;
 mod why_rows;
 pub mod why_view;
+pub mod wire;
 pub mod worker_view;
 pub mod workers;
 pub mod workflow_view;
@@ -266,6 +267,12 @@ impl Store {
             .connect_lazy_with(way(&self.hosts, self.pooler.as_ref(), synchronous_commit));
         self.hosts.lead(&pool, synchronous_commit);
         pool
+    }
+
+    /// Closes the pool once its connections have come back; nothing can be asked afterwards.
+    pub async fn close(&self) {
+        self.creations.rest().await;
+        self.pool.close().await;
     }
 
     /// Carries hints to other processes and receives theirs, until cancelled.

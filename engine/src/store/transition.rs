@@ -162,19 +162,29 @@ pub async fn transition(
     retries: &[(SessionKey, i32)],
     actor: Option<&str>,
 ) -> sqlx::Result<Moved> {
+    transition_over(&mut *db.acquire().await?, mover, moves, retries, actor).await
+}
+
+/// The same over a connection that is in no transaction.
+pub async fn transition_over(
+    conn: &mut PgConnection,
+    mover: Mover<'_>,
+    moves: &[Move],
+    retries: &[(SessionKey, i32)],
+    actor: Option<&str>,
+) -> sqlx::Result<Moved> {
     if moves.is_empty() {
         return Ok(Moved { leased: true, ..Moved::default() });
     }
     if moves.iter().any(|m| m.funded || (m.locks && m.to.is_final())) {
-        let mut tx = db.begin().await?;
+        let mut tx = conn.begin().await?;
         let mut moved = transition_in(&mut tx, mover, moves, retries, actor).await?;
         pauses::at(Point::Moved).await;
         moved.unlock(&mut tx, &[]).await?;
         tx.commit().await?;
         return Ok(moved);
     }
-    let mut conn = db.acquire().await?;
-    let mut moved = transition_in(&mut conn, mover, moves, retries, actor).await?;
+    let mut moved = transition_in(conn, mover, moves, retries, actor).await?;
     if !moved.unlocked.is_empty() || !moved.spent.is_empty() {
         // Nobody said that these may hold locks, or stand under budgets.
         let mut tx = conn.begin().await?;
