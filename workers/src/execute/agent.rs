@@ -20,13 +20,19 @@ use super::{
     halt::{Done, Halt},
     link::Link,
     log::LogWriter,
-    output::Outputs,
+    output::{self, Outputs},
     outside,
     run::Checkout,
+    runtimes::refusal,
 };
 
 /// How long the edits of a failed turn may take to be captured, whatever its timeout.
 const SALVAGE: Duration = Duration::from_secs(30);
+
+/// By this exit code (`EX_TEMPFAIL`) a program says that the provider of its model refuses it.
+const REFUSED: i32 = 75;
+/// And by this output, for how long.
+const RETRY_AFTER: &str = "retry_after";
 
 /// The outputs of a workspace that is no clone.
 const NOTHING_CAPTURED: [(&str, Value); 3] =
@@ -121,7 +127,15 @@ impl Inner {
         let stdin = Some(work.prompt.as_str());
         let program = Program { argv: &argv, dir: &workspace, env, stdin };
         let exit = self.programs.execute(&program, limits, log).await?;
-        exit.check()?;
+        match exit.check() {
+            Err(Halt::Failed(failure)) if exit.code() == Some(REFUSED) => {
+                // How long is said as an output; what is no output says nothing.
+                let said = output::read(&directory.output(), self.config.output_bytes_max);
+                let wait = said.ok().and_then(|it| refusal::time(it.get(RETRY_AFTER)?));
+                return Err(Halt::Refused { wait, why: failure.message });
+            }
+            checked => checked?,
+        }
         let summary = exit.stdout.trim();
         let summary = (!summary.is_empty()).then(|| summary.to_owned());
         Ok(Turn { summary, usage: None })

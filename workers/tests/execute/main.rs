@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod merge;
 mod merge_train;
+mod refused;
 mod run;
 mod scripted;
 mod support;

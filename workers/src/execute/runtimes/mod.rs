@@ -6,6 +6,7 @@ pub(super) mod acp;
 mod bounds;
 mod ids;
 pub(super) mod opencode;
+pub(super) mod refusal;
 mod sse;
 mod supervise;
 mod transcript;

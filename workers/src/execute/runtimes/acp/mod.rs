@@ -173,8 +173,13 @@ fn died(how: &str) -> Halt {
 
 /// What a program of the wrong kind, or a refusal, says.
 fn refused(method: &str, error: &Value) -> Halt {
-    let said: String = error["message"].as_str().unwrap_or_default().chars().take(1_000).collect();
+    Halt::error(format!("the agent refused {method}: {}", in_words(error)))
+}
+
+/// An error of the protocol, cut to what people read.
+fn in_words(error: &Value) -> String {
+    let said = error["message"].as_str().unwrap_or("no reason given");
+    let said: String = said.chars().take(1_000).collect();
     let more: String = error["data"].to_string().chars().take(500).collect();
-    let more = if error["data"].is_null() { String::new() } else { format!(" {more}") };
-    Halt::error(format!("the agent refused {method}: {said}{more}"))
+    if error["data"].is_null() { said } else { format!("{said} {more}") }
 }

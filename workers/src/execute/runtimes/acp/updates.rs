@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::policy::Ask;
-use crate::execute::runtimes::AgentEvent;
+use crate::execute::runtimes::{AgentEvent, refusal};
 
 /// How much of one entry is told to another conversation.
 const ENTRY_CHARS_MAX: usize = 600;
@@ -58,10 +58,11 @@ impl Updates {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                let said = error["message"].as_str().unwrap_or("no reason given");
-                let said: String = said.chars().take(1_000).collect();
-                let why = format!("the agent failed: {said}");
-                return vec![AgentEvent::Failed(Failure::new(ErrorClass::Error, why))];
+                let why = format!("the agent failed: {}", super::in_words(&error));
+                return vec![match refusal::of_error(&error) {
+                    Some(wait) => AgentEvent::Refused { why, wait },
+                    None => AgentEvent::Failed(Failure::new(ErrorClass::Error, why)),
+                }];
             }
         };
         let count = |name: &str| answer["usage"][name].as_u64().unwrap_or_default();
@@ -219,5 +220,8 @@ mod tests {
         assert_eq!(updates.take_told(), "[answer] bye\n");
         let refused = updates.ended(Err(json!({ "message": "no" })));
         assert!(matches!(&refused[0], AgentEvent::Failed(it) if it.message.contains("no")));
+        let error = json!({ "message": "Internal error", "data": { "status": 429 } });
+        let throttled = updates.ended(Err(error));
+        assert!(matches!(&throttled[0], AgentEvent::Refused { .. }), "{throttled:?}");
     }
 }

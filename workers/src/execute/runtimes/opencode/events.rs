@@ -13,7 +13,10 @@ use jobshop_engine::{
 use serde_json::Value;
 
 use super::class_of;
-use crate::execute::{converse::now_ms, runtimes::AgentEvent};
+use crate::execute::{
+    converse::now_ms,
+    runtimes::{AgentEvent, refusal},
+};
 
 /// How long a message of a failure may get.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -116,7 +119,7 @@ impl Reader {
             "question.asked" => self.question(content).into_iter().collect(),
             "session.status" if text(content, "/status/type") == "retry" => {
                 let why = cut(text(content, "/status/message"));
-                vec![if is_refusal(&why) {
+                vec![if refusal::is_told(&why) {
                     AgentEvent::Throttled { why, wait: wait(content) }
                 } else {
                     AgentEvent::Retrying { why }
@@ -309,14 +312,6 @@ fn ending_in(error: &Value) -> AgentEvent {
     let told = error.pointer("/data/responseHeaders/retry-after").and_then(Value::as_str);
     let wait = told.and_then(|told| told.trim().parse().ok()).map(Span::from_secs);
     AgentEvent::Refused { why: failure.message, wait }
-}
-
-/// Whether the provider is asked too much, by the words of its refusal.
-fn is_refusal(why: &str) -> bool {
-    let why = why.to_lowercase();
-    ["429", "529", "too many requests", "rate limit", "rate-limit", "overloaded", "quota"]
-        .iter()
-        .any(|word| why.contains(word))
 }
 
 /// How long opencode waits before it asks again.
