@@ -66,7 +66,8 @@ async fn a_program_says_by_its_exit_code_that_its_provider_refuses_and_for_how_l
 #[tokio::test]
 async fn an_agent_that_speaks_the_protocol_tells_a_refusal_by_its_error() {
     let bench = Bench::new();
-    let told = |data: &str| format!(r#"{{"code":-32603,"message":"Internal error","data":{data}}}"#);
+    let told =
+        |data: &str| format!(r#"{{"code":-32603,"message":"Internal error","data":{data}}}"#);
     for (error, wait) in [
         (told(r#"{"message":"exceeded retry limit, last status: 429 Too Many Requests"}"#), None),
         (told(r#"{"statusCode":529,"retryAfter":20}"#), Some(Span::from_secs(20))),

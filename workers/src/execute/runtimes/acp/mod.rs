@@ -7,7 +7,7 @@ mod profile;
 mod updates;
 mod wire;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
 use jobshop_engine::{checkpoint::Resume, outcome::ErrorClass, question::Reply};
 use serde_json::{Value, json};
@@ -50,10 +50,10 @@ impl<'a> Acp<'a> {
     pub(in crate::execute) async fn open(
         setting: Setting<'a>,
         programs: &Programs,
-        opencode: Option<&Installed>,
+        (opencode, agents): (Option<&Installed>, &Path),
         resume: Option<&Resume>,
     ) -> Done<Self> {
-        let profile = Profile::of(setting.work, opencode)?;
+        let profile = Profile::of(setting.work, opencode, agents)?;
         let mut wire = Wire::start(setting, programs, &profile).await?;
         let capabilities = json!({ "fs": { "readTextFile": false, "writeTextFile": false } });
         let hello = json!({ "protocolVersion": VERSION, "clientCapabilities": capabilities });
@@ -62,14 +62,17 @@ impl<'a> Acp<'a> {
             let version = &welcome["protocolVersion"];
             return Err(Halt::error(format!("the agent speaks version {version} of its protocol")));
         }
+        if let Some(method) = profile.login(&welcome, setting.env) {
+            wire.call("authenticate", &json!({ "methodId": method })).await?;
+        }
         let cwd = setting.directory.workspace().display().to_string();
         let created = wire.call("session/new", &json!({ "cwd": cwd, "mcpServers": [] })).await?;
         let Some(id) = created["sessionId"].as_str().map(str::to_owned) else {
             return Err(Halt::error("the agent made a session without an id"));
         };
         if let Some(model) = &setting.work.model {
-            let wish = json!({ "sessionId": id, "modelId": model });
-            wire.call("session/set_model", &wish).await?;
+            let (method, wish) = profile.choice(&created, &id, model);
+            wire.call(method, &wish).await?;
         }
         let before = resume.map(|resume| {
             let bytes: Vec<u8> = resume.history.concat();

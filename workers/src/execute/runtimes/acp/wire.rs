@@ -6,7 +6,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader},
+    io::{
+        AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _,
+        BufReader,
+    },
     process::ChildStdin,
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
@@ -26,7 +29,8 @@ use crate::execute::{
 /// What an agent gets to answer anything but a prompt: its start is part of it.
 const ANSWER: Duration = Duration::from_mins(3);
 /// No message is longer.
-const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+const LINE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const COPIED_BYTES_MAX: u64 = 64 * 1024;
 
 /// A program that is spoken to; dropped, it is killed.
 #[derive(Debug)]
@@ -177,28 +181,37 @@ fn understood(mut message: Value) -> Option<Heard> {
     }
 }
 
-/// What is no message is output like any other.
+/// What is no message is output like any other. A message that is too long is not heard out: it would
+/// take our memory.
 async fn read(pipe: impl AsyncRead + Unpin, heard: Sender<Value>, log: LogWriter) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
-    while pipe.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+    while read_line(&mut pipe, &mut line, LINE_BYTES_MAX).await {
         match serde_json::from_slice::<Value>(&line) {
-            Ok(message) if message.is_object() && line.len() <= LINE_BYTES_MAX => {
+            Ok(message) if message.is_object() => {
                 if heard.send(message).await.is_err() {
                     return;
                 }
             }
             _ => log.bytes(Stream::Stdout, &line),
         }
-        line.clear();
     }
 }
 
 async fn copy(pipe: impl AsyncRead + Unpin, log: LogWriter) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
-    while pipe.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+    while read_line(&mut pipe, &mut line, COPIED_BYTES_MAX).await {
         log.bytes(Stream::Stderr, &line);
-        line.clear();
     }
+}
+
+/// The next line, or as much of it as may be held at once. False at the end.
+async fn read_line(
+    pipe: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    bytes_max: u64,
+) -> bool {
+    line.clear();
+    pipe.take(bytes_max).read_until(b'\n', line).await.is_ok_and(|count| count > 0)
 }
