@@ -1,16 +1,19 @@
 # Every way to build, check and run Jobshop. `make` alone lists them; the work stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-agents demo up test check bench chaos
+.PHONY: help setup setup-agents setup-acp-agents demo up test check bench chaos
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what this machine lacks (quick when nothing is missing)
 	@scripts/setup.sh
 
 setup-agents: ## Install the coding agent opencode, which tests use too (185 MB)
 	@scripts/fetch-opencode.sh
+
+setup-acp-agents: ## Install claude-agent-acp and codex-acp, which tests use too (512 MB)
+	@scripts/fetch-acp-agents.sh
 
 demo: setup ## Run a coding batch on a fresh clone of this repository
 	@scripts/demo.sh

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::data_dir::DataDir;
 
 /// The folder below a data directory into which `make setup-agents` puts agents.
-const FOLDER: &str = "agents";
+pub const FOLDER: &str = "agents";
 
 /// The opencode of this machine, with the settings and logins of whoever runs this process.
 pub fn opencode(app: &App) -> Option<Opencode> {
@@ -49,7 +49,7 @@ fn program(name: &str, named: Option<&Path>, folders: &[PathBuf]) -> Option<Path
     path.iter().chain(folders).map(|folder| folder.join(name)).find(|it| it.is_file())
 }
 
-/// Whether a program is on the path.
-pub fn is_there(name: &str) -> bool {
-    program(name, None, &[]).is_some()
+/// Whether an agent is on the path, or installed for Jobshop.
+pub fn is_there(app: &App, name: &str) -> bool {
+    program(name, None, &folders(app)).is_some()
 }

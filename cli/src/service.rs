@@ -212,6 +212,7 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
         http_allow,
         agent_command,
         opencode: crate::agents::opencode(app),
+        agents: app.data_dir()?.path().join(crate::agents::FOLDER),
         sandbox: sandbox(app),
         artifact_bytes_max: values.artifacts_max,
         quota: values.workspace_quota,
@@ -224,7 +225,8 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
 /// The sandbox as the settings describe it. Files with settings may hold secrets.
 fn sandbox(app: &App) -> SandboxConfig {
     let values = &app.config.values;
-    let artifacts = app.data_dir().ok().map(|dir| dir.path().join("artifacts"));
+    let below = |name: &str| app.data_dir().ok().map(|dir| dir.path().join(name));
+    let (artifacts, agents) = (below("artifacts"), below(crate::agents::FOLDER));
     let own = std::env::current_dir().ok().map(|folder| folder.join("jobshop.toml"));
     SandboxConfig {
         mode: match values.sandbox {
@@ -233,7 +235,7 @@ fn sandbox(app: &App) -> SandboxConfig {
             config::Sandbox::Require => Mode::Require,
         },
         is_offline: values.sandbox_network == config::SandboxNetwork::None,
-        read: values.sandbox_read.clone(),
+        read: values.sandbox_read.iter().cloned().chain(agents).collect(),
         hide: values.sandbox_hide.iter().cloned().chain(own).chain(artifacts).collect(),
     }
 }

@@ -123,11 +123,14 @@ fn agents(app: &App) -> Check {
         }
     }
     let speaking = ["claude-agent-acp", "codex-acp", "gemini"];
-    found.extend(speaking.into_iter().filter(|name| agents::is_there(name)).map(str::to_owned));
+    found
+        .extend(speaking.into_iter().filter(|name| agents::is_there(app, name)).map(str::to_owned));
     if let Some(command) = &app.config.values.agent_command {
         found.push(format!("`{command}`"));
     }
-    let none = "none found; `make setup-agents` installs opencode".to_owned();
+    let none = "none found; `make setup-agents` installs opencode, `make \
+                setup-acp-agents` others"
+        .to_owned();
     let detail = if found.is_empty() { none } else { found.join(", ") };
     Check { name: "agents", ok: true, detail }
 }

@@ -1,9 +1,10 @@
-//! A language model that does what it is told: the chat completions of an OpenAI-compatible provider
-//! on loopback, played from the conversation itself. It keeps no state that a dead process could take
+//! A language model that does what it is told: the chat completions of an OpenAI-compatible provider,
+//! and what agents of others speak, on loopback, played from the conversation itself. It keeps no state that a dead process could take
 //! along: the last user message with a script in it says what to do, and the number of answers after
 //! it says how far that has come.
 
 mod answer;
+mod dialect;
 mod script;
 
 use std::{
@@ -23,6 +24,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
+use self::dialect::Dialect;
 pub use self::script::{MARK, Step, script};
 use crate::wait;
 
@@ -50,6 +52,8 @@ impl ModelServer {
         let seen = Seen::default();
         let app = Router::new()
             .route("/v1/chat/completions", post(complete))
+            .route("/v1/messages", post(converse))
+            .route("/v1/responses", post(respond))
             .with_state(Arc::clone(&seen));
         let mut serving = JoinSet::new();
         serving.spawn(async move {
@@ -105,6 +109,19 @@ impl ModelServer {
 }
 
 async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
+    answer(&seen, Dialect::Chat, request).await
+}
+
+async fn converse(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
+    answer(&seen, Dialect::Messages, request).await
+}
+
+async fn respond(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
+    answer(&seen, Dialect::Responses, request).await
+}
+
+async fn answer(seen: &Seen, dialect: Dialect, request: Value) -> Response {
+    let request = dialect.in_chat(request);
     let earlier = {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let messages = &request["messages"];
@@ -136,7 +153,12 @@ async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Respo
         | Step::Flood(_)
         | Step::Error { .. }
         | Step::Child(_)) => {
-            let chunks = answer::chunks(&step, messages_of(&request).len());
+            let place = messages_of(&request).len();
+            if dialect != Dialect::Chat {
+                let body = dialect.answer(&step, place, &request);
+                return ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
+            }
+            let chunks = answer::chunks(&step, place);
             if !is_streamed {
                 return Json(answer::whole(&chunks)).into_response();
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobshop_engine::{question::Answer, session::SessionState, task::TaskState};
 use jobshop_tests::{model_server::Step, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stand::{LIMIT, Stand, task};
 
@@ -52,5 +52,32 @@ async fn people_are_asked_once_and_the_agent_that_goes_on_has_their_answer() {
         said.contains("People have answered") && said.contains("allowed")
     });
     assert!(shown, "the model was shown the answer");
+    stand.fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_a_real_agent_is_answered_and_it_goes_on() {
+    let Some(mut stand) = Stand::new().await else { return };
+    stand.worker();
+    let which = json!({ "question": "Which colour?", "header": "Colour", "options": [
+        { "label": "red", "description": "like blood" },
+        { "label": "blue", "description": "like the sky" },
+    ] });
+    let ask = Step::Tool { name: "question".into(), input: json!({ "questions": [which] }) };
+    let steps = [ask, Step::Bash("echo done > new.txt".into()), Step::Say("I know.".into())];
+    // Should nobody be asked, the model hears that there is no such tool, and the turn ends.
+    let tasks = task("asks", &steps, ", permissions: { question: ask }") + "    timeout: 4m\n";
+    let key = stand.fleet.submit(&stand.workflow(&tasks), Value::Null).await;
+    let answering = stand.answer("Which colour?", Answer::Say(vec!["blue".to_owned()]));
+    tokio::select! {
+        _ = answering => {}
+        state = stand.end_of(key) => panic!("{state:?}\n{:?}", stand.transcript(key).await),
+    }
+    let state = stand.end_of(key).await;
+    let rows = stand.fleet.rows(key).await;
+    assert_eq!(state, SessionState::Completed, "{rows:?}\n{}", stand.log(key, 2).await);
+    assert_eq!(rows[0].output.as_ref().unwrap()["summary"], "I know.");
+    let shown = stand.model.requests().pop().unwrap()["messages"].to_string();
+    assert!(shown.contains("blue"), "{shown}");
     stand.fleet.stop().await;
 }

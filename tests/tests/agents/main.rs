@@ -15,6 +15,7 @@ mod crowd;
 mod deaths;
 mod limits;
 mod live;
+mod others;
 mod protocol;
 mod stand;
 mod teleport;

@@ -29,13 +29,18 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_jobshop-cli");
 /// How long a session of several agents may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(5);
 
-/// opencode, as `make setup-agents` installs it or `OPENCODE_BIN` names it.
-pub(crate) fn opencode() -> Option<PathBuf> {
-    let named = std::env::var_os("OPENCODE_BIN").map(PathBuf::from);
+/// The folder into which agents are installed.
+pub(crate) fn agents() -> PathBuf {
     let root = nix::unistd::Uid::effective().is_root();
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let data = if root { "/var/lib".into() } else { home().join(".local/share") };
-    let installed = data.join("jobshop/agents/bin/opencode");
+    data.join("jobshop/agents/bin")
+}
+
+/// opencode, as `make setup-agents` installs it or `OPENCODE_BIN` names it.
+pub(crate) fn opencode() -> Option<PathBuf> {
+    let named = std::env::var_os("OPENCODE_BIN").map(PathBuf::from);
+    let installed = agents().join("opencode");
     let found = named.into_iter().chain([installed]).find(|path| path.is_file());
     if found.is_none() {
         eprintln!(
@@ -106,6 +111,7 @@ impl Stand {
         let executing = |config: &mut ExecutorConfig| {
             config.opencode = Some(opencode);
             config.sandbox.mode = Mode::Auto;
+            config.sandbox.read.extend(agents().parent().map(Path::to_owned));
         };
         self.fleet.worker_executing(executing, |config| {
             config.concurrency = concurrency;

@@ -59,8 +59,7 @@ impl Inner {
             AgentRuntime::Opencode => self.opencode(setting, link, resume).await,
             AgentRuntime::Acp => {
                 let opencode = self.config.opencode.as_ref();
-                let agents = self.config.data_dir.join("agents");
-                let installed = (opencode, agents.as_path());
+                let installed = (opencode, self.config.agents.as_path());
                 let opening = Acp::open(setting, &self.programs, installed, resume.as_ref());
                 let session = setting.limits.hold(opening).await?;
                 let going = Going { resume, number: 1, unheard: Vec::new() };

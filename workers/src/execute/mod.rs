@@ -116,6 +116,8 @@ pub struct ExecutorConfig {
     pub agent_command: Option<Vec<String>>,
     /// The coding agent opencode, where it is installed.
     pub opencode: Option<Opencode>,
+    /// Holds other agents in its folder `bin`, where they are installed for Jobshop.
+    pub agents: PathBuf,
     /// Who is put into a sandbox; nobody unless it is said.
     pub sandbox: SandboxConfig,
 }
@@ -123,8 +125,10 @@ pub struct ExecutorConfig {
 impl ExecutorConfig {
     /// The defaults for everything that has one.
     pub fn new(data_dir: impl Into<PathBuf>, launcher: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
         Self {
-            data_dir: data_dir.into(),
+            agents: data_dir.join("agents"),
+            data_dir,
             launcher: launcher.into(),
             pass_env: Vec::new(),
             grace: Duration::from_secs(2),

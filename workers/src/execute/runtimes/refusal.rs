@@ -23,12 +23,18 @@ pub(super) fn is_told(why: &str) -> bool {
         || numbers.filter_map(|it| it.parse().ok()).any(|it| STATUSES.contains(&it))
 }
 
-/// The same of an error that a program put together, with how long it is to wait if that is said
-/// anywhere in it.
-pub(super) fn of_error(error: &Value) -> Option<Option<Span>> {
+/// A refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// How long it is for, if that is said.
+    pub(super) wait: Option<Span>,
+}
+
+/// The refusal that an error tells which a program put together.
+pub(super) fn of_error(error: &Value) -> Option<Refusal> {
     let mut found = Found::default();
     found.look(error, 0);
-    found.is_refusal.then_some(found.wait)
+    found.is_refusal.then_some(Refusal { wait: found.wait })
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +62,9 @@ impl Found {
                 }
             }
             Value::Array(values) if depth < DEPTH_MAX => {
-                values.iter().for_each(|it| self.look(it, depth + 1));
+                for value in values {
+                    self.look(value, depth + 1);
+                }
             }
             Value::Object(_)
             | Value::Array(_)
@@ -112,19 +120,20 @@ mod tests {
 
     #[test]
     fn refusals_are_told_from_other_errors_with_the_time_if_it_is_said() {
-        let s = |seconds| Some(Some(Span::from_secs(seconds)));
+        let s = |seconds| Some(Refusal { wait: Some(Span::from_secs(seconds)) });
+        let untimed = Some(Refusal { wait: None });
         for (error, expected) in [
             (json!({ "message": "no such file" }), None),
             (json!({ "code": -32603, "message": "line 4290 is wrong" }), None),
-            (json!({ "message": "API Error: 429 slow down" }), Some(None)),
-            (json!({ "data": { "errorKind": "rate_limit" } }), Some(None)),
-            (json!({ "data": { "statusCode": 529 } }), Some(None)),
+            (json!({ "message": "API Error: 429 slow down" }), untimed),
+            (json!({ "data": { "errorKind": "rate_limit" } }), untimed),
+            (json!({ "data": { "statusCode": 529 } }), untimed),
             (json!({ "data": { "status": 500, "retryAfter": 3 } }), None),
             (json!({ "data": { "status": 429, "retry_after": "20" } }), s(20)),
             (json!({ "data": { "status": 429, "headers": { "Retry-After": "20s" } } }), s(20)),
             (json!({ "message": "Rate limit reached. Please try again in 20s." }), s(20)),
             (json!({ "message": "429: retry after 2 minutes" }), s(120)),
-            (json!([{ "data": "exceeded retry limit, last status: 429" }]), Some(None)),
+            (json!([{ "data": "exceeded retry limit, last status: 429" }]), untimed),
         ] {
             assert_eq!(of_error(&error), expected, "{error}");
         }

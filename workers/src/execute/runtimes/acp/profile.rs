@@ -105,7 +105,9 @@ impl Profile {
         match &self.kind {
             Kind::Claude => {
                 set("CLAUDE_CONFIG_DIR", home.join(".claude").display().to_string());
-                CLAUDE.iter().for_each(|name| set(name, "1".to_owned()));
+                for name in CLAUDE {
+                    set(name, "1".to_owned());
+                }
             }
             Kind::Codex => {
                 let own = home.join(".codex");

@@ -60,7 +60,7 @@ impl Updates {
             Err(error) => {
                 let why = format!("the agent failed: {}", super::in_words(&error));
                 return vec![match refusal::of_error(&error) {
-                    Some(wait) => AgentEvent::Refused { why, wait },
+                    Some(refusal) => AgentEvent::Refused { why, wait: refusal.wait },
                     None => AgentEvent::Failed(Failure::new(ErrorClass::Error, why)),
                 }];
             }
