@@ -110,7 +110,10 @@ async fn create(
     }
     let created =
         sessions::create(&caller.store, new_session(&caller, version, body, idempotency)).await?;
-    let session = caller.views.session(created.key).await?;
+    let session = match created.fresh {
+        Some(fresh) => *fresh,
+        None => caller.views.session(created.key).await?,
+    };
     let status = if created.existing { StatusCode::OK } else { StatusCode::CREATED };
     let location = format!("/api/v1/sessions/{}", created.key.id);
     Ok((status, [(header::LOCATION, location)], Json(session)).into_response())

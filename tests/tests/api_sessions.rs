@@ -85,6 +85,21 @@ async fn a_new_session_has_every_field_and_its_default_title() {
 }
 
 #[tokio::test]
+async fn a_submission_is_answered_with_what_is_read_afterwards() {
+    let app = TestApp::new().await;
+    for (definition, start) in [(CHAIN, true), (CHAIN, false), (NESTED, false)] {
+        let body = json!({
+            "definition": definition, "start": start, "title": "Mine", "tags": ["b", "a\"c"],
+            "metadata": { "z": 1, "a": { "nul": "x\u{0}y" }, "n": 1.5 }, "priority": "low",
+        });
+        let posted = app.post("/api/v1/sessions", &body).await;
+        assert_eq!(posted.status, 201, "{posted:?}");
+        let path = format!("/api/v1/sessions/{}", posted.json["id"].as_str().unwrap());
+        assert_eq!(posted.json, app.get(&path).await.json);
+    }
+}
+
+#[tokio::test]
 async fn a_session_runs_to_its_end_and_its_objects_say_so() {
     let mut app = TestApp::new().await;
     app.start();

@@ -3,15 +3,18 @@
 //! what a session is made of.
 
 use std::{
+    collections::HashMap,
     mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::{
     sync::{Mutex as Turn, oneshot},
     task::JoinSet,
 };
+use uuid::Uuid;
 
 use super::{session_rows::Rows, wire::Wire};
 
@@ -36,13 +39,13 @@ struct Inner {
 #[derive(Debug)]
 struct Waiting {
     rows: Rows,
-    written: oneshot::Sender<sqlx::Result<()>>,
+    written: oneshot::Sender<sqlx::Result<DateTime<Utc>>>,
 }
 
 impl Creations {
     /// Writes the rows of one session, perhaps together with those of others. A caller that goes
-    /// away takes nothing back.
-    pub(super) async fn write(&self, db: &PgPool, rows: Rows) -> sqlx::Result<()> {
+    /// away takes nothing back. Returns when it was created.
+    pub(super) async fn write(&self, db: &PgPool, rows: Rows) -> sqlx::Result<DateTime<Utc>> {
         let (written, answer) = oneshot::channel();
         let waiting = Waiting { rows, written };
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
@@ -82,8 +85,8 @@ impl Inner {
                 all.append(&one.rows);
             }
             match insert(wire, &all).await {
-                Ok(()) => {
-                    return some.into_iter().for_each(|one| one.tell(Ok(())));
+                Ok(times) => {
+                    return some.into_iter().for_each(|one| one.tell_of(&times));
                 }
                 // One of them is refused, and with it all: each is tried by itself.
                 Err(sqlx::Error::Database(_)) => {}
@@ -99,21 +102,28 @@ impl Inner {
             }
         }
         for one in some.drain(..) {
-            let written = insert(wire, &one.rows).await;
-            one.tell(written);
+            match insert(wire, &one.rows).await {
+                Ok(times) => one.tell_of(&times),
+                Err(error) => one.tell(Err(error)),
+            }
         }
     }
 }
 
-async fn insert(wire: &mut Wire, rows: &Rows) -> sqlx::Result<()> {
+async fn insert(wire: &mut Wire, rows: &Rows) -> sqlx::Result<HashMap<Uuid, DateTime<Utc>>> {
     let mut connection = wire.connection().await?;
-    rows.insert(&mut *connection).await?;
+    let times = rows.insert(&mut *connection).await?;
     connection.keep();
-    Ok(())
+    Ok(times)
 }
 
 impl Waiting {
-    fn tell(self, written: sqlx::Result<()>) {
+    fn tell_of(self, times: &HashMap<Uuid, DateTime<Utc>>) {
+        let at = self.rows.ids.first().and_then(|id| times.get(id)).copied();
+        self.tell(at.ok_or(sqlx::Error::RowNotFound));
+    }
+
+    fn tell(self, written: sqlx::Result<DateTime<Utc>>) {
         // Who went away needs no answer.
         let _ = self.written.send(written);
     }

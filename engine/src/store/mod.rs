@@ -70,6 +70,7 @@ pub mod session_counts;
 mod session_error;
 mod session_info;
 mod session_locks;
+mod session_object;
 mod session_retry;
 mod session_rows;
 pub mod session_tree;

@@ -255,7 +255,10 @@ impl Fires {
         if usize::try_from(written).ok() != Some(self.times.len()) {
             return Err(sqlx::Error::Protocol("a fire of a schedule was decided before".into()));
         }
-        if self.sessions.is_empty() { Ok(()) } else { self.sessions.insert(tx).await }
+        if !self.sessions.is_empty() {
+            self.sessions.insert(tx).await?;
+        }
+        Ok(())
     }
 }
 

@@ -303,7 +303,8 @@ pub async fn trigger(
     inputs: Map<String, Value>,
     asked: Asked<'_>,
 ) -> Done<Created> {
-    let existing = |session| Created { key: SessionKey { tenant, id: session }, existing: true };
+    let existing =
+        |session| Created { key: SessionKey { tenant, id: session }, existing: true, fresh: None };
     let mut tx = store.pool.begin().await?;
     if let Some(idempotency) = &asked.idempotency
         && let Some(first) = sessions::known_by(&mut tx, tenant, idempotency).await?
@@ -324,7 +325,7 @@ pub async fn trigger(
     }
     found.schedule.open += 1;
     commit(store, tx, fires, found.schedule).await?;
-    Ok(Created { key, existing: false })
+    Ok(Created { key, existing: false, fresh: None })
 }
 
 /// Removes a schedule and the record of its fires; its sessions stay.

@@ -1,6 +1,9 @@
 //! New sessions as the columns of the statement that creates them. Who creates them, and when, is not
 //! decided here.
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -144,8 +147,12 @@ impl Rows {
         Ok(SessionId(id))
     }
 
-    pub(super) async fn insert(&self, db: impl sqlx::PgExecutor<'_>) -> sqlx::Result<()> {
-        sqlx::query_file!(
+    /// Writes them, and says when each was created.
+    pub(super) async fn insert(
+        &self,
+        db: impl sqlx::PgExecutor<'_>,
+    ) -> sqlx::Result<HashMap<Uuid, DateTime<Utc>>> {
+        let rows = sqlx::query_file!(
             "src/store/sql/create.sql",
             &self.tenants,
             &self.ids,
@@ -172,9 +179,9 @@ impl Rows {
             &self.start_timeouts as _,
             &self.limited,
         )
-        .execute(db)
-        .await
-        .map(|_| ())
+        .fetch_all(db)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.id, row.at)).collect())
     }
 }
 

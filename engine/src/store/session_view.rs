@@ -1,93 +1,21 @@
 //! Sessions as users see them: one by its id or the end of it, and lists.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::Value;
-use sqlx::types::Json;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use super::session_object::{Fork, SessionObject, WorkflowName};
 use super::{
     flags,
-    session_counts::{COUNTED_AT_ONCE_MAX, Counters, Counts},
-    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code},
+    session_counts::COUNTED_AT_ONCE_MAX,
+    session_object::SessionRow,
+    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor},
 };
 use crate::{
-    closing::Phase,
-    health::{self, Facts, Time},
     id::{SessionId, SessionKey},
-    outcome::{ErrorClass, Failure},
+    outcome::Failure,
     plan::SessionType,
-    priority::Priority,
     session::SessionState,
 };
-
-/// A session.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct SessionObject {
-    #[schema(value_type = Uuid)]
-    pub id: SessionId,
-    pub title: String,
-    pub workflow: WorkflowName,
-    #[serde(rename = "type")]
-    pub kind: SessionType,
-    pub status: SessionState,
-    /// More about the status, where there is more to say.
-    #[schema(required)]
-    pub status_reason: Option<String>,
-    pub priority: Priority,
-    #[schema(required)]
-    pub prompt: Option<String>,
-    #[schema(required)]
-    pub description: Option<String>,
-    pub tags: Vec<String>,
-    #[schema(value_type = Object)]
-    pub metadata: Value,
-    #[schema(value_type = Object)]
-    pub inputs: Value,
-    /// Null until the session has completed.
-    #[schema(required, value_type = Option<Object>)]
-    pub outputs: Option<Value>,
-    /// Its own, or what the first task that failed says.
-    #[schema(required)]
-    pub error: Option<Failure>,
-    #[schema(required)]
-    pub created_by: Option<String>,
-    pub created_at: DateTime<Utc>,
-    #[schema(required)]
-    pub started_at: Option<DateTime<Utc>>,
-    #[schema(required)]
-    pub finished_at: Option<DateTime<Utc>>,
-    pub counts: Counts,
-    /// The session whose task this one is.
-    #[schema(required)]
-    pub parent_id: Option<Uuid>,
-    /// The schedule that started it, `WORKFLOW/NAME`.
-    #[schema(required)]
-    pub schedule_id: Option<String>,
-    /// The session that it was forked off, and where.
-    #[schema(required)]
-    pub forked_from: Option<Fork>,
-    /// How often it was retried.
-    pub retry: i32,
-    /// How well it is, from 0 to 1; docs/operations.md says how it is computed.
-    pub health: f64,
-}
-
-/// Where a session was forked off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Fork {
-    pub session_id: Uuid,
-    /// The key of the first task that ran again.
-    pub task: String,
-}
-
-/// The workflow version that a session executes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct WorkflowName {
-    pub name: String,
-    pub version: i32,
-}
 
 /// What a list of sessions is narrowed to; everything given has to hold.
 #[derive(Debug, Clone, Default)]
@@ -313,169 +241,9 @@ impl Views {
     }
 }
 
-struct SessionRow {
-    id: Uuid,
-    title: String,
-    kind: String,
-    priority: i16,
-    prompt: Option<String>,
-    description: Option<String>,
-    tags: Vec<String>,
-    metadata: Value,
-    inputs: Value,
-    outputs: Option<Value>,
-    created_by: Option<String>,
-    parent_id: Option<Uuid>,
-    forked_from: Option<Uuid>,
-    forked_at: Option<String>,
-    created_at: DateTime<Utc>,
-    schedule_id: Option<String>,
-    name: String,
-    version: i32,
-    state: i16,
-    sweep: i16,
-    hold: Option<Value>,
-    phase: i16,
-    retry: i32,
-    bad: i32,
-    error: Option<Json<Failure>>,
-    started_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
-    timeout_ms: Option<i64>,
-    now: DateTime<Utc>,
-    total: i32,
-    completed: i32,
-    failed: i32,
-    cancelled: i32,
-    skipped: i32,
-    /// Whether the live states were counted with the row.
-    is_counted: bool,
-    ready: i64,
-    assigned: i64,
-    in_progress: i64,
-    blocked: i64,
-    paused: i64,
-}
-
-impl SessionRow {
-    fn counters(&self) -> Counters {
-        Counters {
-            total: self.total,
-            completed: self.completed,
-            failed: self.failed,
-            cancelled: self.cancelled,
-            skipped: self.skipped,
-        }
-    }
-
-    fn live(&self) -> Counts {
-        Counts {
-            ready: self.ready,
-            assigned: self.assigned,
-            in_progress: self.in_progress,
-            blocked: self.blocked,
-            paused: self.paused,
-            ..Counts::default()
-        }
-    }
-
-    fn into_object(self, counts: Counts) -> sqlx::Result<SessionObject> {
-        let status = SessionState::from_code(self.state)
-            .ok_or_else(|| unknown_code("state of a session", self.state))?;
-        let priority = Priority::from_code(self.priority)
-            .ok_or_else(|| unknown_code("priority", self.priority))?;
-        let kind = serde_json::from_value(Value::String(self.kind))
-            .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let timeout = || Failure::new(ErrorClass::Timeout, "the session ran out of time");
-        let error = self
-            .error
-            .map(|Json(failure)| failure)
-            .or_else(|| (status == SessionState::Timeout).then(timeout));
-        let health = health::health(&Facts {
-            state: status,
-            total: self.total,
-            failed: self.failed + self.cancelled,
-            is_lost: self.bad > 0,
-            time: self.started_at.zip(self.timeout_ms).map(|(since, limit_ms)| Time {
-                elapsed_ms: (self.now - since).num_milliseconds(),
-                limit_ms,
-            }),
-        });
-        Ok(SessionObject {
-            id: SessionId(self.id),
-            title: self.title,
-            workflow: WorkflowName { name: self.name, version: self.version },
-            kind,
-            status,
-            status_reason: hold_reason(status, self.hold.as_ref())
-                .or_else(|| closing_reason(status, self.phase))
-                .or_else(|| status_reason(status, error.as_ref(), self.bad, self.sweep)),
-            priority,
-            prompt: self.prompt,
-            description: self.description,
-            tags: self.tags,
-            metadata: self.metadata,
-            inputs: self.inputs,
-            outputs: self.outputs,
-            error,
-            created_by: self.created_by,
-            created_at: self.created_at,
-            started_at: self.started_at,
-            finished_at: self.finished_at,
-            counts,
-            parent_id: self.parent_id,
-            schedule_id: self.schedule_id,
-            forked_from: self
-                .forked_from
-                .zip(self.forked_at)
-                .map(|(session_id, task)| Fork { session_id, task }),
-            retry: self.retry,
-            health,
-        })
-    }
-}
-
 /// No session created then or later has a smaller id, as far as clocks agree.
 fn first_id(since: DateTime<Utc>) -> Uuid {
     const SLACK_MS: i64 = 600_000;
     let ms = u128::try_from(since.timestamp_millis() - SLACK_MS).unwrap_or_default();
     Uuid::from_u128(ms << 80)
-}
-
-/// Who or what holds a session that is paused or degraded.
-fn hold_reason(status: SessionState, hold: Option<&Value>) -> Option<String> {
-    let hold = hold?;
-    if status == SessionState::Paused {
-        return Some(format!("paused by {}", hold["actor"].as_str().unwrap_or("somebody")));
-    }
-    let missing = hold["missing"].as_array().filter(|_| status == SessionState::Degraded)?;
-    let names: Vec<&str> = missing.iter().filter_map(Value::as_str).collect();
-    Some(format!("no agent offers {}", names.join(", ")))
-}
-
-/// Which part of its end a session is in.
-fn closing_reason(status: SessionState, phase: i16) -> Option<String> {
-    let phase = Phase::from_code(phase).filter(|phase| *phase > Phase::Tasks)?;
-    (!status.is_final()).then(|| phase.as_str().to_owned())
-}
-
-/// What there is to say about a status beyond its name: the class of the session's own error, or
-/// what its tasks did to it.
-fn status_reason(
-    status: SessionState,
-    error: Option<&Failure>,
-    bad: i32,
-    sweep: i16,
-) -> Option<String> {
-    use SessionState as S;
-    let reason = match (status, error) {
-        (S::Queued | S::Running | S::Paused | S::Degraded, _) if sweep == 3 => "ending",
-        (S::Queued | S::Running | S::Degraded, _) if sweep == -1 => "place",
-        (_, Some(failure)) => failure.class.as_str(),
-        (S::Failed, None) if bad > 0 => "task_failed",
-        (S::PartiallyCompleted, None) => "failures_allowed",
-        (S::Running, None) if sweep == 1 => "fail_fast",
-        _ => return None,
-    };
-    Some(reason.to_owned())
 }

@@ -1,6 +1,6 @@
 //! Sessions: creating them and ending them by hand. What their tasks do is not decided here.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use sqlx::{PgConnection, PgPool};
@@ -12,6 +12,7 @@ use super::{
     Hint, SessionInfo, Store, Version,
     pauses::{self, Point},
     places::{self, EnterError, Place},
+    session_object::{self, SessionObject},
 };
 use crate::{
     id::{SessionId, SessionKey, TenantId},
@@ -71,11 +72,13 @@ pub struct Idempotency {
 }
 
 /// A session that exists now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Created {
     pub key: SessionKey,
     /// It was created before, by a request with the same idempotency key.
     pub existing: bool,
+    /// What it was like then, where that need not be read.
+    pub fresh: Option<Box<SessionObject>>,
 }
 
 #[derive(Debug, Error)]
@@ -104,16 +107,18 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
     let tenant = new.version.tenant;
     let idempotency = new.idempotency.clone();
     let (version, file_dir) = (Arc::clone(&new.version), new.file_dir.clone());
-    let rows = Rows::of(&[new])?;
+    let rows = Rows::of(slice::from_ref(&new))?;
     let key = SessionKey { tenant, id: SessionId(rows.ids[0]) };
     let (title, inputs) = (rows.titles[0].clone(), rows.inputs[0].clone());
     let undecided = rows.undecided;
+    let mut at = None;
     if idempotency.is_some() || !rows.places.is_empty() {
         let mut tx = store.pool.begin().await?;
         if let Some(idempotency) = &idempotency
             && let Some(first) = first_with_key(&mut tx, key, idempotency).await?
         {
-            return Ok(Created { key: SessionKey { tenant, id: first }, existing: true });
+            let key = SessionKey { tenant, id: first };
+            return Ok(Created { key, existing: true, fresh: None });
         }
         rows.insert(&mut *tx).await?;
         for place in &rows.places {
@@ -121,14 +126,17 @@ pub async fn create(store: &Store, new: NewSession) -> Result<Created, CreateErr
         }
         tx.commit().await?;
     } else {
-        store.creations.write(&store.pool, rows).await?;
+        at = Some(store.creations.write(&store.pool, rows).await?);
     }
-    // A worker of this process will want to know it in a moment.
-    if let Ok(inputs) = serde_json::from_str(&inputs) {
+    let mut fresh = None;
+    if let Ok(inputs) = serde_json::from_str::<Map<String, Value>>(&inputs) {
+        let shown = (title.clone(), inputs.clone());
+        fresh = at.and_then(|at| session_object::fresh(new, key.id, shown, at).ok().map(Box::new));
+        // A worker of this process will want to know it in a moment.
         store.infos.keep(SessionInfo { key, version, title, inputs, file_dir, funded: false });
     }
     tell(store, undecided);
-    Ok(Created { key, existing: false })
+    Ok(Created { key, existing: false, fresh })
 }
 
 /// Creates a session as a part of a transaction, without an idempotency key. The caller asks for its

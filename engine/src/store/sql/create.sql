@@ -32,17 +32,20 @@ with v as materialized (
     select tenant_id, id, 1, 1, at, array[state], array[null::int], array[null::int],
            array[at], array[jsonb_build_object('tasks', total)], created_by
       from v
+), t as (
+    insert into tasks (tenant_id, session_id, seq, node, parent, route, priority, flags, state, queued,
+                       undecided, blockers, rank, ready_at, dependents)
+    select v.tenant_id, v.id, t.position + 1, t.node, t.parent + 1, t.route,
+           coalesce(t.priority, v.priority), t.flags,
+           (v.goes and t.blockers = 0 and t.flags & 2 <> 0)::int,
+           v.goes and t.blockers = 0 and t.flags & 2 <> 0,
+           v.goes and t.blockers = 0 and t.flags & 2 = 0, t.blockers,
+           case when v.goes and t.blockers = 0 and t.flags & 2 <> 0
+                then v.at + priority_offset(coalesce(t.priority, v.priority)) end,
+           case when v.goes and t.blockers = 0 and t.flags & 2 <> 0 then v.at end,
+           t.dependents
+      from v
+      join plan_tasks t on t.tenant_id = v.tenant_id and t.version_id = v.version_id and t.block = 0
 )
-insert into tasks (tenant_id, session_id, seq, node, parent, route, priority, flags, state, queued,
-                   undecided, blockers, rank, ready_at, dependents)
-select v.tenant_id, v.id, t.position + 1, t.node, t.parent + 1, t.route,
-       coalesce(t.priority, v.priority), t.flags,
-       (v.goes and t.blockers = 0 and t.flags & 2 <> 0)::int,
-       v.goes and t.blockers = 0 and t.flags & 2 <> 0,
-       v.goes and t.blockers = 0 and t.flags & 2 = 0, t.blockers,
-       case when v.goes and t.blockers = 0 and t.flags & 2 <> 0
-            then v.at + priority_offset(coalesce(t.priority, v.priority)) end,
-       case when v.goes and t.blockers = 0 and t.flags & 2 <> 0 then v.at end,
-       t.dependents
-  from v
-  join plan_tasks t on t.tenant_id = v.tenant_id and t.version_id = v.version_id and t.block = 0
+-- When each was created.
+select id as "id!", at as "at!" from v
