@@ -2,7 +2,7 @@
 
 use axum::Json;
 use jobshop_engine::{
-    approval::{Decision, Status, Voter},
+    approval::{Decision, Said, Status, Voter},
     decompose,
     store::{
         approval_view::{ApprovalFilter, ApprovalObject},
@@ -95,8 +95,8 @@ async fn approve(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<VoteBody>,
 ) -> Result<Json<ApprovalObject>, ApiError> {
-    let body = with_plan(body)?;
-    vote(&caller, &id, Decision::Approve, body).await
+    check_plan(&body)?;
+    vote(&caller, &id, Decision::Approve, &body).await
 }
 
 /// Rejects it: one vote is enough.
@@ -114,36 +114,37 @@ async fn reject(
             "plan: nothing is followed when it is rejected".to_owned(),
         ));
     }
-    vote(&caller, &id, Decision::Reject, body).await
+    vote(&caller, &id, Decision::Reject, &body).await
 }
 
-/// A plan that is handed in, judged and put in place of the comment.
-fn with_plan(body: VoteBody) -> Result<VoteBody, ApiError> {
-    let Some(plan) = &body.plan else { return Ok(body) };
+/// Judges a plan that is handed in.
+fn check_plan(body: &VoteBody) -> Result<(), ApiError> {
+    let Some(plan) = &body.plan else { return Ok(()) };
     if body.comment.is_some() {
         return Err(ApiError::InvalidBody("plan: stands for the comment, give one".to_owned()));
     }
     // What it is a plan for is known where it was asked about.
     decompose::read(plan, "the goal", decompose::DEPTH_MAX)
         .map_err(|faults| ApiError::InvalidBody(format!("plan: {faults}")))?;
-    Ok(VoteBody { comment: Some(plan.to_string()), plan: body.plan })
+    Ok(())
 }
 
 async fn vote(
     caller: &Caller,
     id: &str,
     decision: Decision,
-    body: VoteBody,
+    body: &VoteBody,
 ) -> Result<Json<ApprovalObject>, ApiError> {
     let id = caller.views.find_approval(id).await?;
     let comment = body.comment.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    if let Some(text) = comment.filter(|_| body.plan.is_none())
+    if let Some(text) = comment
         && (text.contains('\0') || text.chars().nth(COMMENT_CHARS_MAX).is_some())
     {
         let why = format!("comment: holds a NUL or more than {COMMENT_CHARS_MAX} characters");
         return Err(ApiError::InvalidBody(why));
     }
+    let said = body.plan.as_ref().map_or_else(|| Said::from(comment), Said::Plan);
     let voter = Voter { name: caller.name(), role: caller.role() };
-    approvals::vote(&caller.store, (caller.tenant(), id), voter, decision, comment).await?;
+    approvals::vote(&caller.store, (caller.tenant(), id), voter, decision, said).await?;
     Ok(Json(caller.views.approval(id).await?))
 }

@@ -117,7 +117,7 @@ async fn answer(
         }
         (EntryKind::Approval, Answer::Allow | Answer::Deny) => {
             let decision = if answer.allows() { Decision::Approve } else { Decision::Reject };
-            approvals::vote(&caller.store, which, voter, decision, comment).await?;
+            approvals::vote(&caller.store, which, voter, decision, comment.into()).await?;
         }
         (EntryKind::Permission | EntryKind::Question, _) => {
             answers::answer(&caller.store, which, voter, &answer, comment).await?;

@@ -48,6 +48,7 @@ pub struct Values {
     pub agent_labels: Vec<String>,
     pub routing_weights: Vec<String>,
     pub agent_command: Option<String>,
+    pub agent_script: Option<PathBuf>,
     pub opencode_bin: Option<PathBuf>,
     pub provider_account: String,
     pub opencode_config: Option<PathBuf>,

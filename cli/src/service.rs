@@ -211,6 +211,7 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
         pass_env: values.pass_env.clone(),
         http_allow,
         agent_command,
+        agent_script: values.agent_script.clone(),
         opencode: crate::agents::opencode(app),
         agents: app.data_dir()?.path().join(crate::agents::FOLDER),
         sandbox: sandbox(app),

@@ -189,14 +189,45 @@ pub const fn at_timeout(spec: &Approval, is_escalated: bool) -> Expiry {
 /// Who is named when nobody decided in time.
 pub const BY_TIMEOUT: &str = "timeout";
 
+/// What somebody says with a vote.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Said<'a> {
+    #[default]
+    Nothing,
+    Comment(&'a str),
+    /// Another plan than the one that is asked about: it is followed.
+    Plan(&'a Value),
+}
+
+impl<'a> From<Option<&'a str>> for Said<'a> {
+    fn from(comment: Option<&'a str>) -> Self {
+        comment.map_or(Self::Nothing, Self::Comment)
+    }
+}
+
+impl Said<'_> {
+    /// The same as the comment that people read.
+    pub fn in_words(self) -> Option<String> {
+        match self {
+            Said::Nothing => None,
+            Said::Comment(text) => Some(text.to_owned()),
+            Said::Plan(plan) => Some(plan.to_string()),
+        }
+    }
+}
+
 /// What becomes of the task: its state, its outputs, and why it failed.
 pub fn end(
     spec: &Approval,
     decision: Decision,
     by: &str,
-    comment: Option<&str>,
+    said: Said<'_>,
 ) -> (TaskState, Value, Option<Failure>) {
-    let outputs = json!({ "decision": decision, "by": by, "comment": comment });
+    let comment = said.in_words();
+    let mut outputs = json!({ "decision": decision, "by": by, "comment": comment });
+    if let Said::Plan(plan) = said {
+        outputs["plan"] = plan.clone();
+    }
     if decision == Decision::Approve || spec.on_reject == OnReject::Continue {
         return (TaskState::Completed, outputs, None);
     }
@@ -207,7 +238,7 @@ pub fn end(
     };
     if let Some(comment) = comment {
         why.push_str(": ");
-        why.push_str(comment);
+        why.push_str(&comment);
     }
     (TaskState::Failed, outputs, Some(Failure::new(ErrorClass::Rejected, why)))
 }
@@ -292,14 +323,15 @@ mod tests {
     #[test]
     fn a_rejection_fails_the_task_unless_the_workflow_goes_on() {
         let fail = spec(OnReject::Fail, OnTimeout::Reject);
-        let (state, outputs, failure) = end(&fail, Decision::Reject, "anna", Some("not yet"));
+        let (state, outputs, failure) =
+            end(&fail, Decision::Reject, "anna", Said::Comment("not yet"));
         assert_eq!(state, TaskState::Failed);
         assert_eq!(outputs, json!({ "decision": "reject", "by": "anna", "comment": "not yet" }));
         let failure = failure.unwrap();
         assert_eq!(failure.class, ErrorClass::Rejected);
         assert_eq!(failure.message, "rejected by anna: not yet");
         let go_on = spec(OnReject::Continue, OnTimeout::Reject);
-        let (state, _, failure) = end(&go_on, Decision::Reject, BY_TIMEOUT, None);
+        let (state, _, failure) = end(&go_on, Decision::Reject, BY_TIMEOUT, Said::Nothing);
         assert_eq!((state, failure), (TaskState::Completed, None));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobshop_engine::{
-    approval::{Decision, Voter},
+    approval::{Decision, Said, Voter},
     id::{SessionId, SessionKey, TenantId},
     role::Role,
     session::SessionState,
@@ -41,7 +41,7 @@ async fn a_night_lands_what_is_approved_and_takes_it_back_when_the_rest_fails() 
         .await;
         let voter = Voter { name: "p", role: Role::Operator };
         let approval = (TenantId::DEFAULT, approval);
-        approvals::vote(&fleet.store, approval, voter, decision, None).await.unwrap();
+        approvals::vote(&fleet.store, approval, voter, decision, Said::Nothing).await.unwrap();
         // The first lands before the second is turned down.
         let line = if decision == Decision::Approve { "land web" } else { "report failed" };
         wait::until(line, LIMIT, async || {

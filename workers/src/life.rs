@@ -288,6 +288,7 @@ impl Execute for Runner {
             Ok(attempt) => attempt,
             Err(outcome) => return outcome,
         };
+        self.executor.settle_runtime(&mut attempt);
         let Held { fence, .. } = job.held;
         if self.life.stopping.is_cancelled() {
             return self.leave(Outcome::Released);

@@ -1,7 +1,9 @@
 //! `jobshop budget`: what sessions may take and have taken, and what models cost.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -9,7 +11,7 @@ use crate::app::App;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::plain;
-use crate::table::{Rows, Text};
+use crate::table::{Rows, Text, span};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BudgetCommand {
@@ -108,6 +110,10 @@ fn show(app: &App, budgets: &Value) -> Result<Exit, Failure> {
     }
     let empty = Vec::new();
     let items = budgets["items"].as_array().unwrap_or(&empty);
+    if items.is_empty() {
+        app.output.note("no budget of this session has been asked for anything");
+        return Ok(Exit::Done);
+    }
     let mut rows =
         Rows::new(app.output, &["budget", "of", "limit", "used", "reserved", "left", "on_exceed"]);
     for item in items {
@@ -117,11 +123,15 @@ fn show(app: &App, budgets: &Value) -> Result<Exit, Failure> {
             let number = |key: &str| match (&amount[key], of) {
                 (Value::Null, _) => "-".to_owned(),
                 (value, "usd") => format!("{:.4}", value.as_f64().unwrap_or_default()),
+                (value, "wall_time_ms") => span(
+                    TimeDelta::from_std(Duration::from_secs_f64(seconds(value)))
+                        .unwrap_or_default(),
+                ),
                 (value, _) => format!("{}", value.as_f64().unwrap_or_default()),
             };
             rows.push([
                 Text::Plain(name),
-                Text::Plain(of),
+                Text::Plain(of.trim_end_matches("_ms")),
                 Text::Plain(&number("limit")),
                 Text::Plain(&number("used")),
                 Text::Plain(&number("reserved")),
@@ -136,8 +146,10 @@ fn show(app: &App, budgets: &Value) -> Result<Exit, Failure> {
         ("unmetered", "did not say what they took: what they had reserved counts"),
         ("unpriced", "used a model whose price is not known: the money they had reserved counts"),
     ] {
-        if sum(key) > 0 {
-            app.output.note(&format!("{} attempts {says}", sum(key)));
+        // Without a limit in money its price is nobody's concern.
+        let counts = key != "unpriced" || items.iter().any(|item| !item["usd"]["limit"].is_null());
+        if counts && sum(key) > 0 {
+            app.output.note(&format!("{} attempt(s) {says}", sum(key)));
         }
     }
     for task in budgets["waits"].as_array().unwrap_or(&empty) {
@@ -145,6 +157,10 @@ fn show(app: &App, budgets: &Value) -> Result<Exit, Failure> {
         app.output.note(&format!("`{task}` waits: `jobshop session why` says for what"));
     }
     Ok(Exit::Done)
+}
+
+fn seconds(ms: &Value) -> f64 {
+    ms.as_f64().unwrap_or_default().max(0.0) / 1_000.0
 }
 
 fn show_prices(app: &App, prices: &[Value]) -> Result<Exit, Failure> {

@@ -15,6 +15,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::plain;
 use crate::table::{Rows, Text, span};
 
+/// How much of a message stands in a table.
+const LINE_CHARS_MAX: usize = 60;
+
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Inbox {
@@ -175,7 +178,7 @@ impl List {
                 Text::Plain(&entry.kind),
                 Text::Plain(tail(&entry.session_id)),
                 Text::Plain(&entry.task),
-                Text::Plain(&entry.message),
+                Text::Owned(line(&entry.message)),
                 Text::Owned(entry.from()),
                 Text::Owned(format!("{}/{}", entry.approvals(), entry.quorum)),
                 Text::Owned(span(now - entry.created_at)),
@@ -198,7 +201,7 @@ async fn show(app: &App, id: &str) -> Result<Exit, Failure> {
         format!("{} {} ({})", entry.kind, tail(&entry.id), entry.status),
         format!("session  {}", tail(&entry.session_id)),
         format!("task     {}", plain(&entry.task)),
-        format!("asks     {}", plain(&entry.message)),
+        format!("asks     {}", paragraphs(&entry.message)),
         format!("from     {}, {} of them", entry.from(), entry.quorum),
     ];
     for question in &entry.questions {
@@ -221,6 +224,22 @@ async fn show(app: &App, id: &str) -> Result<Exit, Failure> {
     }
     app.output.line(&lines.join("\n"))?;
     Ok(Exit::Done)
+}
+
+/// The first line, cut where it gets too long for a table.
+fn line(message: &str) -> String {
+    let first = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    if first.chars().count() <= LINE_CHARS_MAX {
+        return plain(first);
+    }
+    let cut: String = first.chars().take(LINE_CHARS_MAX - 1).collect();
+    format!("{}…", plain(cut.trim_end()))
+}
+
+/// All lines, those after the first below it.
+fn paragraphs(message: &str) -> String {
+    let lines: Vec<_> = message.trim_end().lines().map(plain).collect();
+    lines.join("\n         ")
 }
 
 impl Approve {

@@ -27,7 +27,7 @@ const fn setting(key: &'static str, variable: &'static str, about: &'static str)
 }
 
 /// All of them, in the order in which `jobshop doctor` prints them.
-pub const SETTINGS: [Setting; 39] = [
+pub const SETTINGS: [Setting; 40] = [
     setting("data_dir", "JOBSHOP_DATA_DIR", "where the database, workspaces and server.json live"),
     Setting {
         default: Some("127.0.0.1:7070"),
@@ -134,7 +134,12 @@ pub const SETTINGS: [Setting; 39] = [
     setting(
         "agent_command",
         "JOBSHOP_AGENT_COMMAND",
-        "the coding agent that `jobshop prompt` starts",
+        "the coding agent of tasks that name none, where opencode is not installed",
+    ),
+    setting(
+        "agent_script",
+        "JOBSHOP_AGENT_SCRIPT",
+        "a file that the scripted agent plays in place of agents whose tasks name no runtime",
     ),
     Setting {
         default: Some("default"),

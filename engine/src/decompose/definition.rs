@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Breakdown, Dependency, NAME, Subtask, gates, paths, read, words};
 use crate::{
     duration::Span,
-    plan::{AgentSpec, Approval, Command, Decompose, Plan, PlanSource},
+    plan::{AgentSpec, Approval, Command, Decompose, Plan, PlanSource, Prefers, Verify},
     size::Size,
     workflow::{Limits, Problem, compile_within},
 };
@@ -27,6 +27,10 @@ pub struct Setting<'a> {
     pub requires: &'a [String],
     /// How long people have to answer.
     pub timeout: Option<Span>,
+    /// How the result of each subtask is judged.
+    pub verify: Option<&'a Verify>,
+    /// Which agents the subtasks prefer.
+    pub prefers: Option<&'a Prefers>,
 }
 
 /// The definition, which is JSON and so YAML too, that follows a plan; and its compiled form. The
@@ -48,6 +52,7 @@ pub fn following(
         let sinks = follower.sinks(&breakdown.subtasks);
         Follower::merge("result", &sinks, &mut tasks);
         outputs["commit"] = json!("${{ tasks.result.outputs.commit }}");
+        outputs["base"] = json!("${{ tasks.result.outputs.base }}");
         outputs["branch"] = json!("${{ tasks.result.outputs.branch }}");
     }
     compiled(setting, "Do the subtasks of a plan.", &["plan"], Value::Object(tasks), outputs)
@@ -78,9 +83,8 @@ pub fn deciding(setting: &Setting<'_>) -> Result<(String, Plan), Vec<Problem>> {
             tasks["approve"]["needs"] = json!([last]);
         }
         last = Some("approve");
-        // Who answers with a plan, as a map in JSON, has edited it.
-        let comment = "tasks.approve.outputs.comment";
-        plan = format!("{comment} if ({comment} or '')[:1] == '{{' else {plan}");
+        // Who answers with a plan has edited it.
+        plan = format!("tasks.approve.outputs | attr('plan') | default({plan})");
         inputs.push("message");
     }
     let mut work = json!({
@@ -99,10 +103,11 @@ pub fn deciding(setting: &Setting<'_>) -> Result<(String, Plan), Vec<Problem>> {
     if let Some(last) = last {
         work["needs"] = json!([last]);
     }
+    hand_down(setting, &mut work);
     tasks["work"] = work;
     let mut outputs = json!({});
     let known = if setting.has_repo {
-        &["plan", "tasks", "commit", "branch"][..]
+        &["plan", "tasks", "commit", "base", "branch"][..]
     } else {
         &["plan", "tasks"]
     };
@@ -115,13 +120,24 @@ pub fn deciding(setting: &Setting<'_>) -> Result<(String, Plan), Vec<Problem>> {
 
 /// What people read before they decide.
 fn asking(approval: &Approval, plan: &str, timeout: Option<Span>) -> Value {
-    let list = format!("{plan}.subtasks | map(attribute='id') | join(', ')");
+    let column = |name: &str, usual: &str| {
+        format!("({plan}.subtasks | map(attribute='{name}', default={usual}))")
+    };
+    let joined = |name: &str| format!("({} | map('join', ', '))", column(name, "[]"));
+    // A line for each subtask, before all of it.
+    let list = format!(
+        "{} | zip({}, {}, {}) | map('join', ' | ') | join('\\n')",
+        column("id", "''"),
+        column("title", "''"),
+        joined("paths"),
+        joined("needs"),
+    );
     let mut asked = json!({ "approval": {
         "from": approval.from,
         "quorum": approval.quorum,
         "no_self_approval": approval.bars_submitter,
         "message": format!(
-            "${{{{ inputs.message }}}}\n\nSubtasks: ${{{{ {list} }}}}\n\nThe plan:\n${{{{ {plan}.subtasks }}}}"
+            "${{{{ inputs.message }}}}\n\nid | title | may change | needs\n${{{{ {list} }}}}\n\nIn full:\n${{{{ {plan}.subtasks }}}}"
         ),
     } });
     asked["title"] = json!("Approve the plan");
@@ -269,6 +285,7 @@ impl Follower<'_> {
                 "max_depth": how.max_depth - 1,
                 "agent": agent(&how.agent, "", "agent"),
             });
+            hand_down(self.setting, task);
         } else {
             task["requires"] = json!(subtask.requires);
             task["agent"] = agent(&how.agent, &prompt, "agent");
@@ -281,6 +298,7 @@ impl Follower<'_> {
             if !subtask.paths.is_empty() && self.setting.has_repo {
                 task["paths"] = json!(subtask.paths);
             }
+            hand_down(self.setting, task);
         }
         if let Some(locks) = self.locks.get(subtask.id.as_str()) {
             let name = |lock: &String| format!("paths/${{{{ session.id }}}}/{lock}");
@@ -321,6 +339,37 @@ fn gated(subtask: &Subtask, mut work: Value) -> Value {
     tasks.insert(id, work);
     tasks.append(&mut after);
     json!({ "title": subtask.title, "tasks": tasks })
+}
+
+/// What holds for each subtask, as it is written on the task that is broken down.
+fn hand_down(setting: &Setting<'_>, task: &mut Value) {
+    if let Some(verify) = setting.verify {
+        task["verify"] = verify.commands.iter().map(command).collect();
+        if verify.max_rounds > 0 {
+            task["on_verify_fail"] = json!({
+                "max_rounds": verify.max_rounds,
+                "resume_session": verify.resume_session,
+            });
+        }
+    }
+    if let Some(Prefers { kind, agents, technologies, complexity, within }) = setting.prefers {
+        let mut prefers = json!({ "agents": agents, "technologies": technologies });
+        for (key, value) in
+            [("type", json!(kind)), ("complexity", json!(complexity)), ("within", json!(within))]
+        {
+            if !value.is_null() {
+                prefers[key] = value;
+            }
+        }
+        task["prefers"] = prefers;
+    }
+}
+
+fn command(command: &Command) -> Value {
+    match command {
+        Command::Script(script) => json!(script),
+        Command::Argv(argv) => json!(argv),
+    }
 }
 
 fn span(hours: f64) -> String {
@@ -408,11 +457,7 @@ fn workspace(setting: &Setting<'_>, inputs: &mut Value) -> Value {
         workspace["base"] = json!("${{ inputs.base }}");
     }
     if !setting.setup.is_empty() {
-        let commands = setting.setup.iter().map(|command| match command {
-            Command::Script(script) => json!(script),
-            Command::Argv(argv) => json!(argv),
-        });
-        workspace["setup"] = commands.collect();
+        workspace["setup"] = setting.setup.iter().map(command).collect();
     }
     if let Some(quota) = setting.quota {
         workspace["quota"] = json!(quota.to_string());

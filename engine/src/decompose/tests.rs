@@ -100,6 +100,8 @@ fn setting(how: &Decompose, has_repo: bool) -> Setting<'_> {
         env: vec!["CI"],
         requires: &[],
         timeout: None,
+        verify: None,
+        prefers: None,
     }
 }
 

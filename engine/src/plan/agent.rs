@@ -27,7 +27,7 @@ pub struct AgentSpec {
     pub limits: AgentLimits,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentRuntime {
     /// Plays a file of outcomes and edits.
@@ -38,10 +38,15 @@ pub enum AgentRuntime {
     Opencode,
     /// Any agent that speaks the Agent Client Protocol on its standard input and output.
     Acp,
+    /// What the worker has: a file that it is told to play, opencode where it is installed, else the
+    /// command of `JOBSHOP_AGENT_COMMAND`.
+    #[default]
+    Usual,
 }
 
 impl AgentRuntime {
-    pub const ALL: [Self; 4] = [Self::Scripted, Self::Command, Self::Opencode, Self::Acp];
+    pub const ALL: [Self; 5] =
+        [Self::Scripted, Self::Command, Self::Opencode, Self::Acp, Self::Usual];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,6 +54,7 @@ impl AgentRuntime {
             Self::Command => "command",
             Self::Opencode => "opencode",
             Self::Acp => "acp",
+            Self::Usual => "usual",
         }
     }
 

@@ -393,7 +393,7 @@ impl Course<'_> {
         comment: Option<&str>,
     ) {
         let Kind::Approval(spec) = &self.plan.node(self.rows[at].node).kind else { return };
-        let (state, outputs, failure) = approval::end(spec, decision, by, comment);
+        let (state, outputs, failure) = approval::end(spec, decision, by, comment.into());
         (self.rows[at].outputs, self.rows[at].error) = (outputs, failure);
         self.end(at, state, None, false);
     }

@@ -16,7 +16,7 @@ use super::{
     transition::{Move, Moved, Mover, transition_in},
 };
 use crate::{
-    approval::{self, Decision, Expiry, Refusal, Status, Verdict, Vote, Voter, Weight},
+    approval::{self, Decision, Expiry, Refusal, Said, Status, Verdict, Vote, Voter, Weight},
     event::EventKind,
     id::{SessionKey, TaskKey, TenantId},
     plan::{self, Kind, NodeIndex},
@@ -93,7 +93,7 @@ pub async fn vote(
     (tenant, id): (TenantId, Uuid),
     voter: Voter<'_>,
     decision: Decision,
-    comment: Option<&str>,
+    said: Said<'_>,
 ) -> Result<(), VoteError> {
     let task = task_of(&store.pool, tenant, id).await?.ok_or(VoteError::NotFound(id))?;
     let key = task.session;
@@ -108,7 +108,8 @@ pub async fn vote(
         return Err(VoteError::Ended { id, status });
     };
     let weight = found.question.weight_of(voter)?;
-    cast(&mut tx, (tenant, id), voter, decision, comment).await?;
+    let comment = said.in_words();
+    cast(&mut tx, (tenant, id), voter, decision, comment.as_deref()).await?;
     let votes = votes(&mut tx, tenant, id).await?;
     let verdict = found.question.verdict(&votes, decision, weight);
     let kind = match decision {
@@ -120,8 +121,8 @@ pub async fn vote(
         "id": id, "by": voter.name, "comment": comment, "approvals": approvals,
         "quorum": found.question.quorum, "decided": matches!(verdict, Verdict::Decided(_)),
     });
-    let said = Entry::of_task(kind, task.seq, body);
-    events::append(&mut tx, key, &[said], Some(voter.name)).await?;
+    let voted = Entry::of_task(kind, task.seq, body);
+    events::append(&mut tx, key, &[voted], Some(voter.name)).await?;
     let mut moved = None;
     if let Verdict::Decided(decision) = verdict {
         let by = match (decision, weight) {
@@ -132,7 +133,7 @@ pub async fn vote(
             Decision::Approve => Status::Approved,
             Decision::Reject => Status::Rejected,
         };
-        let ending = Ending { task, status, decision, by: &by, comment, actor: Some(voter.name) };
+        let ending = Ending { task, status, decision, by: &by, said, actor: Some(voter.name) };
         moved = Some(end(&mut tx, &info, &found, ending).await?);
     }
     tx.commit().await?;
@@ -162,7 +163,8 @@ pub(super) async fn expire(store: &Store, task: TaskKey) -> sqlx::Result<()> {
             let over = Entry::of_task(EventKind::ApprovalExpired, task.seq, body);
             events::append(&mut tx, key, &[over], None).await?;
             let (status, by) = (Status::Expired, approval::BY_TIMEOUT);
-            let ending = Ending { task, status, decision, by, comment: None, actor: None };
+            let said = Said::Nothing;
+            let ending = Ending { task, status, decision, by, said, actor: None };
             moved = Some(end(&mut tx, &info, &found, ending).await?);
         }
     }
@@ -237,7 +239,7 @@ struct Ending<'a> {
     status: Status,
     decision: Decision,
     by: &'a str,
-    comment: Option<&'a str>,
+    said: Said<'a>,
     actor: Option<&'a str>,
 }
 
@@ -259,7 +261,7 @@ async fn end(
     .execute(&mut *tx)
     .await?;
     let (state, outputs, failure) =
-        approval::end(spec(info, found.node)?, ending.decision, ending.by, ending.comment);
+        approval::end(spec(info, found.node)?, ending.decision, ending.by, ending.said);
     let mut done = Move::new(task, found.attempt, TaskState::Blocked, state);
     done.body = Some(match &failure {
         Some(failure) => json!({ "class": failure.class, "message": failure.message }),

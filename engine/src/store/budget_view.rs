@@ -160,7 +160,8 @@ fn object(row: &Row, all: &[Row]) -> BudgetObject {
         AmountObject {
             limit: limit.map(show),
             used: show(used),
-            reserved: show(reserved),
+            // What nothing limits, nobody puts aside.
+            reserved: show(reserved.max(0)),
             left: left.map(show),
         }
     };

@@ -16,7 +16,7 @@ pub fn json_schema() -> Value {
     schema.insert("title".to_owned(), json!("Jobshop workflow"));
     let mut schema = schema.to_value();
     if let Some(task) = schema.pointer_mut("/$defs/Task").and_then(Value::as_object_mut) {
-        let kinds = ["run", "agent", "uses", "sleep", "approval", "wait_for", "tasks"];
+        let kinds = ["run", "agent", "uses", "decompose", "sleep", "approval", "wait_for", "tasks"];
         let one: Vec<Value> = kinds.iter().map(|kind| json!({ "required": [kind] })).collect();
         task.insert("oneOf".to_owned(), Value::Array(one));
     }

@@ -37,6 +37,13 @@ pub struct ModelServer {
     _serving: JoinSet<()>,
 }
 
+/// What the requests are answered from.
+#[derive(Debug, Clone)]
+struct Model {
+    seen: Seen,
+    play: Option<Arc<str>>,
+}
+
 type Seen = Arc<Mutex<Vec<(DateTime<Utc>, Value)>>>;
 
 impl ModelServer {
@@ -47,6 +54,11 @@ impl ModelServer {
 
     /// On this address.
     pub async fn at(address: SocketAddr) -> std::io::Result<Self> {
+        Self::playing(address, None).await
+    }
+
+    /// The same, with a command that whoever has no script is told to run.
+    pub async fn playing(address: SocketAddr, play: Option<String>) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
         let seen = Seen::default();
@@ -54,7 +66,7 @@ impl ModelServer {
             .route("/v1/chat/completions", post(complete))
             .route("/v1/messages", post(converse))
             .route("/v1/responses", post(respond))
-            .with_state(Arc::clone(&seen));
+            .with_state(Model { seen: Arc::clone(&seen), play: play.map(Into::into) });
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let _ = axum::serve(listener, app).await;
@@ -108,30 +120,33 @@ impl ModelServer {
     }
 }
 
-async fn complete(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
-    answer(&seen, Dialect::Chat, request).await
+async fn complete(State(model): State<Model>, Json(request): Json<Value>) -> Response {
+    answer(&model, Dialect::Chat, request).await
 }
 
-async fn converse(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
-    answer(&seen, Dialect::Messages, request).await
+async fn converse(State(model): State<Model>, Json(request): Json<Value>) -> Response {
+    answer(&model, Dialect::Messages, request).await
 }
 
-async fn respond(State(seen): State<Seen>, Json(request): Json<Value>) -> Response {
-    answer(&seen, Dialect::Responses, request).await
+async fn respond(State(model): State<Model>, Json(request): Json<Value>) -> Response {
+    answer(&model, Dialect::Responses, request).await
 }
 
-async fn answer(seen: &Seen, dialect: Dialect, request: Value) -> Response {
+async fn answer(model: &Model, dialect: Dialect, request: Value) -> Response {
     let request = dialect.in_chat(request);
     let earlier = {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = model.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let messages = &request["messages"];
         let earlier = seen.iter().filter(|(_, it)| it["messages"] == *messages).count();
         seen.push((Utc::now(), request.clone()));
         earlier
     };
     let is_streamed = request["stream"] == true;
-    let step =
-        if has_tools(&request) { script::step(&request) } else { Step::Say("A title".into()) };
+    let step = if has_tools(&request) {
+        script::step(&request, model.play.as_deref())
+    } else {
+        Step::Say("A title".into())
+    };
     match step {
         Step::Stall => {
             tokio::time::sleep(Duration::from_hours(1)).await;

@@ -171,7 +171,8 @@ async fn people_are_asked_first_and_may_answer_with_another_plan() {
         all.get(0).cloned()
     })
     .await;
-    assert!(open["message"].as_str().unwrap().contains("create, read, update, delete, tests"));
+    let message = open["message"].as_str().unwrap();
+    assert!(message.contains("\ncreate | ") && message.contains("\ntests | "), "{message}");
     let path = format!("/api/v1/approvals/{}/approve", open["id"].as_str().unwrap());
     let malformed =
         json!({ "plan": { "subtasks": [{ "id": "a", "prompt": "x", "needs": ["b"] }] } });

@@ -82,7 +82,7 @@ impl Inner {
         let setting = Setting { work, attempt, directory, checkout, env: &env, limits, log };
         let mut ending = Ending::new(attempt.is_failure_allowed);
         let taken = match work.runtime {
-            AgentRuntime::Command => {
+            AgentRuntime::Command | AgentRuntime::Usual => {
                 self.command_turn(setting).await.map(|it| (it, Outputs::new()))
             }
             AgentRuntime::Scripted => self.scripted_turn(setting, link).await,
@@ -120,7 +120,7 @@ impl Inner {
         if argv.is_empty() {
             return Err(Halt::failed(
                 ErrorClass::NoAgent,
-                "no coding agent to start: give the task a `command` or set JOBSHOP_AGENT_COMMAND",
+                "no coding agent to start: install opencode, give the task a `command`, or set JOBSHOP_AGENT_COMMAND",
             ));
         }
         let workspace = directory.workspace();

@@ -65,7 +65,7 @@ impl Inner {
                 let going = Going { resume, number: 1, unheard: Vec::new() };
                 accompany(setting, link, session, going).await.0
             }
-            AgentRuntime::Command | AgentRuntime::Scripted => {
+            AgentRuntime::Command | AgentRuntime::Scripted | AgentRuntime::Usual => {
                 Err(Halt::failed(ErrorClass::NoAgent, "this runtime does not converse"))
             }
         }

@@ -38,6 +38,7 @@ mod shared;
 mod spawner;
 mod still;
 mod sweep;
+mod usual;
 mod verify;
 
 use std::{
@@ -114,6 +115,8 @@ pub struct ExecutorConfig {
     pub http_allow: Vec<http::Allow>,
     /// What a `command` agent executes where its task names no command.
     pub agent_command: Option<Vec<String>>,
+    /// What the scripted agent plays where a task names no runtime.
+    pub agent_script: Option<PathBuf>,
     /// The coding agent opencode, where it is installed.
     pub opencode: Option<Opencode>,
     /// Holds other agents in its folder `bin`, where they are installed for Jobshop.
@@ -139,6 +142,7 @@ impl ExecutorConfig {
             keep_failed: false,
             http_allow: Vec::new(),
             agent_command: None,
+            agent_script: None,
             opencode: None,
             sandbox: SandboxConfig::default(),
         }
@@ -231,6 +235,11 @@ impl Executor {
                 removed => break removed.context("removing the workspaces of an earlier worker"),
             }
         }
+    }
+
+    /// Says who does what names no runtime.
+    pub fn settle_runtime(&self, attempt: &mut Attempt) {
+        usual::settle(&self.inner.config, attempt);
     }
 
     /// Kills the process groups of all attempts at once, for a worker that may no longer hold them.

@@ -135,7 +135,7 @@ fn without_words(agent: AgentSpec) -> AgentSpec {
 
 fn usual() -> AgentSpec {
     AgentSpec {
-        runtime: AgentRuntime::Opencode,
+        runtime: AgentRuntime::Usual,
         prompt: None,
         model: None,
         fallback: Vec::new(),

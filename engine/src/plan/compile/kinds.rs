@@ -88,7 +88,7 @@ pub(super) fn known_outputs(task: &Task) -> Option<Vec<String>> {
         return list(&["decision", "by", "comment"]);
     }
     if task.decompose.is_some() {
-        return list(&["plan", "tasks", "commit", "branch"]);
+        return list(&["plan", "tasks", "commit", "base", "branch"]);
     }
     let schema = &task.outputs.as_ref()?.0;
     if (task.run.is_none() && task.wait_for.is_none())

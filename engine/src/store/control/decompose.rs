@@ -90,6 +90,8 @@ fn made(
         env: env.iter().map(|(name, _)| name.as_str()).collect(),
         requires: &node.requires,
         timeout: node.timeout,
+        verify: node.expected.verify.as_ref(),
+        prefers: node.prefers.as_ref(),
     };
     let following = breakdown.as_ref().filter(|_| how.approval.is_none());
     let made = match following {

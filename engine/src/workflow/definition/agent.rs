@@ -9,6 +9,8 @@ use crate::plan::{AgentLimits, AgentRuntime, Permission, PermissionAction};
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Agent", deny_unknown_fields)]
 pub struct Agent {
+    /// Who does it; what the worker usually starts unless given.
+    #[schemars(default)]
     pub runtime: AgentRuntime,
     /// What the agent is asked to do.
     #[schemars(default)]

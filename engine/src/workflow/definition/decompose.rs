@@ -27,7 +27,7 @@ pub struct Decompose {
     /// plan.
     #[schemars(with = "Option<Asking>", default)]
     pub approve: Option<At<Approve>>,
-    /// The agent that does the subtasks; the planner's unless given, or opencode.
+    /// The agent that does the subtasks; the planner's unless given, or what the worker has.
     #[schemars(default)]
     pub agent: Option<At<Agent>>,
 }

@@ -35,7 +35,7 @@ pub(super) fn without_prompt(
 
 fn read(tree: &Rc<Tree>, name: &str, needs_prompt: bool, problems: &mut Problems) -> Option<Agent> {
     let mut fields = Fields::of(tree, name, &AGENT, problems)?;
-    let runtime: Option<At<AgentRuntime>> = fields.required("runtime");
+    let runtime: Option<At<AgentRuntime>> = fields.optional("runtime");
     let prompt = fields.optional("prompt");
     let model = fields.optional("model");
     let fallback: Vec<Text> = fields.or_default("fallback");
@@ -44,11 +44,12 @@ fn read(tree: &Rc<Tree>, name: &str, needs_prompt: bool, problems: &mut Problems
     let session = fields.optional("session");
     let permissions = permissions(&mut fields);
     let limits = fields.or_default("limits");
-    if let Some(runtime) = &runtime {
-        check(runtime.value, needs_prompt, tree.at, &mut fields);
+    let is_misread = runtime.is_none() && fields.has("runtime");
+    let runtime = runtime.map_or_else(AgentRuntime::default, |it| it.value);
+    if !is_misread {
+        check(runtime, needs_prompt, tree.at, &mut fields);
     }
     fields.finish();
-    let runtime = runtime?.value;
     Some(Agent { runtime, prompt, model, fallback, command, script, session, permissions, limits })
 }
 
@@ -69,13 +70,14 @@ fn command(fields: &mut Fields<'_, '_>) -> Option<Vec<Text>> {
 
 /// What a runtime needs, and what means nothing to it.
 fn check(runtime: AgentRuntime, needs_prompt: bool, at: usize, fields: &mut Fields<'_, '_>) {
-    let word = runtime.as_str();
     if runtime == AgentRuntime::Scripted {
         if !fields.has("script") {
             fields.problems.add(at, "the runtime `scripted` needs `script`, the file it plays");
         }
     } else if needs_prompt && !fields.has("prompt") {
-        fields.problems.add(at, format!("the runtime `{word}` needs `prompt`"));
+        let who = format!("the runtime `{}`", runtime.as_str());
+        let who = if runtime == AgentRuntime::Usual { "`agent`" } else { &who };
+        fields.problems.add(at, format!("{who} needs `prompt`"));
     }
     if fields.has("fallback") && !fields.has("model") {
         let at = fields.entry("fallback").map_or(at, |entry| entry.value.at);
@@ -95,7 +97,7 @@ fn check(runtime: AgentRuntime, needs_prompt: bool, at: usize, fields: &mut Fiel
             ("permissions", conversing),
             ("limits", conversing),
         ],
-        AgentRuntime::Opencode => &[
+        AgentRuntime::Opencode | AgentRuntime::Usual => &[
             ("script", "`script` belongs to the runtime `scripted`"),
             ("command", "`command` belongs to the runtimes `command` and `acp`"),
         ],

@@ -180,10 +180,10 @@ fn check_keys(tree: &Tree, task: &Task, problems: &mut Problems) {
             (kind, "paths") if kind != "agent" => {
                 "only what an agent changes is compared with it: put it on a task with `agent`"
             }
-            ("run" | "agent", "on_verify_fail") if !has("verify") => "it belongs to `verify`",
+            (_, "on_verify_fail") if !has("verify") => "it belongs to `verify`",
             ("run", "on_verify_fail") => "a command gets no further turn: use `retry`",
             ("run", "allow_empty") => "only an agent is expected to change something: remove it",
-            ("run" | "agent", _) => continue,
+            ("run" | "agent", _) | ("decompose", "verify" | "on_verify_fail") => continue,
             (_, "verify" | "on_verify_fail" | "allow_empty") => {
                 "it makes no commit that could be judged: put it on a task with `run` or `agent`"
             }

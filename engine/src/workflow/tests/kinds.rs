@@ -165,7 +165,7 @@ tasks:
 fn agents_need_what_their_runtime_takes() {
     insta::assert_snapshot!(task_problems("
 tasks:
-  a: { agent: { prompt: x } }
+  a: { agent: { model: x } }
   b: { agent: { runtime: scripted, command: [x] } }
   c: { agent: { runtime: command, script: x } }
   d: { agent: { runtime: command, command: my-agent --print, prompt: x } }
@@ -173,14 +173,14 @@ tasks:
   f: { agent: say hello }
   g: { agent: { runtime: opencode, prompt: x, fallback: [a/b] } }
 "), @r"
-    4:15 `agent` needs `runtime`
+    4:15 `agent` needs `prompt`
     5:15 the runtime `scripted` needs `script`, the file it plays
     5:45 `command` belongs to the runtime `command`
     6:15 the runtime `command` needs `prompt`
     6:43 `script` belongs to the runtime `scripted`
     7:44 `command` must be a list, not text
          write the command and its arguments as a list: [my-agent, --print]
-    8:26 `runtime` must be one of scripted, command, opencode, acp, not `claude`
+    8:26 `runtime` must be one of scripted, command, opencode, acp, usual, not `claude`
     9:15 `agent` must be a map, not text
          write { runtime: opencode, prompt: … }
     10:57 `fallback` needs `model`, the one that comes first

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use jobshop_engine::{
-    approval::{Decision, Voter},
+    approval::{Decision, Said, Voter},
     id::{SessionId, SessionKey, TenantId},
     role::Role,
     store::{
@@ -78,7 +78,7 @@ impl Trial<'_> {
 async fn vote(store: &Store, id: Uuid, message: &str) -> bool {
     let decision = if message == "approve" { Decision::Approve } else { Decision::Reject };
     let voter = Voter { name: "p", role: Role::Operator };
-    match approvals::vote(store, (TenantId::DEFAULT, id), voter, decision, None).await {
+    match approvals::vote(store, (TenantId::DEFAULT, id), voter, decision, Said::Nothing).await {
         Ok(()) => true,
         Err(VoteError::Ended { .. }) => false,
         Err(error) => unreachable!("a vote was refused: {error}"),
