@@ -12,13 +12,19 @@ use jobshop_engine::{
     reopen::Asked,
     session::SessionState,
     store::{
+        archive::{Archive, Retention},
+        control,
+        fork::{self, NewFork},
         objects::Objects,
         sessions::{self, Wish},
         view::Views,
     },
 };
 use jobshop_tests::{Fleet, git, truth, wait};
-use jobshop_workers::workspaces::{self, State};
+use jobshop_workers::{
+    names,
+    workspaces::{self, State},
+};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -291,5 +297,57 @@ async fn a_pinned_workspace_stays_until_somebody_removes_it() {
     assert_eq!(refs, [workspaces::Ref { name: name.clone(), session: key.id }]);
     repository.remove(&[name]).await.unwrap();
     assert!(repository.refs().await.unwrap().is_empty());
+    shop.fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_archived_sessions_go_but_not_those_that_a_fork_goes_on_with() {
+    let mut shop = Shop::open().await;
+    let archive = Archive::folder(&shop.dir.path().join("archive")).unwrap();
+    shop.fleet.store.retention = Retention { archive: Some(archive), after: None };
+    let workflow = shop.workflow(
+        r"
+  edits: { agent: { AGENT 'echo 4 >> a'] } }
+  then: { needs: [edits], run: grep 4 a }
+",
+    );
+    let aged = workflow.replacen("tasks:", "retention: 1h\ntasks:", 1);
+    let (origin, state) = shop.fleet.run(&aged).await;
+    assert_eq!(state, SessionState::Completed, "{:?}", shop.fleet.rows(origin).await);
+    let (alone, _) = shop.fleet.run(&aged).await;
+    let (kept, _) = shop.fleet.run(&workflow).await;
+    let new = NewFork {
+        origin,
+        at: 2,
+        task: "then".to_owned(),
+        inputs: serde_json::Map::new(),
+        title: None,
+        checkpoint: None,
+        reason: None,
+        actor: None,
+    };
+    let fork = fork::fork(&shop.fleet.store, new).await.unwrap();
+    assert_eq!(shop.fleet.end_of(fork).await, SessionState::Completed);
+    let pool = shop.fleet.db.pool();
+    let end = async |key: SessionKey| {
+        let back = "update session_progress set finished_at = finished_at - interval '2 hours'
+                     where session_id = $1";
+        sqlx::query(back).bind(key.id.0).execute(pool).await.unwrap();
+    };
+    let left = || {
+        let refs = git(&shop.repo(), &["for-each-ref", "--format=%(refname)", "refs/jobshop"]);
+        [origin, alone, kept].map(|key| refs.contains(&key.id.to_string()))
+    };
+    let folder = shop.worker_folder();
+    assert_eq!(names::remove(&shop.fleet.store, &folder).await.unwrap(), 0);
+    end(origin).await;
+    end(alone).await;
+    assert_eq!(control::retain(&shop.fleet.store).await.unwrap(), 2);
+    assert_eq!(names::remove(&shop.fleet.store, &folder).await.unwrap(), 1);
+    assert_eq!(left(), [true, false, true], "the fork goes on with what its origin made");
+    end(fork).await;
+    assert_eq!(control::retain(&shop.fleet.store).await.unwrap(), 1);
+    assert_eq!(names::remove(&shop.fleet.store, &folder).await.unwrap(), 1);
+    assert_eq!(left(), [false, false, true]);
     shop.fleet.stop().await;
 }

@@ -11,6 +11,7 @@ mod finisher;
 mod held;
 mod lease;
 mod life;
+pub mod names;
 mod notes;
 mod predecessor;
 mod providers;

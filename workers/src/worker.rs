@@ -21,7 +21,7 @@ use crate::{
     execute::{Executor, Keeper},
     finisher, lease,
     life::{Life, Runner},
-    notes,
+    names, notes,
     predecessor::Predecessor,
     queue, record, strays, watcher,
 };
@@ -194,6 +194,8 @@ impl Worker {
         keepers.spawn(watcher::watch(Arc::clone(&life)));
         keepers.spawn(strays::give_back(Arc::clone(&life)));
         keepers.spawn(record::tell(Arc::clone(&life)));
+        let folder = self.executor.data_dir().to_owned();
+        keepers.spawn(names::tidy(Arc::clone(&life), folder));
         let mut work = JoinSet::new();
         work.spawn(queue::run(jobs, end_sender.clone(), runner));
         work.spawn(dispatcher::dispatch(Arc::clone(&life), held, job_sender));

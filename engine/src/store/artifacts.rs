@@ -6,13 +6,14 @@ use uuid::Uuid;
 
 use super::{
     Store,
+    contents::{self, Naming},
     events::{self, Entry},
     held,
     objects::ContentId,
 };
 use crate::{
     event::EventKind,
-    id::{Fence, SessionKey},
+    id::{Fence, SessionKey, TenantId},
 };
 
 /// A file whose content is kept.
@@ -24,13 +25,27 @@ pub struct NewArtifact {
     pub sha256: ContentId,
 }
 
-/// Keeps which files an attempt left, with an event, in one transaction. False when the attempt has
-/// lost its fence: then nothing changes. Said twice, it is kept once.
-pub async fn keep(store: &Store, fence: Fence, files: &[NewArtifact]) -> sqlx::Result<bool> {
+/// Keeps which files an attempt left, with an event, in one transaction, unless the attempt has lost its
+/// fence, or their contents have to be stored again; `is_again` says that this was done. Said twice, it
+/// is kept once.
+pub async fn keep(
+    store: &Store,
+    fence: Fence,
+    files: &[NewArtifact],
+    is_again: bool,
+) -> sqlx::Result<Naming> {
     let key = fence.task.session;
+    let contents: Vec<ContentId> = files.iter().map(|it| it.sha256).collect();
     let mut tx = store.pool.begin().await?;
     if !held::is_held(&mut tx, fence).await? {
-        return Ok(false);
+        // They were stored for nothing.
+        contents::let_go(&mut tx, key.tenant, &contents).await?;
+        tx.commit().await?;
+        return Ok(Naming::Lost);
+    }
+    let held = contents::hold(&mut tx, key.tenant, &contents, is_again).await?;
+    if held != Naming::Done {
+        return Ok(held);
     }
     let paths: Vec<&str> = files.iter().map(|it| it.path.as_str()).collect();
     let sizes: Vec<i64> = files.iter().map(|it| it.bytes.cast_signed()).collect();
@@ -52,7 +67,7 @@ pub async fn keep(store: &Store, fence: Fence, files: &[NewArtifact]) -> sqlx::R
     .execute(&mut *tx)
     .await?;
     if kept.rows_affected() == 0 {
-        return Ok(true);
+        return Ok(Naming::Done);
     }
     let body = json!({ "files": files.len(), "bytes": sizes.iter().sum::<i64>() });
     let event = Entry {
@@ -61,7 +76,7 @@ pub async fn keep(store: &Store, fence: Fence, files: &[NewArtifact]) -> sqlx::R
     };
     events::append(&mut tx, key, &[event], None).await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(Naming::Done)
 }
 
 /// A fork has what the tasks left that it shares. The caller holds the locks and commits.
@@ -100,13 +115,14 @@ pub(super) async fn share(
     .map(drop)
 }
 
-/// Removes a batch of what an archived session had. Returns how many rows.
+/// Removes a batch of what an archived session had, and lets go of the contents. Returns how many rows.
 pub(super) async fn forget(
     db: &PgPool,
     (tenant, session): (Uuid, Uuid),
     rows: i64,
 ) -> sqlx::Result<u64> {
-    let artifacts = sqlx::query!(
+    let mut tx = db.begin().await?;
+    let artifacts = sqlx::query_scalar!(
         "delete from artifacts a
           using (select seq, attempt, worker, path
                    from artifacts
@@ -116,14 +132,15 @@ pub(super) async fn forget(
                     for update skip locked) k
           where a.tenant_id = $1 and a.session_id = $2
             and a.seq = k.seq and a.attempt = k.attempt and a.worker = k.worker
-            and a.path = k.path",
+            and a.path = k.path
+        returning a.sha256",
         tenant,
         session,
         rows
     )
-    .execute(db)
+    .fetch_all(&mut *tx)
     .await?;
-    let diffs = sqlx::query!(
+    let patches = sqlx::query_scalar!(
         "delete from diffs d
           using (select seq, attempt, worker
                    from diffs
@@ -132,12 +149,20 @@ pub(super) async fn forget(
                   limit $3
                     for update skip locked) k
           where d.tenant_id = $1 and d.session_id = $2
-            and d.seq = k.seq and d.attempt = k.attempt and d.worker = k.worker",
+            and d.seq = k.seq and d.attempt = k.attempt and d.worker = k.worker
+        returning d.patch_sha256",
         tenant,
         session,
         rows
     )
-    .execute(db)
+    .fetch_all(&mut *tx)
     .await?;
-    Ok(artifacts.rows_affected() + diffs.rows_affected())
+    let removed = artifacts.len() + patches.len();
+    let digests = artifacts.into_iter().chain(patches.into_iter().flatten());
+    let contents: Vec<ContentId> = digests.filter_map(|it| it.try_into().ok()).collect();
+    if !contents.is_empty() {
+        contents::let_go(&mut tx, TenantId(tenant), &contents).await?;
+    }
+    tx.commit().await?;
+    Ok(u64::try_from(removed).unwrap_or(u64::MAX))
 }

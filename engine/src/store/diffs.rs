@@ -2,7 +2,12 @@
 
 use serde_json::json;
 
-use super::{Store, held, objects::ContentId};
+use super::{
+    Store,
+    contents::{self, Naming},
+    held,
+    objects::ContentId,
+};
 use crate::{
     diff::{FileChange, Stat},
     id::Fence,
@@ -24,13 +29,40 @@ pub struct NewDiff {
     pub patch: Option<(ContentId, u64)>,
 }
 
-/// Keeps what an attempt changed, in the place of what it had changed before. False when it has lost its
-/// fence: then nothing changes.
-pub async fn keep(store: &Store, fence: Fence, diff: &NewDiff) -> sqlx::Result<bool> {
+/// Keeps what an attempt changed, in the place of what it had changed before, unless it has lost its
+/// fence, or the patch has to be stored again; `is_again` says that this was done.
+pub async fn keep(
+    store: &Store,
+    fence: Fence,
+    diff: &NewDiff,
+    is_again: bool,
+) -> sqlx::Result<Naming> {
     let key = fence.task.session;
+    let patch: Vec<ContentId> = diff.patch.iter().map(|(id, _)| *id).collect();
     let mut tx = store.pool.begin().await?;
     if !held::is_held(&mut tx, fence).await? {
-        return Ok(false);
+        contents::let_go(&mut tx, key.tenant, &patch).await?;
+        tx.commit().await?;
+        return Ok(Naming::Lost);
+    }
+    let held = contents::hold(&mut tx, key.tenant, &patch, is_again).await?;
+    if held != Naming::Done {
+        return Ok(held);
+    }
+    let before = sqlx::query_scalar!(
+        "select patch_sha256 from diffs
+          where tenant_id = $1 and session_id = $2 and seq = $3 and attempt = $4 and worker = $5",
+        key.tenant.0,
+        key.id.0,
+        fence.task.seq,
+        fence.attempt,
+        fence.worker.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let before: Option<ContentId> = before.flatten().and_then(|it| it.try_into().ok());
+    if let Some(before) = before.filter(|it| !patch.contains(it)) {
+        contents::let_go(&mut tx, key.tenant, &[before]).await?;
     }
     sqlx::query!(
         "insert into diffs (tenant_id, session_id, seq, attempt, worker, at, repo, base_id, commit_id,
@@ -57,5 +89,5 @@ pub async fn keep(store: &Store, fence: Fence, diff: &NewDiff) -> sqlx::Result<b
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(Naming::Done)
 }

@@ -102,6 +102,14 @@ impl Objects {
         Ok((id, bytes))
     }
 
+    /// Removes a content. One that is not there is no fault.
+    pub async fn remove(&self, tenant: TenantId, id: &ContentId) -> Result<(), ObjectsError> {
+        match self.place.objects.delete(&self.path(tenant, id)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
     /// Nothing is kept twice. What a crash cut short never got its name.
     async fn has(&self, path: &Path, bytes: u64) -> Result<bool, ObjectsError> {
         match self.place.objects.head(path).await {

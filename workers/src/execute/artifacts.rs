@@ -18,8 +18,9 @@ use jobshop_engine::{
     id::Fence,
     outcome::{ErrorClass, Failure, Outcome},
     size::Size,
-    store::artifacts::NewArtifact,
+    store::{artifacts::NewArtifact, contents::Naming},
 };
+use tokio::time::sleep;
 
 use super::{
     Inner,
@@ -35,6 +36,9 @@ use super::{
 const FILES_MAX: usize = 10_000;
 /// How long what a failed attempt left may take to be stored, whatever its timeout.
 const SALVAGE: Duration = Duration::from_secs(30);
+
+/// What somebody who removes a content gets for it, before it is looked at again.
+pub(super) const REMOVAL: Duration = Duration::from_millis(500);
 
 /// A file that is meant.
 #[derive(Debug)]
@@ -112,10 +116,7 @@ impl Inner {
             log.note("artifacts: no file is called so");
             return Ok(());
         }
-        let files = store(&findings.files, attempt.fence, keeper).await?;
-        if !keeper.artifacts(attempt.fence, &files).await {
-            return Err(Halt::Released);
-        }
+        let files = self::keep(&findings.files, attempt.fence, keeper).await?;
         log.note(&format!("artifacts: {} file(s), {} bytes", files.len(), findings.bytes));
         Ok(())
     }
@@ -123,6 +124,24 @@ impl Inner {
 
 fn empty() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
+}
+
+/// Stores the files and names them. What somebody is just removing, because nothing named it any more, is
+/// stored once more.
+async fn keep(found: &[Found], fence: Fence, keeper: &Keeper) -> Done<Vec<NewArtifact>> {
+    let mut is_again = false;
+    loop {
+        let files = store(found, fence, keeper).await?;
+        match keeper.artifacts(fence, &files, is_again).await {
+            Naming::Done => return Ok(files),
+            Naming::Lost => return Err(Halt::Released),
+            Naming::Busy => {
+                is_again = false;
+                sleep(REMOVAL).await;
+            }
+            Naming::StoreAgain => is_again = true,
+        }
+    }
 }
 
 async fn store(files: &[Found], fence: Fence, keeper: &Keeper) -> Done<Vec<NewArtifact>> {

@@ -10,13 +10,14 @@ use jobshop_engine::{
     checkpoint::Snapshot,
     diff::{FILES_MAX, FileChange, FileStatus, Stat},
     outcome::Outcome,
-    store::{diffs::NewDiff, objects::ContentId},
+    store::{contents::Naming, diffs::NewDiff, objects::ContentId},
 };
 use serde_json::{Map, Value};
-use tokio::fs;
+use tokio::{fs, time::sleep};
 
 use super::{
     Inner,
+    artifacts::REMOVAL,
     git::{GitFailure, entries, text},
     halt::{Done, Halt},
     keeper::Keeper,
@@ -96,26 +97,35 @@ impl Inner {
         let mut files = changes(&repository, &step.base, &step.commit).await?;
         let stat = Stat::of(&files);
         files.truncate(FILES_MAX);
-        let patch = match keeper.objects() {
-            Some(objects) => {
+        let mut diff = NewDiff {
+            repo: repository.name(),
+            base: step.base.clone(),
+            commit: step.commit.clone(),
+            merged: step.merged.clone(),
+            stat,
+            files,
+            patch: None,
+        };
+        let mut is_again = false;
+        loop {
+            if let Some(objects) = keeper.objects() {
                 let file = tempfile::NamedTempFile::new_in(&self.config.data_dir);
                 let file = file.context("making a file for the patch")?.into_temp_path();
                 let file = patch(&repository, &step, &file).await?;
                 let tenant = attempt.fence.task.session.tenant;
-                kept_patch(objects, tenant, file, log).await?
+                diff.patch = kept_patch(objects, tenant, file, log).await?;
             }
-            None => None,
-        };
-        let diff = NewDiff {
-            repo: repository.name(),
-            base: step.base,
-            commit: step.commit,
-            merged: step.merged,
-            stat,
-            files,
-            patch,
-        };
-        if keeper.diff(attempt.fence, &diff).await { Ok(()) } else { Err(Halt::Released) }
+            match keeper.diff(attempt.fence, &diff, is_again).await {
+                Naming::Done => return Ok(()),
+                Naming::Lost => return Err(Halt::Released),
+                // Somebody just removes what nothing named any more.
+                Naming::Busy => {
+                    is_again = false;
+                    sleep(REMOVAL).await;
+                }
+                Naming::StoreAgain => is_again = true,
+            }
+        }
     }
 }
 

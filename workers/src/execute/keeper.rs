@@ -12,6 +12,7 @@ use jobshop_engine::{
         artifacts::{self, NewArtifact},
         checkpoints,
         conflicts::{self, Look, Sibling},
+        contents::Naming,
         diffs::{self, NewDiff},
         evidence,
         objects::Objects,
@@ -40,14 +41,19 @@ impl Keeper {
         insist(fence, || evidence::keep(&self.store, fence, &statement, &signed)).await
     }
 
-    /// The files that an attempt left; false when it has lost its fence.
-    pub(super) async fn artifacts(&self, fence: Fence, files: &[NewArtifact]) -> bool {
-        insist(fence, || artifacts::keep(&self.store, fence, files)).await
+    /// The files that an attempt left, whose contents are stored; `is_again` where they were stored again.
+    pub(super) async fn artifacts(
+        &self,
+        fence: Fence,
+        files: &[NewArtifact],
+        is_again: bool,
+    ) -> Naming {
+        insist(fence, || artifacts::keep(&self.store, fence, files, is_again)).await
     }
 
-    /// What it changed in a repository; false when it has lost its fence.
-    pub(super) async fn diff(&self, fence: Fence, diff: &NewDiff) -> bool {
-        insist(fence, || diffs::keep(&self.store, fence, diff)).await
+    /// What it changed in a repository; the same for the patch.
+    pub(super) async fn diff(&self, fence: Fence, diff: &NewDiff, is_again: bool) -> Naming {
+        insist(fence, || diffs::keep(&self.store, fence, diff, is_again)).await
     }
 
     /// What other tasks of the session made so far, as far as it is known.
@@ -87,9 +93,9 @@ impl Keeper {
 }
 
 /// Asks until the database answers.
-async fn insist<A>(fence: Fence, ask: impl Fn() -> A) -> bool
+async fn insist<A, T>(fence: Fence, ask: impl Fn() -> A) -> T
 where
-    A: Future<Output = store::Result<bool>>,
+    A: Future<Output = store::Result<T>>,
 {
     let mut delay = RETRY_FIRST;
     loop {

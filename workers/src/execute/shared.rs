@@ -60,6 +60,9 @@ impl Shared {
             push = push.arg(format!(":{name}"));
         }
         push.bytes().await.with_context(|| format!("removing names from {}", self.name()))?;
+        let cached = names.iter().fold(String::new(), |text, name| text + "delete " + name + "\n");
+        let delete = Git::isolated("update-ref").dir(&self.repository.cache).args(["--stdin"]);
+        delete.input(cached.into_bytes()).bytes().await.context("removing names from a cache")?;
         Ok(())
     }
 }

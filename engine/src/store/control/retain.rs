@@ -1,5 +1,5 @@
 //! Archiving: a walk over all sessions, a stretch at a time, that archives what ended long enough ago
-//! and removes what archived sessions left. Any number of processes may walk at once.
+//! and removes what archived sessions left, and contents of files that nothing names any more. Any number of processes may walk at once.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::store::{
     Store,
     archiving::{self, Walk},
+    contents,
 };
 
 /// Between two stretches, and between two walks.
@@ -47,6 +48,7 @@ pub async fn retain(store: &Store) -> sqlx::Result<usize> {
         }
     }
     while archiving::clear(&store.pool).await? > 0 {}
+    while contents::remove(store).await? > 0 {}
     Ok(archived)
 }
 
@@ -55,6 +57,12 @@ async fn turn(store: &Store, walk: &mut Walk) -> sqlx::Result<usize> {
     let cleared = archiving::clear(&store.pool).await?;
     if cleared > 0 {
         return Ok(usize::try_from(cleared).unwrap_or(usize::MAX));
+    }
+    if walk.is_at_start() {
+        let removed = contents::remove(store).await?;
+        if removed > 0 {
+            return Ok(usize::try_from(removed).unwrap_or(usize::MAX));
+        }
     }
     stretch(store, walk).await
 }

@@ -9,9 +9,10 @@ with p as materialized (
        for update
 ), mark as (
     insert into archived_sessions (tenant_id, id, title, workflow, version, state, created_at,
-                                   finished_at, archived_at, location, digest, deleted)
+                                   finished_at, archived_at, location, digest, deleted,
+                                   forked_from, parent_id)
     select s.tenant_id, s.id, s.title, v.name, v.version, p.state, s.created_at, p.finished_at,
-           clock(), $5, $6, s.deleted_at is not null
+           clock(), $5, $6, s.deleted_at is not null, s.forked_from, s.parent_id
       from p
      cross join lateral (
            select * from sessions where tenant_id = $1 and id = $2 limit 1) s
