@@ -6,6 +6,7 @@ set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "$0")/env.sh"
 
+name_fetched_postgres
 cargo build --locked --release -p jobshop
 rules=$#
 [ $# != 0 ] || set -- --limit

@@ -5,5 +5,6 @@ set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "$0")/env.sh"
 
+name_fetched_postgres
 cargo build --locked -p jobshop-tests --bins
 exec "$out/debug/chaos" "$@"

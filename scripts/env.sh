@@ -31,5 +31,12 @@ install_packages() {
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# Clusters with data directories of their own hold no fetched Postgres: they are told where it is, if it is.
+name_fetched_postgres() {
+    local fetched
+    fetched=$(scripts/fetch-postgres.sh --where)/bin
+    if [ -z "${JOBSHOP_PG_BIN:-}" ] && [ -x "$fetched/postgres" ]; then export JOBSHOP_PG_BIN=$fetched; fi
+}
+
 # Succeeds when version $1 is at least version $2.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }

@@ -6,9 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 scripts/tools.sh cargo-nextest
-# Test clusters have data directories of their own, which hold no fetched binaries.
-fetched=$(scripts/fetch-postgres.sh --where)/bin
-if [ -z "${JOBSHOP_PG_BIN:-}" ] && [ -x "$fetched/postgres" ]; then export JOBSHOP_PG_BIN=$fetched; fi
+name_fetched_postgres
 
 cargo build --workspace --locked
 cargo nextest run --workspace --locked "$@"
