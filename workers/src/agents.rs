@@ -24,6 +24,9 @@ use crate::{
     life::Life,
 };
 
+/// An answer that is there already takes a round trip to the database: nobody gives up the place before
+/// it could have come, or no attempt would ever get further.
+const HOLD_MIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody said something.
 const LOOK: Duration = Duration::from_millis(500);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
@@ -128,7 +131,7 @@ async fn linked(life: &Life, attempt: &Attempt, work: &AgentWork) -> Option<Begu
     link.messages = Some(said);
     link.asks = Some(ask);
     link.answers = Some(answers);
-    link.hold = life.config.question_hold;
+    link.hold = life.config.question_hold.max(HOLD_MIN);
     let ends = Ends {
         store: life.store.clone(),
         fence: attempt.fence,
