@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::data_dir::DataDir;
 
 /// The folder below a data directory into which `make setup-agents` puts agents.
-pub const FOLDER: &str = "agents";
+const FOLDER: &str = "agents";
 
 /// The opencode of this machine, with the settings and logins of whoever runs this process.
 pub fn opencode(app: &App) -> Option<Opencode> {
@@ -47,6 +47,12 @@ fn program(name: &str, named: Option<&Path>, folders: &[PathBuf]) -> Option<Path
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
     path.iter().chain(folders).map(|folder| folder.join(name)).find(|it| it.is_file())
+}
+
+/// The folder in which agents were installed for Jobshop, if they were anywhere.
+pub fn folder(app: &App) -> Option<PathBuf> {
+    let found = folders(app).into_iter().find(|folder| folder.is_dir())?;
+    found.parent().map(Path::to_owned)
 }
 
 /// Whether an agent is on the path, or installed for Jobshop.

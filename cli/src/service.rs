@@ -207,18 +207,19 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
     let http_allow = allowed
         .collect::<Result<_, String>>()
         .map_err(|why| Failure::usage(format!("JOBSHOP_HTTP_ALLOW: {why}")))?;
+    let usual = ExecutorConfig::new(folder, launcher);
     let config = ExecutorConfig {
         pass_env: values.pass_env.clone(),
         http_allow,
         agent_command,
         agent_script: values.agent_script.clone(),
         opencode: crate::agents::opencode(app),
-        agents: app.data_dir()?.path().join(crate::agents::FOLDER),
+        agents: crate::agents::folder(app).unwrap_or_else(|| usual.agents.clone()),
         sandbox: sandbox(app),
         artifact_bytes_max: values.artifacts_max,
         quota: values.workspace_quota,
         keep_failed: values.keep_workspaces == config::KeepWorkspaces::Failed,
-        ..ExecutorConfig::new(folder, launcher)
+        ..usual
     };
     Ok(Executor::new(config).context("cannot prepare the executor")?)
 }
@@ -226,8 +227,8 @@ pub fn executor(app: &App, folder: PathBuf) -> Result<Executor, Failure> {
 /// The sandbox as the settings describe it. Files with settings may hold secrets.
 fn sandbox(app: &App) -> SandboxConfig {
     let values = &app.config.values;
-    let below = |name: &str| app.data_dir().ok().map(|dir| dir.path().join(name));
-    let (artifacts, agents) = (below("artifacts"), below(crate::agents::FOLDER));
+    let artifacts = app.data_dir().ok().map(|dir| dir.path().join("artifacts"));
+    let agents = crate::agents::folder(app);
     let own = std::env::current_dir().ok().map(|folder| folder.join("jobshop.toml"));
     SandboxConfig {
         mode: match values.sandbox {

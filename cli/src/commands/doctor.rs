@@ -3,13 +3,14 @@
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use jobshop_workers::execute::sandbox_fault;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::agents;
 use crate::app::App;
 use crate::cluster;
-use crate::config::Shown;
+use crate::config::{Sandbox, Shown};
 use crate::data_dir::DataDir;
 use crate::exit::{Exit, Failure};
 use crate::service::Database;
@@ -29,8 +30,14 @@ struct Check {
 impl Doctor {
     pub(super) async fn execute(self, app: &App) -> Result<Exit, Failure> {
         let dir = app.data_dir()?;
-        let checks =
-            [data_dir(&dir), database(app, &dir).await, git(), agents(app), server(app).await];
+        let checks = [
+            data_dir(&dir),
+            database(app, &dir).await,
+            git(),
+            sandbox(app),
+            agents(app),
+            server(app).await,
+        ];
         let exit = if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Temporary };
         if app.output.is_json() {
             let settings: Vec<Value> = app.config.shown.iter().map(setting).collect();
@@ -103,6 +110,23 @@ fn git() -> Check {
         _ => (false, "not found; install git 2.38 or later".to_owned()),
     };
     Check { name: "git", ok, detail }
+}
+
+/// Without a sandbox agents are refused, and with `require` everything is. That is no fault of a machine
+/// whose workers are elsewhere, or which runs none of these, unless it was asked for.
+fn sandbox(app: &App) -> Check {
+    let mode = app.config.values.sandbox;
+    let fault = (mode != Sandbox::Off).then(sandbox_fault).flatten();
+    let ok = fault.is_none() || mode != Sandbox::Require;
+    let detail = match (mode, fault) {
+        (Sandbox::Off, _) => "off: agents see and change whatever the worker may".to_owned(),
+        (_, None) => "bubblewrap works".to_owned(),
+        (_, Some(fault)) => format!(
+            "{fault}; agents are refused here. Install bubblewrap, or let them run without a sandbox \
+             (JOBSHOP_SANDBOX=off)"
+        ),
+    };
+    Check { name: "sandbox", ok, detail }
 }
 
 /// No agent is no fault: commands and other programs do without.

@@ -49,23 +49,27 @@ impl Progress {
                     self.started.entry(task.clone()).or_insert(event.at);
                     None
                 }
-                // Items were laid down, somebody said something: the task goes on.
                 Some(
-                    EventKind::SessionExpanded
-                    | EventKind::ApprovalRequested
-                    | EventKind::ApprovalApproved
-                    | EventKind::ApprovalRejected
-                    | EventKind::ApprovalExpired
-                    | EventKind::ApprovalEscalated
-                    | EventKind::SignalReceived
-                    | EventKind::SignalRefused,
-                ) => None,
-                _ => self.started.remove(task).map(|start| event.at - start),
+                    EventKind::TaskPending
+                    | EventKind::TaskReady
+                    | EventKind::TaskAssigned
+                    | EventKind::TaskPaused
+                    | EventKind::TaskCompleted
+                    | EventKind::TaskFailed
+                    | EventKind::TaskCancelled
+                    | EventKind::TaskSkipped
+                    | EventKind::AttemptFailed
+                    | EventKind::TaskReleased
+                    | EventKind::TaskCrashed,
+                ) => self.started.remove(task).map(|start| event.at - start),
+                // Items were laid down, a checkpoint was kept, somebody said something: it goes on.
+                _ => None,
             }
         });
         let word = match event.kind.split_once('.') {
-            Some(("approval" | "signal", _)) | None => event.kind.replace('.', " "),
-            Some((_, word)) => word.to_owned(),
+            Some(("session" | "task", word)) => word.to_owned(),
+            // `checkpoint created`: of itself the word says nothing.
+            Some(_) | None => event.kind.replace('.', " "),
         };
         Step {
             at: event.at,
@@ -176,6 +180,8 @@ mod tests {
     fn an_attempt_is_timed_from_its_start_to_its_end() {
         let mut progress = Progress::default();
         progress.apply(&event(1_000, "task.in_progress", Some("plan"), Value::Null));
+        let step = progress.apply(&event(1_200, "checkpoint.created", Some("plan"), Value::Null));
+        assert_eq!((step.word.as_str(), step.took), ("checkpoint created", None));
         let data = json!({"error": {"class": "error", "message": "exit code 1"}});
         let step = progress.apply(&event(2_500, "task.attempt_failed", Some("plan"), data));
         assert_eq!(step.word, "attempt failed");

@@ -82,7 +82,7 @@ pub use self::{
     keeper::Keeper,
     link::{Ask, Heard, Keep, Link, Message, Told},
     runtimes::opencode::Installed as Opencode,
-    sandbox::{Mode, SandboxConfig},
+    sandbox::{Mode, SandboxConfig, try_out as sandbox_fault},
 };
 
 /// How long the removal of old workspaces is tried again while something still writes there.
