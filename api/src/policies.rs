@@ -35,6 +35,8 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 struct ListQuery {
     /// Removed ones too, behind the others.
     removed: Option<bool>,
+    /// How many at most; all of them unless given.
+    limit: Option<u32>,
 }
 
 /// The rules in the order in which they are looked at: the first that fits decides.
@@ -46,7 +48,9 @@ async fn list(
 ) -> Result<Json<Page<PolicyObject>>, ApiError> {
     let with_removed = query.removed.unwrap_or(false);
     let listed = policies::list(&caller.store.pool, caller.tenant(), with_removed).await;
-    Ok(Json(Page { items: listed.map_err(ReadError::from)?, next: None }))
+    let mut items = listed.map_err(ReadError::from)?;
+    items.truncate(query.limit.map_or(usize::MAX, |limit| limit as usize));
+    Ok(Json(Page { items, next: None }))
 }
 
 /// A rule. In each pattern `*` stands for anything; at most one of `command`, `path` and `host`.

@@ -65,7 +65,7 @@ fn the_demo_goes_all_the_way_from_a_goal_to_a_branch_that_builds() {
         "it needs 99000 tokens",
         "With which page shall readers start?",
         "index is answered: workers-",
-        "exit code 1  ada",
+        "check-pag: exit code 1",
         "Start reading with: [workers-",
     ];
     for station in stations {

@@ -10,7 +10,10 @@ use super::{
     estimate::{HOURS_MAX, round},
     order, paths, words,
 };
-use crate::workflow::suggest;
+use crate::{
+    plan::names::{RESERVED, is_task_id},
+    workflow::suggest,
+};
 
 const PROMPT_CHARS_MAX: usize = 20_000;
 const TITLE_CHARS_MAX: usize = 200;
@@ -375,23 +378,7 @@ impl Reader {
 
 /// Ids of subtasks are those of tasks, with room for what is made of them.
 fn is_id(id: &str) -> bool {
-    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    const RESERVED: [&str; 10] = [
-        "items",
-        "tasks",
-        "completed",
-        "failed",
-        "skipped",
-        "cancelled",
-        "outputs",
-        "status",
-        "error",
-        "result",
-    ];
-    (1..=48).contains(&id.len())
-        && id.as_bytes()[0].is_ascii_lowercase()
-        && id.bytes().all(is_inner)
-        && !RESERVED.contains(&id)
+    id.len() <= 48 && is_task_id(id) && !RESERVED.contains(&id) && id != "result"
 }
 
 fn join(place: &str, key: &str) -> String {

@@ -18,6 +18,7 @@ pub mod graph;
 mod items;
 mod kind;
 mod limits;
+pub(crate) mod names;
 mod node;
 mod references;
 mod repository;

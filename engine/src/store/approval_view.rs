@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::view::{
-    Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor, unknown_code,
+    Page, ReadError, Views, cut, from_cursor, only, rows_to_read, tail_of, to_cursor, unknown_code,
 };
 use crate::{
     approval::{Decision, Question, Status},
@@ -145,10 +145,7 @@ impl Views {
     /// characters).
     pub async fn find_approval(&self, given: &str) -> Result<Uuid, ReadError> {
         let missing = || ReadError::NoApproval(given.to_owned());
-        let tail = given.replace('-', "").to_ascii_lowercase();
-        if !(6..=32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(missing());
-        }
+        let tail = tail_of(given).ok_or_else(missing)?;
         let found = sqlx::query_scalar!(
             "select id
                from approvals
@@ -162,14 +159,7 @@ impl Views {
         )
         .fetch_all(&self.db)
         .await?;
-        match found.as_slice() {
-            [] => Err(missing()),
-            [only] => Ok(*only),
-            several => Err(ReadError::AmbiguousSession {
-                given: given.to_owned(),
-                candidates: several.iter().map(Uuid::to_string).collect(),
-            }),
-        }
+        only(given, &found)?.ok_or_else(missing)
     }
 
     /// The open approval that a row waits for.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     approval_view::ApprovalObject,
-    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor},
+    view::{Page, ReadError, Views, cut, from_cursor, only, rows_to_read, tail_of, to_cursor},
 };
 use crate::{
     approval::{Decision, Question as Asked},
@@ -315,10 +315,7 @@ impl Views {
     /// The id of an entry given by it or by an end of it that no other has (at least 6 characters).
     pub async fn find_entry(&self, given: &str) -> Result<Uuid, ReadError> {
         let missing = || ReadError::NoQuestion(given.to_owned());
-        let tail = given.replace('-', "").to_ascii_lowercase();
-        if !(6..=32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(missing());
-        }
+        let tail = tail_of(given).ok_or_else(missing)?;
         let found = sqlx::query_scalar!(
             r#"select e.id as "id!"
                  from (select id from approvals
@@ -334,14 +331,7 @@ impl Views {
         )
         .fetch_all(&self.db)
         .await?;
-        match found.as_slice() {
-            [] => Err(missing()),
-            [only] => Ok(*only),
-            several => Err(ReadError::AmbiguousSession {
-                given: given.to_owned(),
-                candidates: several.iter().map(Uuid::to_string).collect(),
-            }),
-        }
+        only(given, &found)?.ok_or_else(missing)
     }
 
     /// Oldest first; unknown ones are left out.

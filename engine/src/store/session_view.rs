@@ -8,7 +8,7 @@ use super::{
     flags,
     session_counts::COUNTED_AT_ONCE_MAX,
     session_object::SessionRow,
-    view::{Page, ReadError, Views, cut, from_cursor, rows_to_read, to_cursor},
+    view::{Page, ReadError, Views, cut, from_cursor, only, rows_to_read, tail_of, to_cursor},
 };
 use crate::{
     id::{SessionId, SessionKey},
@@ -124,18 +124,11 @@ impl Views {
                 None => Err(self.absent(given, &id.simple().to_string()).await?),
             };
         }
-        let tail = given.replace('-', "").to_ascii_lowercase();
-        if !(6..32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(ReadError::NotASession(given.to_owned()));
-        }
+        let tail = tail_of(given).ok_or_else(|| ReadError::NotASession(given.to_owned()))?;
         let found = self.sessions_ending_with(&tail).await?;
-        match found.as_slice() {
-            [] => Err(self.absent(given, &tail).await?),
-            [only] => Ok(self.key(*only)),
-            several => Err(ReadError::AmbiguousSession {
-                given: given.to_owned(),
-                candidates: several.iter().map(Uuid::to_string).collect(),
-            }),
+        match only(given, &found)? {
+            Some(only) => Ok(self.key(only)),
+            None => Err(self.absent(given, &tail).await?),
         }
     }
 
@@ -168,10 +161,7 @@ impl Views {
     /// The key of a session that was deleted, by its whole id or an end of it that no other such
     /// session has. One that was not deleted is found too.
     pub async fn find_deleted(&self, given: &str) -> Result<SessionKey, ReadError> {
-        let tail = given.replace('-', "").to_ascii_lowercase();
-        if !(6..=32).contains(&tail.len()) || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(ReadError::NotASession(given.to_owned()));
-        }
+        let tail = tail_of(given).ok_or_else(|| ReadError::NotASession(given.to_owned()))?;
         let found = sqlx::query_scalar!(
             "select id
                from sessions
@@ -186,13 +176,9 @@ impl Views {
         )
         .fetch_all(&self.db)
         .await?;
-        match found.as_slice() {
-            [] => self.find_session(given).await,
-            [only] => Ok(self.key(*only)),
-            several => Err(ReadError::AmbiguousSession {
-                given: given.to_owned(),
-                candidates: several.iter().map(Uuid::to_string).collect(),
-            }),
+        match only(given, &found)? {
+            Some(only) => Ok(self.key(only)),
+            None => self.find_session(given).await,
         }
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use thiserror::Error;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{Store, Version, Versions, archived_view::ArchivedObject, session_counts::Counts};
 use crate::id::{SessionId, SessionKey, TenantId, VersionId};
@@ -136,4 +137,23 @@ pub(super) fn bytes_of_cursor(cursor: &str) -> Result<Vec<u8>, ReadError> {
 /// A code in a row that no state has: the row was written by a newer version.
 pub(super) fn unknown_code(what: &'static str, code: i16) -> sqlx::Error {
     sqlx::Error::Decode(format!("{code} is not a {what}").into())
+}
+
+/// The end of an id as it was typed, dashes left out; `None` where that is none.
+pub(super) fn tail_of(given: &str) -> Option<String> {
+    let tail = given.replace('-', "").to_ascii_lowercase();
+    let fits = (6..=32).contains(&tail.len()) && tail.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fits.then_some(tail)
+}
+
+/// The only one of those whose ids end so, if there is one.
+pub(super) fn only(given: &str, found: &[Uuid]) -> Result<Option<Uuid>, ReadError> {
+    match found {
+        [] => Ok(None),
+        [only] => Ok(Some(*only)),
+        several => Err(ReadError::AmbiguousSession {
+            given: given.to_owned(),
+            candidates: several.iter().map(Uuid::to_string).collect(),
+        }),
+    }
 }

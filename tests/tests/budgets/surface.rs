@@ -98,3 +98,30 @@ async fn a_budget_is_shown_and_raised_over_http() {
     let event = events["items"].as_array().unwrap().iter().find(|it| it["kind"] == "budget.raised");
     assert_eq!(event.unwrap()["data"]["reason"], "worth it");
 }
+
+#[tokio::test]
+async fn a_budget_that_nothing_has_asked_yet_is_raised_and_begins_so() {
+    let app = TestApp::new().await;
+    let agent = "agent: { runtime: scripted, script: /s }";
+    let definition = format!(
+        "{{ version: 1, name: later, budget: {{ tokens: 100 }}, tasks: {{
+            a: {{ {agent} }}, b: {{ needs: [a], budget: {{ tokens: 50 }}, {agent} }} }} }}"
+    );
+    let made = app.post("/api/v1/sessions", &json!({ "definition": definition })).await.json;
+    let path = format!("/api/v1/sessions/{}/budget", made["id"].as_str().unwrap());
+    let raise = format!("{path}/raise");
+    app.post(&raise, &json!({ "tokens": 1000 })).await;
+    app.post(&raise, &json!({ "task": "b", "tokens": 500 })).await;
+    app.post(&raise, &json!({ "task": "b", "tokens": 500 })).await.problem(409, "not_more");
+    for (task, of) in [("a", "tokens"), ("b", "usd"), ("c", "tokens")] {
+        let body = json!({ "task": task, of: 5000 });
+        app.post(&raise, &body).await.problem(404, "budget_not_found");
+    }
+    while control::tick(&app.store).await.unwrap() > 0 {}
+    let shown = app.get(&path).await.json;
+    let limits: Vec<_> =
+        shown["items"].as_array().unwrap().iter().map(|it| &it["tokens"]["limit"]).collect();
+    assert_eq!(limits, [&json!(1000.0), &json!(500.0)]);
+    // As the command line lists rules.
+    assert_eq!(app.get("/api/v1/policies?limit=200").await.json["items"], json!([]));
+}

@@ -343,3 +343,23 @@ tasks:
     assert_eq!(stage.state(parent).await, SessionState::Completed);
     truth::check(stage.db.pool()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_is_never_read_as_a_plan() {
+    let mut app = TestApp::new().await;
+    app.start();
+    let folder = tempfile::tempdir().unwrap();
+    let definition = by_template("crud", &script(folder.path()), "      approve: true\n")
+        .replace("required: true", "default: Keep customers");
+    let session = app.submit(&definition).await["id"].as_str().unwrap().to_owned();
+    let id = wait::until("the question", LIMIT, async || {
+        let all = app.get("/api/v1/approvals").await.json["items"].clone();
+        all.get(0)?["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let comment = r#"{"subtasks": [{"id": "mine", "prompt": "x"}]} would be another way"#;
+    app.post(&format!("/api/v1/approvals/{id}/approve"), &json!({ "comment": comment })).await;
+    let ended = app.until_status(&session, "completed").await;
+    assert_eq!(ended["outputs"]["build"]["plan"]["template"], "crud@1");
+    app.stop().await;
+}

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "an accident is a failed test")]
 
 mod deaths;
+mod kills;
 mod rules;
 mod stand;
 mod waiting;

@@ -7,7 +7,10 @@ use petgraph::{algo::kosaraju_scc, graphmap::DiGraphMap};
 
 use crate::{
     expression::names,
-    plan::{Block, BlockIndex, NodeIndex},
+    plan::{
+        Block, BlockIndex, NodeIndex,
+        names::{RESERVED, is_task_id},
+    },
     workflow::{
         definition::{At, Entries, Task, Workflow},
         problem::Problems,
@@ -220,17 +223,6 @@ impl<'w> Outline<'w> {
         outer: &mut HashMap<&'w str, usize>,
         problems: &mut Problems,
     ) {
-        const RESERVED: [&str; 9] = [
-            "items",
-            "tasks",
-            "completed",
-            "failed",
-            "skipped",
-            "cancelled",
-            "outputs",
-            "status",
-            "error",
-        ];
         for index in level {
             let Draft { id, parent, .. } = self.draft(*index);
             if !is_task_id(&id.value) {
@@ -448,12 +440,4 @@ fn across(need: &str, from_finally: bool) -> (String, &'static str) {
         format!("`{need}` stands under `finally`, which runs after all tasks"),
         "put this task under `finally` too",
     )
-}
-
-fn is_task_id(id: &str) -> bool {
-    id.len() <= 64
-        && id.starts_with(|c: char| c.is_ascii_lowercase())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }

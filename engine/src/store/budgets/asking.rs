@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The accounts of a row in its session, from the inside out; the session's is the last.
-struct Chain {
+pub(super) struct Chain {
     root: Uuid,
     seqs: Vec<i32>,
     /// What attempts put aside that say nothing themselves.
@@ -53,7 +53,11 @@ pub(in crate::store) async fn ask(
 }
 
 /// The accounts of a row, made where they are missing.
-async fn chain(tx: &mut PgConnection, plan: &Plan, task: TaskKey) -> sqlx::Result<Chain> {
+pub(super) async fn chain(
+    tx: &mut PgConnection,
+    plan: &Plan,
+    task: TaskKey,
+) -> sqlx::Result<Chain> {
     let key = task.session;
     let rows = sqlx::query!(
         r#"with recursive up as (
@@ -136,7 +140,7 @@ const UNLIMITED: Budget =
     Budget { limits: [None; 3], reserve: [None; 3], on_exceed: OnExceed::Pause };
 
 /// The account of the session itself: the root of the tree, and its shares.
-async fn session_account(
+pub(super) async fn session_account(
     tx: &mut PgConnection,
     key: SessionKey,
     plan: &Plan,

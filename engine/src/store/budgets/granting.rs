@@ -332,12 +332,10 @@ fn told(row: &Row, of: usize, need: i64) -> String {
     let account = &row.account;
     let whose =
         if row.name.is_empty() { "the session".to_owned() } else { format!("`{}`", row.name) };
+    // What slices below it have spent may not have been told yet, so only that is said which is sure.
     format!(
-        "the budget of {whose}: {} used and {} reserved of {}, {} left; {} are needed",
-        dimension.show(account.spent[of]),
-        dimension.show(account.reserved[of]),
+        "the budget of {whose}: of {} too little is left for the {} that are needed",
         dimension.show(account.limits[of].unwrap_or_default()),
-        dimension.show(account.left(of).unwrap_or_default().max(0)),
         dimension.show(need),
     )
 }

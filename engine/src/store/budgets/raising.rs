@@ -4,14 +4,19 @@ use serde_json::json;
 use sqlx::PgConnection;
 use thiserror::Error;
 
-use super::{FREED, SESSION, mark};
+use super::{
+    FREED, SESSION,
+    asking::{chain, session_account},
+    mark,
+};
 use crate::{
     budget::{Caps, Dimension},
     event::EventKind,
-    id::SessionKey,
+    id::{SessionKey, TaskKey},
+    plan::{NodeIndex, Plan},
     session::SessionState,
     store::{
-        Store,
+        Store, Views,
         events::{self, Entry},
         sessions::SteerError,
         steer::{self, By, Locked},
@@ -23,7 +28,7 @@ use crate::{
 pub enum RaiseError {
     #[error(transparent)]
     Steer(#[from] SteerError),
-    #[error("{} has no budget for {of}, or nothing in it has asked for its share yet", whose(.task))]
+    #[error("{} has no budget for {of}", whose(.task))]
     NoBudget { task: String, of: &'static str },
     #[error("the budget of {} is {now} already: say more than that", whose(.task))]
     NotMore { task: String, now: String },
@@ -49,10 +54,20 @@ pub async fn raise(
     if to == [None; 3] {
         return Err(RaiseError::Nothing);
     }
+    // Read before: no second connection is asked for while one holds the lock.
+    let info = store.infos.load(store, &[key]).await?.remove(&key);
+    let row = match task {
+        Some(name) => Views::new(store, key.tenant).find_task(key, name).await.ok(),
+        None => Some(SESSION),
+    };
     let mut tx = store.pool.begin().await?;
     let state = Locked::read(&mut tx, key).await?.state;
     let name = task.unwrap_or_default();
-    let found = find(&mut tx, key, name).await?;
+    let mut found = find(&mut tx, key, name).await?;
+    if let (None, Some(info), Some(seq)) = (&found, &info, row) {
+        open(&mut tx, &info.version.plan, TaskKey { session: key, seq }).await?;
+        found = find(&mut tx, key, name).await?;
+    }
     let mut limits = found.as_ref().map_or([None; 3], |(_, limits)| *limits);
     for (of, dimension) in Dimension::ALL.into_iter().enumerate() {
         let Some(to) = to[of] else { continue };
@@ -95,6 +110,30 @@ pub async fn raise(
             Ok(()) | Err(SteerError::NotPaused(_)) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    Ok(())
+}
+
+/// Makes the account of a session, or of a row in it, that nothing has asked yet; none where the workflow
+/// gives it no budget.
+async fn open(tx: &mut PgConnection, plan: &Plan, row: TaskKey) -> sqlx::Result<()> {
+    let key = row.session;
+    if row.seq == SESSION {
+        if plan.budget.is_some() {
+            session_account(tx, key, plan).await?;
+        }
+        return Ok(());
+    }
+    let node = sqlx::query_scalar!(
+        "select node from tasks where tenant_id = $1 and session_id = $2 and seq = $3",
+        key.tenant.0,
+        key.id.0,
+        row.seq
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if node.is_some_and(|node| plan.node(NodeIndex::from_code(node)).budget.is_some()) {
+        chain(tx, plan, row).await?;
     }
     Ok(())
 }

@@ -2,6 +2,9 @@
 //! they held is found through their receipts; a slow patrol over all tasks proves that none was
 //! missed.
 
+use std::collections::HashSet;
+
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
@@ -72,7 +75,9 @@ async fn reap_worker(store: &Store, dead: WorkerId) -> sqlx::Result<usize> {
 
 /// Returns how many of the attempts were given back.
 async fn give_back(store: &Store, dead: WorkerId, held: &[Holding]) -> sqlx::Result<usize> {
-    let moves: Vec<Move> = held.iter().map(end_of).collect();
+    let asking = asking(&store.pool, held).await?;
+    let end = |lost: &Holding| end_of(lost, asking.contains(&lost.fence.task));
+    let moves: Vec<Move> = held.iter().map(end).collect();
     let moved = transition(&store.pool, Mover::Reaper { dead }, &moves, &[], None).await?;
     super::tell(store, &moves, &moved);
     let is_crash = |m: &Move| matches!(m.ended, Some(Ended::Crashed | Ended::CrashedAndRetried));
@@ -82,15 +87,45 @@ async fn give_back(store: &Store, dead: WorkerId, held: &[Holding]) -> sqlx::Res
     Ok(moved.accepted.iter().filter(|accepted| **accepted).count())
 }
 
-/// How a lost attempt ends: one that had been reported started counts as a crash.
-fn end_of(lost: &Holding) -> Move {
+/// Those whose agents waited for people: they are asked once, and what comes of it reaches the next
+/// attempt.
+async fn asking(db: &PgPool, held: &[Holding]) -> sqlx::Result<HashSet<TaskKey>> {
+    let fences: Vec<Fence> = held.iter().filter(|it| it.started).map(|it| it.fence).collect();
+    if fences.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let tenants: Vec<Uuid> = fences.iter().map(|it| it.task.session.tenant.0).collect();
+    let sessions: Vec<Uuid> = fences.iter().map(|it| it.task.session.id.0).collect();
+    let seqs: Vec<i32> = fences.iter().map(|it| it.task.seq).collect();
+    let attempts: Vec<i32> = fences.iter().map(|it| it.attempt).collect();
+    let rows = sqlx::query!(
+        "select q.tenant_id, q.session_id, q.seq
+           from questions q
+          where (q.tenant_id, q.session_id, q.seq, q.attempt) in
+                (select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]))
+            and q.status in (0, 1) and q.told_at is null",
+        &tenants,
+        &sessions,
+        &seqs,
+        &attempts
+    )
+    .fetch_all(db)
+    .await?;
+    let key = |tenant, session| SessionKey { tenant: TenantId(tenant), id: SessionId(session) };
+    let task = |tenant, session, seq| TaskKey { session: key(tenant, session), seq };
+    Ok(rows.into_iter().map(|row| task(row.tenant_id, row.session_id, row.seq)).collect())
+}
+
+/// How a lost attempt ends: one that had been reported started counts as a crash, unless its agent only
+/// waited for people.
+fn end_of(lost: &Holding, is_asking: bool) -> Move {
     let Fence { task, attempt, .. } = lost.fence;
     let to = |state| {
         let mut to = Move::new(task, attempt, TaskState::InProgress, state);
         to.funded = true;
         to
     };
-    if !lost.started {
+    if !lost.started || is_asking {
         let mut back = to(TaskState::Ready);
         back.ended = Some(Ended::Released);
         return back;
