@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jobshop_engine::session::SessionState;
 use serde_json::Value;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::app::App;
 use crate::client::objects::{self, Event, Session};
@@ -25,6 +25,8 @@ use live::Live;
 
 /// After so long without an event it is looked whether the session waits for people.
 const QUIET: Duration = Duration::from_millis(300);
+/// While it stays quiet that is looked at again, at last this often.
+const QUIET_MAX: Duration = Duration::from_secs(5);
 /// How often the numbers of a session are asked for while they are drawn.
 const COUNTS: Duration = Duration::from_secs(1);
 
@@ -88,15 +90,18 @@ pub async fn follow(
     let find = || app.running_client().ok().flatten();
     let mut ticks = interval(COUNTS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_looked_at = until == Until::End;
+    // A session below this one may come to ask without an event of this one.
+    let mut pause = QUIET;
+    let mut look_at = Instant::now() + pause;
     loop {
         let event = tokio::select! {
             event = events.next(find) => event?,
-            () = tokio::time::sleep(QUIET), if !is_looked_at => {
-                is_looked_at = true;
+            () = sleep_until(look_at), if until == Until::EndOrWait => {
                 if waits_for_people(events.client(), &id).await? {
                     return events.client().session(&id).await;
                 }
+                pause = (pause * 2).min(QUIET_MAX);
+                look_at = Instant::now() + pause;
                 continue;
             }
             _ = ticks.tick() => {
@@ -109,7 +114,8 @@ pub async fn follow(
             }
         };
         if let Some(event) = event {
-            is_looked_at = until == Until::End;
+            pause = QUIET;
+            look_at = Instant::now() + pause;
             view.show(app, &event)?;
             continue;
         }

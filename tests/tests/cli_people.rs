@@ -95,6 +95,19 @@ async fn people_decide_and_signal_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn people_who_are_waited_for_in_a_session_below_are_seen_from_above() {
+    let user = CommandLine::new(PROGRAM);
+    let _up = user.up().await;
+    user.write("ship.yaml", SHIP);
+    user.write("above.yaml", "version: 1\nname: above\ntasks:\n  below: { uses: ship }\n");
+    user.run(&["workflow", "apply", "ship.yaml"]).expect(0);
+    user.run(&["submit", "above.yaml", "--watch", "--exit-on-wait"]).expect(6);
+    let why = user.run(&["session", "why", "@latest:above"]).expect(0).stdout;
+    assert!(why.contains("and waits for people: `jobshop session why "), "{why}");
+    user.run(&["session", "cancel", "@latest:above"]).expect(0);
+}
+
+#[tokio::test]
 async fn the_shipped_release_asks_about_each_package_and_waits_for_the_window() {
     let user = CommandLine::new(PROGRAM);
     let _up = user.up().await;

@@ -97,6 +97,7 @@ mod why_people;
 mod why_provider;
 mod why_rows;
 pub mod why_view;
+mod why_waits;
 pub mod wire;
 pub mod worker_view;
 pub mod workers;

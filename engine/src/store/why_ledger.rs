@@ -273,7 +273,10 @@ impl Ledger<'_> {
             self.add(WhyCode::Child, Some(key), message, data);
             return Ok(());
         }
-        let message = format!("`{key}` waits for session {id} of `{name}`, which is {state}");
+        let people = self.views.waits_for_people(SessionKey { id, ..self.session }).await?;
+        let asks = format!(" and waits for people: `jobshop session why {id}`");
+        let asks = if people { asks.as_str() } else { "" };
+        let message = format!("`{key}` waits for session {id} of `{name}`, which is {state}{asks}");
         let data = json!({ "session": id, "workflow": name, "status": state });
         self.add(WhyCode::Child, Some(key), message, data);
         Ok(())

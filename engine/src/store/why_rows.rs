@@ -134,48 +134,6 @@ impl Views {
         self.unless_gone(session, standing).await
     }
 
-    /// Whether some row waits for people, and nothing else can move by itself.
-    pub(super) async fn waits_for_people(&self, session: SessionKey) -> sqlx::Result<bool> {
-        sqlx::query_scalar!(
-            r#"select coalesce(bool_or(q.asks or (t.state = 4 and t.reason = any($3))), false)
-                      -- An agent that asked runs, and does nothing until it is answered.
-                      and not coalesce(bool_or(t.state in (1, 2) or (t.state = 3 and not q.asks)
-                                               or t.undecided
-                                               or (t.state = 4 and t.reason <> 0
-                                                   and t.reason <> all($3)
-                                                   and t.reason <> $4)), false)
-                      -- What holds a lock in another session may move by itself.
-                      and not exists (select from tickets w
-                                        join tickets h on h.tenant_id = w.tenant_id
-                                                      and h.kind = w.kind and h.name = w.name
-                                                      and h.held
-                                       where w.tenant_id = $1 and w.session_id = $2
-                                         and not w.held and h.session_id <> w.session_id)
-                      and exists (select from session_progress p
-                                   where p.tenant_id = $1 and p.session_id = $2
-                                     and p.state in (1, 2, 4) and p.sweep = 0)
-                      and not exists (select from expansions e
-                                       where e.tenant_id = $1 and e.session_id = $2
-                                         and e.unfinished and e.max_parallel is null)
-                      as "waits!"
-                 from tasks t
-                cross join lateral (
-                      select t.state = 3
-                             and exists (select from questions a
-                                          where a.tenant_id = $1 and a.session_id = $2
-                                            and a.seq = t.seq and a.attempt = t.attempt
-                                            and a.worker = t.worker and a.status = 0)
-                             as asks) q
-                where t.tenant_id = $1 and t.session_id = $2 and t.state < 6"#,
-            session.tenant.0,
-            session.id.0,
-            &[Reason::Approval.code(), Reason::Signal.code(), Reason::Question.code()],
-            Reason::Lock.code(),
-        )
-        .fetch_one(&self.db)
-        .await
-    }
-
     /// The name of the signal that a row waits for.
     pub(super) async fn awaited(
         &self,
