@@ -128,7 +128,7 @@ async fn a_budget_that_is_used_up_pauses_until_it_is_raised() {
     assert_eq!(stage.state(session).await, SessionState::Paused);
     assert!(is_short(&stage, session, 2).await);
     let why = Views::new(&stage.store, session.tenant).why(session, None).await.unwrap();
-    assert!(why.summary.contains("100 tokens used"), "{}", why.summary);
+    assert!(why.summary.contains("of 100 tokens too little is left"), "{}", why.summary);
     let less = budgets::raise(&stage.store, session, None, [Some(100), None, None], By::default());
     assert!(less.await.unwrap_err().to_string().contains("say more than that"));
     let more = [Some(150), None, None];
