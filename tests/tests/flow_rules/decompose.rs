@@ -158,12 +158,9 @@ async fn a_planner_makes_the_plan_and_a_malformed_one_is_refused_with_its_place(
     fleet.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn people_are_asked_first_and_may_answer_with_another_plan() {
-    let mut app = TestApp::new().await;
-    app.start();
-    let folder = tempfile::tempdir().unwrap();
-    let definition = by_template("crud", &script(folder.path()), "      approve: true\n")
+/// A session whose plan is to be approved, and what is asked.
+async fn asked(app: &TestApp, folder: &Path) -> (String, Value) {
+    let definition = by_template("crud", &script(folder), "      approve: true\n")
         .replace("required: true", "default: Keep customers");
     let session = app.submit(&definition).await["id"].as_str().unwrap().to_owned();
     let open = wait::until("the question", LIMIT, async || {
@@ -171,6 +168,15 @@ async fn people_are_asked_first_and_may_answer_with_another_plan() {
         all.get(0).cloned()
     })
     .await;
+    (session, open)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_asked_first_and_may_answer_with_another_plan() {
+    let mut app = TestApp::new().await;
+    app.start();
+    let folder = tempfile::tempdir().unwrap();
+    let (session, open) = asked(&app, folder.path()).await;
     let message = open["message"].as_str().unwrap();
     assert!(message.contains("\ncreate | ") && message.contains("\ntests | "), "{message}");
     let path = format!("/api/v1/approvals/{}/approve", open["id"].as_str().unwrap());
@@ -349,14 +355,8 @@ async fn a_comment_is_never_read_as_a_plan() {
     let mut app = TestApp::new().await;
     app.start();
     let folder = tempfile::tempdir().unwrap();
-    let definition = by_template("crud", &script(folder.path()), "      approve: true\n")
-        .replace("required: true", "default: Keep customers");
-    let session = app.submit(&definition).await["id"].as_str().unwrap().to_owned();
-    let id = wait::until("the question", LIMIT, async || {
-        let all = app.get("/api/v1/approvals").await.json["items"].clone();
-        all.get(0)?["id"].as_str().map(str::to_owned)
-    })
-    .await;
+    let (session, open) = asked(&app, folder.path()).await;
+    let id = open["id"].as_str().unwrap();
     let comment = r#"{"subtasks": [{"id": "mine", "prompt": "x"}]} would be another way"#;
     app.post(&format!("/api/v1/approvals/{id}/approve"), &json!({ "comment": comment })).await;
     let ended = app.until_status(&session, "completed").await;

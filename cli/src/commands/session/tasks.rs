@@ -16,7 +16,8 @@ pub(in crate::commands) struct Tasks {
     #[command(flatten)]
     name: SessionName,
     /// Only those with one of these statuses, separated by commas
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = |text: &str| text.parse::<TaskState>())]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',',
+          value_parser = |text: &str| text.parse::<TaskState>())]
     status: Vec<TaskState>,
     /// At most so many; without it all
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! Archiving: a walk over all sessions, a stretch at a time, that archives what ended long enough ago
-//! and removes what archived sessions left, and contents of files that nothing names any more. Any number of processes may walk at once.
+//! and removes what archived sessions left, and contents of files that nothing names any more. Any
+//! number of processes may walk at once.
 
 use std::time::Duration;
 
